@@ -1,0 +1,63 @@
+# Everything one does with this repository. `make help` lists it.
+
+CARGO ?= cargo
+BASE_PORT ?= 9090
+DIR ?= ./hayrick-cluster
+ROWS ?=
+# One at a time: each test runs a cluster of seven processes, and some measure how long a failover takes.
+TEST_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help cluster test verify format lint graph deny unit integration bench clean need-cargo need-deny
+
+help: ## list the targets
+	@echo 'Hayrick: make TARGET'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  make cluster BASE_PORT=9090 DIR=./hayrick-cluster    three masters and four volumes'
+	@echo '  make bench ROWS=put-1k-c32,get-1k-c32                only these rows'
+
+cluster: need-cargo ## run a cluster of real processes on this machine until Ctrl-C (BASE_PORT, DIR)
+	@$(CARGO) build --release -p hayrick-cli -p hayrick-launcher
+	@exec $(CARGO) run --release --quiet -p hayrick-launcher --bin cluster -- '$(BASE_PORT)' '$(DIR)'
+
+test: verify ## all checks and all tests, as CI runs them
+
+verify: need-cargo need-deny format lint graph deny unit integration ## the same as test
+
+format: ## check the formatting
+	$(CARGO) fmt --all --check
+
+lint: ## clippy, warnings denied
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+graph: ## check which crate looks at which
+	$(CARGO) test --quiet -p hayrick-integration-tests --test crate_graph
+
+deny: need-deny ## check bans, licenses and sources of the dependencies
+	$(CARGO) deny check bans licenses sources
+
+unit: ## the tests of every crate but the integration tests
+	$(CARGO) test --workspace --exclude hayrick-integration-tests
+
+integration: ## real processes, real files, real HTTP
+	$(CARGO) build -p hayrick-cli -p hayrick-launcher
+	$(CARGO) test -p hayrick-integration-tests --no-fail-fast -- --test-threads=$(TEST_THREADS)
+
+bench: need-cargo ## measure a cluster against this machine's own limits, into target/bench.json (ROWS=a,b for some)
+	@$(CARGO) build --release -p hayrick-cli -p hayrick-integration-tests
+	@exec $(CARGO) run --release --quiet -p hayrick-integration-tests --bin bench -- '$(ROWS)'
+
+clean: ## remove what was built; never data
+	$(CARGO) clean
+
+need-cargo:
+	@command -v $(CARGO) >/dev/null || { echo 'Rust is missing; install it: https://rustup.rs' >&2; exit 1; }
+	@command -v cc >/dev/null || { echo 'a C compiler (cc) is missing; on Debian: apt-get install gcc libc6-dev' >&2; exit 1; }
+	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 || \
+		echo 'rustfmt or clippy is missing (make test needs both): rustup component add rustfmt clippy' >&2
+
+need-deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 || \
+		{ echo 'cargo-deny is missing; install it: cargo install --locked cargo-deny' >&2; exit 1; }

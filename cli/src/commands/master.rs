@@ -1,0 +1,122 @@
+//! `hayrick master`: a Raft voter with the index, and a gateway for clients.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use hayrick_master::Options;
+use hayrick_protocol::ids::NodeId;
+
+use crate::addresses::{self, Address, Masters};
+use crate::exit::Exit;
+use crate::server::{self, Common};
+use crate::units;
+
+/// Run a master: it keeps the index and takes requests
+///
+/// Masters are started with the same --masters, each with its own --id and --data. With empty directories they form a
+/// cluster as soon as a majority of them says that there is none yet.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  The first of three machines:
+    hayrick master --id 1 --data /var/lib/hayrick/master \\
+        --listen 0.0.0.0:9090 --advertise 10.0.0.1:9090 --peer-listen 0.0.0.0:9092 \\
+        --masters 1=10.0.0.1:9092,2=10.0.0.2:9092,3=10.0.0.3:9092
+  The same from a file:
+    hayrick master --config /etc/hayrick/master.toml
+      id = 1
+      data = \"/var/lib/hayrick/master\"
+      masters = [\"1=10.0.0.1:9092\", \"2=10.0.0.2:9092\", \"3=10.0.0.3:9092\"]")]
+pub(crate) struct Args {
+    /// This master's number, from 1, its own for the life of the cluster
+    #[arg(long, env = "HAYRICK_ID", value_name = "N", value_parser = addresses::master_id)]
+    id: NodeId,
+    /// Its data directory; belongs to this id and this cluster
+    #[arg(long, env = "HAYRICK_DATA", value_name = "DIR")]
+    data: PathBuf,
+    /// Peer addresses of the first masters as others reach them, itself among them
+    #[arg(long, env = "HAYRICK_MASTERS", value_name = "1=HOST:PORT,…")]
+    masters: Masters,
+    /// Where clients are served, HTTP
+    #[arg(long, env = "HAYRICK_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9090")]
+    listen: Address,
+    /// Where masters and volumes are served
+    #[arg(long, env = "HAYRICK_PEER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9092")]
+    peer_listen: Address,
+    /// How others reach --listen [default: the same]
+    #[arg(long, env = "HAYRICK_ADVERTISE", value_name = "ADDR")]
+    advertise: Option<Address>,
+    /// How others reach --peer-listen [default: its entry of --masters]
+    #[arg(long, env = "HAYRICK_PEER_ADVERTISE", value_name = "ADDR")]
+    peer_advertise: Option<Address>,
+    /// Copies of each object; fixed when the cluster is first formed
+    #[arg(long, env = "HAYRICK_REPLICAS", value_name = "N", default_value = "3")]
+    replicas: u8,
+    /// Copies without which a write is refused; fixed when the cluster is first formed
+    #[arg(long, env = "HAYRICK_MIN_REPLICAS", value_name = "N", default_value = "2")]
+    min_replicas: u8,
+    /// Ranges of the key space, a power of two; fixed when the cluster is first formed
+    #[arg(long, env = "HAYRICK_PARTITIONS", value_name = "N", default_value = "4096")]
+    partitions: u32,
+    /// A volume without a heartbeat for this long that fails a probe is down
+    #[arg(long, env = "HAYRICK_DOWN_AFTER", value_name = "TIME", default_value = "3s", value_parser = units::parse_time)]
+    down_after: Duration,
+    /// How long overwritten and deleted bytes are kept at least; never less than twice --request-timeout
+    #[arg(long, env = "HAYRICK_REAP_AFTER", value_name = "TIME", default_value = "1h", value_parser = units::parse_time)]
+    reap_after: Duration,
+    /// Larger objects are refused, 413; at most 256MiB
+    #[arg(long, env = "HAYRICK_MAX_OBJECT_SIZE", value_name = "SIZE", default_value = "64MiB", value_parser = units::parse_size_usize)]
+    max_object_size: usize,
+    /// From a request's last byte to its answer
+    #[arg(long, env = "HAYRICK_REQUEST_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = units::parse_time)]
+    request_timeout: Duration,
+    /// Memory for the bodies of all requests together; who does not fit waits, then gets 503
+    #[arg(long, env = "HAYRICK_BODY_MEMORY", value_name = "SIZE", default_value = "256MiB", value_parser = units::parse_size_usize)]
+    body_memory: usize,
+    /// Memory in which the index may cache its pages
+    #[arg(long, env = "HAYRICK_INDEX_CACHE", value_name = "SIZE", default_value = "256MiB", value_parser = units::parse_size_usize)]
+    index_cache: usize,
+    /// Between two heartbeats of the leader
+    #[arg(long, env = "HAYRICK_HEARTBEAT", value_name = "TIME", default_value = "150ms", value_parser = units::parse_time)]
+    heartbeat: Duration,
+    /// Without a leader for a random time in this range, a master stands for election
+    #[arg(long, env = "HAYRICK_ELECTION", value_name = "TIME-TIME", default_value = "500ms-1s", value_parser = units::parse_time_range)]
+    election: (Duration, Duration),
+    /// Log entries between two snapshots of the index
+    #[arg(long, env = "HAYRICK_SNAPSHOT_AFTER", value_name = "N", default_value = "20000", value_parser = clap::value_parser!(u64).range(1..))]
+    snapshot_after: u64,
+    /// Log entries kept behind a snapshot: a master that missed no more than these catches up without one
+    #[arg(long, env = "HAYRICK_LOG_KEEP", value_name = "N", default_value = "20000")]
+    log_keep: u64,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(crate) fn run(args: Args) -> Result<Exit> {
+    let common = args.common.clone();
+    let options = options(args)?;
+    server::run(&common, |signals| server::serve(signals, hayrick_master::start(options)))
+}
+
+fn options(args: Args) -> Result<Options> {
+    let mut options = Options::new(args.id, args.data, args.masters.by_id()?);
+    options.listen = args.listen.text();
+    options.peer_listen = args.peer_listen.text();
+    options.advertise = args.advertise.map(|address| address.text());
+    options.peer_advertise = args.peer_advertise.map(|address| address.text());
+    options.replicas = args.replicas;
+    options.min_replicas = args.min_replicas;
+    options.partitions = args.partitions;
+    options.down_after = args.down_after;
+    options.reap_after = args.reap_after;
+    options.max_object_bytes = args.max_object_size;
+    options.request_timeout = args.request_timeout;
+    options.body_memory_bytes = args.body_memory;
+    options.index_cache_bytes = args.index_cache;
+    options.heartbeat = args.heartbeat;
+    options.election = args.election;
+    options.snapshot_after_entries = args.snapshot_after;
+    options.log_kept_entries = args.log_keep;
+    Ok(options)
+}

@@ -1,0 +1,13 @@
+//! One file per command.
+
+pub(crate) mod dev;
+pub(crate) mod get;
+pub(crate) mod ls;
+pub(crate) mod master;
+pub(crate) mod put;
+pub(crate) mod rm;
+pub(crate) mod stat;
+pub(crate) mod status;
+pub(crate) mod volume;
+
+mod connect;

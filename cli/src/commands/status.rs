@@ -1,0 +1,170 @@
+//! `hayrick status`: the cluster at a glance, as one master sees it.
+
+use anyhow::{Context, Result};
+use clap::builder::BoolishValueParser;
+use hayrick_client::{MasterStatus, Status, VolumeStatus};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::commands::connect::Connect;
+use crate::exit::Exit;
+use crate::output::{self, Align};
+use crate::units::bytes;
+
+/// Show the cluster at a glance: masters, volumes, objects
+///
+/// Asks the first master that answers, whether it has a leader or not.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  hayrick status
+  hayrick status --server 10.0.0.2:9090,10.0.0.3:9090
+  hayrick status --json | jq '.volumes[] | select(.state != \"up\")'")]
+pub(crate) struct Args {
+    /// Print the master's whole answer, JSON
+    #[arg(long, env = "HAYRICK_JSON", value_parser = BoolishValueParser::new())]
+    json: bool,
+    #[command(flatten)]
+    connect: Connect,
+}
+
+pub(crate) fn run(args: Args) -> Result<Exit> {
+    args.connect.run(|client| async move {
+        let answer = client.status_json().await?;
+        if args.json {
+            output::json(&answer)?;
+        } else {
+            let ready = client.ready().await.map_err(|error| error.to_string());
+            let glance = at_a_glance(&answer, ready).context("the master's answer cannot be understood")?;
+            output::line(&glance)?;
+        }
+        Ok(Exit::Done)
+    })
+}
+
+fn at_a_glance(answer: &Value, ready: Result<(), String>) -> Result<String, serde_json::Error> {
+    let status = Status::deserialize(answer)?;
+    // Only the leader knows every lag; what it does not say must not look like none.
+    let lags: Vec<Option<u64>> =
+        (0..status.masters.len()).map(|at| answer["masters"][at]["lag"].as_u64()).collect();
+    Ok([summary(&status, ready), masters(&status.masters, &lags), volumes(&status.volumes)].join("\n\n"))
+}
+
+fn summary(status: &Status, ready: Result<(), String>) -> String {
+    let leader = match status.leader {
+        Some(id) => format!("master {id}, term {}", status.term),
+        None => format!("none that master {} knows of: no writes, no linearizable reads", status.node),
+    };
+    let mut rows = vec![
+        (
+            "cluster",
+            format!("{}, as master {} sees it (version {})", status.cluster, status.node, status.version),
+        ),
+        ("ready", ready.map_or_else(|why| format!("no: {why}"), |()| "yes".to_owned())),
+        ("leader", leader),
+        ("index", format!("applied {} of {} committed", status.applied, status.committed)),
+        ("objects", format!("{}, {}", status.objects, bytes(status.object_bytes))),
+        (
+            "copies",
+            format!(
+                "{} each, {} needed for a write; {} partitions",
+                status.replicas, status.min_replicas, status.partitions
+            ),
+        ),
+    ];
+    if status.under_replicated > 0 {
+        rows.push(("warning", format!("{} objects have fewer copies than that", status.under_replicated)));
+    }
+    if status.garbage.needles > 0 {
+        let garbage = &status.garbage;
+        rows.push((
+            "garbage",
+            format!("{} overwritten or deleted, {}, to be reaped", garbage.needles, bytes(garbage.bytes)),
+        ));
+    }
+    let rows: Vec<(String, String)> =
+        rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    output::pairs(&rows)
+}
+
+fn masters(masters: &[MasterStatus], lags: &[Option<u64>]) -> String {
+    let columns = [
+        ("master", Align::Right),
+        ("role", Align::Left),
+        ("lag", Align::Right),
+        ("client", Align::Left),
+        ("peer", Align::Left),
+    ];
+    let row = |(master, lag): (&MasterStatus, &Option<u64>)| {
+        vec![
+            master.id.to_string(),
+            master.role.clone(),
+            lag.map_or_else(String::new, |lag| lag.to_string()),
+            master.client.clone(),
+            master.peer.clone(),
+        ]
+    };
+    output::table(&columns, &masters.iter().zip(lags).map(row).collect::<Vec<_>>())
+}
+
+fn volumes(volumes: &[VolumeStatus]) -> String {
+    let columns = [
+        ("volume", Align::Right),
+        ("state", Align::Left),
+        ("needles", Align::Right),
+        ("used", Align::Right),
+        ("free", Align::Right),
+        ("bad", Align::Right),
+        ("zone", Align::Left),
+        ("http", Align::Left),
+        ("peer", Align::Left),
+    ];
+    let row = |volume: &VolumeStatus| {
+        vec![
+            volume.id.to_string(),
+            volume.state.clone(),
+            volume.needles.to_string(),
+            bytes(volume.used),
+            bytes(volume.free),
+            volume.bad.to_string(),
+            volume.zone.clone(),
+            volume.addr.clone(),
+            volume.peer.clone(),
+        ]
+    };
+    output::table(&columns, &volumes.iter().map(row).collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_cluster_is_seen_at_a_glance() {
+        let status = json!({
+            "cluster": "c0ffee", "node": 2, "version": "0.1.0", "leader": 1, "term": 7, "committed": 9, "applied": 8,
+            "replicas": 3, "min_replicas": 2, "partitions": 4096, "objects": 5, "object_bytes": 2048,
+            "under_replicated": 1,
+            "masters": [{ "id": 1, "role": "leader", "client": "a:1", "lag": 0 }, { "id": 2, "role": "follower" }],
+            "volumes": [{ "id": 3, "state": "down", "used": 1536 }],
+        });
+        let expected = "\
+cluster  c0ffee, as master 2 sees it (version 0.1.0)
+ready    yes
+leader   master 1, term 7
+index    applied 8 of 9 committed
+objects  5, 2.0 KiB
+copies   3 each, 2 needed for a write; 4096 partitions
+warning  1 objects have fewer copies than that
+
+master  role      lag  client  peer
+     1  leader      0  a:1     -
+     2  follower    -  -       -
+
+volume  state  needles     used  free  bad  zone  http  peer
+     3  down         0  1.5 KiB   0 B    0  -     -     -";
+        assert_eq!(at_a_glance(&status, Ok(())).expect("a status"), expected);
+    }
+}

@@ -1,0 +1,87 @@
+//! `hayrick volume`: one data directory full of needles, and its two ports.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use hayrick_volume::{Options, Running, StartError};
+
+use crate::addresses::{Address, Masters};
+use crate::exit::Exit;
+use crate::server::{self, Common};
+use crate::units;
+
+/// Run a volume: it keeps the bytes
+///
+/// A volume gets its number from the cluster when it first registers, and keeps it in its data directory. One process
+/// per disk is a good rule; name the machine or rack in --zone, and copies go to different ones.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  On the first of three machines:
+    hayrick volume --data /var/lib/hayrick/volume --zone rack-1 \\
+        --listen 0.0.0.0:9091 --advertise 10.0.0.1:9091 \\
+        --peer-listen 0.0.0.0:9093 --peer-advertise 10.0.0.1:9093 \\
+        --masters 10.0.0.1:9092,10.0.0.2:9092,10.0.0.3:9092
+  The same from a file:
+    hayrick volume --config /etc/hayrick/volume.toml
+      data = \"/var/lib/hayrick/volume\"
+      masters = [\"10.0.0.1:9092\", \"10.0.0.2:9092\", \"10.0.0.3:9092\"]")]
+pub(crate) struct Args {
+    /// Its data directory; belongs to this volume and its cluster
+    #[arg(long, env = "HAYRICK_DATA", value_name = "DIR")]
+    data: PathBuf,
+    /// Peer addresses of masters; the string that masters take, 1=HOST:PORT,…, will do as well
+    #[arg(long, env = "HAYRICK_MASTERS", value_name = "HOST:PORT,…")]
+    masters: Masters,
+    /// Where readers are served, HTTP
+    #[arg(long, env = "HAYRICK_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9091")]
+    listen: Address,
+    /// Where masters and volumes are served
+    #[arg(long, env = "HAYRICK_PEER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9093")]
+    peer_listen: Address,
+    /// How others reach --listen [default: the same]
+    #[arg(long, env = "HAYRICK_ADVERTISE", value_name = "ADDR")]
+    advertise: Option<Address>,
+    /// How others reach --peer-listen [default: the same]
+    #[arg(long, env = "HAYRICK_PEER_ADVERTISE", value_name = "ADDR")]
+    peer_advertise: Option<Address>,
+    /// What it fails together with, such as a machine or rack: copies go to different zones first
+    #[arg(long, env = "HAYRICK_ZONE", value_name = "NAME", default_value = "")]
+    zone: String,
+    /// Bytes it may hold, and so its share of the data [default: what the file system has free, less 5 %]
+    #[arg(long, env = "HAYRICK_CAPACITY", value_name = "SIZE", value_parser = units::parse_size)]
+    capacity: Option<u64>,
+    /// Bytes of a segment file; a needle that does not fit gets a larger one of its own
+    #[arg(long, env = "HAYRICK_SEGMENT_SIZE", value_name = "SIZE", default_value = "1GiB", value_parser = units::parse_size)]
+    segment_size: u64,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub(crate) fn run(args: Args) -> Result<Exit> {
+    let common = args.common.clone();
+    let options = options(args);
+    server::run(&common, |signals| server::serve(signals, start(options)))
+}
+
+async fn start(options: Options) -> Result<Running, StartError> {
+    let running = hayrick_volume::start(options).await?;
+    for port in [running.http, running.peer].iter().filter(|port| !port.ip().is_loopback()) {
+        tracing::warn!(
+            "{port} is reachable from outside, and nothing is protected: who reaches it can read, write and delete"
+        );
+    }
+    Ok(running)
+}
+
+fn options(args: Args) -> Options {
+    let mut options = Options::new(args.data, args.masters.addresses());
+    options.listen = args.listen.text();
+    options.peer_listen = args.peer_listen.text();
+    options.advertise = args.advertise.map(|address| address.text());
+    options.peer_advertise = args.peer_advertise.map(|address| address.text());
+    options.zone = args.zone;
+    options.capacity_bytes = args.capacity;
+    options.segment_bytes = args.segment_size;
+    options
+}

@@ -1,0 +1,27 @@
+//! Logs of the servers, on standard error: text on a terminal, one JSON object a line otherwise.
+//!
+//! Owns the filter: `--log`, then `HAYRICK_LOG`, then `RUST_LOG`, then our own `info` and of others what is a warning:
+//! the libraries below tell at `info` what nobody who runs a server needs.
+
+use std::io::{self, IsTerminal};
+
+use anyhow::{Context, Result};
+use tracing_subscriber::EnvFilter;
+
+const DEFAULT: &str = "warn,hayrick=info,openraft=error";
+
+/// Starts logging with the filter that `--log` names.
+pub(crate) fn start(filter: Option<&str>) -> Result<()> {
+    let from_environment = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| !filter.is_empty());
+    let filter = filter.or(from_environment.as_deref()).unwrap_or(DEFAULT);
+    let filter = EnvFilter::try_new(filter).with_context(|| {
+        format!("{filter:?} is not a log filter; write a level (error, warn, info, debug, trace) or target=level,…")
+    })?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    if io::stderr().is_terminal() {
+        logs.with_target(false).init();
+    } else {
+        logs.json().flatten_event(true).init();
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! What commands print on standard output: lines, tables, JSON.
+//!
+//! Owns standard output: errors and logs go to standard error. A reader that goes away (`| head`) is an error of kind
+//! `BrokenPipe` to the caller, not a panic.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+/// One line.
+pub(crate) fn line(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+/// A JSON value over several lines.
+pub(crate) fn json(value: &Value) -> io::Result<()> {
+    line(&format!("{value:#}"))
+}
+
+/// Names and values, the values in one column.
+pub(crate) fn pairs(rows: &[(String, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<width$}  {value}")).collect();
+    lines.join("\n")
+}
+
+/// How the cells of a column stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
+    /// Text.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// A table with a row of titles; `-` stands for an empty cell, so that columns can be cut by a script.
+pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
+    let cell = |row: &[String], at: usize| match row.get(at).map(String::as_str) {
+        None | Some("") => "-".to_owned(),
+        Some(text) => text.to_owned(),
+    };
+    let titles: Vec<String> = columns.iter().map(|(title, _)| (*title).to_owned()).collect();
+    let all: Vec<&[String]> =
+        std::iter::once(titles.as_slice()).chain(rows.iter().map(Vec::as_slice)).collect();
+    let width = |at: usize| all.iter().map(|row| cell(row, at).chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let lines = all.iter().map(|row| {
+        let cells = columns.iter().zip(&widths).enumerate().map(|(at, ((_, align), width))| match align {
+            Align::Left => format!("{:<width$}", cell(row, at)),
+            Align::Right => format!("{:>width$}", cell(row, at)),
+        });
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_line_up_and_show_empty_cells() {
+        let rows =
+            [vec!["1".into(), "a".into(), String::new()], vec!["12".into(), "ümlaut".into(), "x".into()]];
+        let text = table(&[("id", Align::Right), ("zone", Align::Left), ("state", Align::Left)], &rows);
+        assert_eq!(text, "id  zone    state\n 1  a       -\n12  ümlaut  x");
+    }
+
+    #[test]
+    fn pairs_line_up() {
+        let rows = [("a".to_owned(), "1".to_owned()), ("long".to_owned(), "2".to_owned())];
+        assert_eq!(pairs(&rows), "a     1\nlong  2");
+    }
+}

@@ -1,0 +1,151 @@
+//! What all servers share: their common flags, the runtime, and the way from a signal to a clean stop.
+//!
+//! Invariant: the first SIGINT or SIGTERM stops cleanly within [`STOP_TIMEOUT`], the second ends the process at once.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::process;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
+
+use crate::exit::Exit;
+use crate::{logging, output};
+
+/// How long a server may take to stop (cli.md).
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a shell shows for a process that SIGINT ended.
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// Flags of every server.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Common {
+    /// TOML file with settings: this command's flags without the dashes in front. Flags and variables beat it
+    #[arg(long, env = "HAYRICK_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What to log to standard error: error, warn, info, debug, trace, or target=level,… [default: RUST_LOG, else warnings and our own news]
+    #[arg(long, env = "HAYRICK_LOG", value_name = "FILTER")]
+    log: Option<String>,
+}
+
+/// SIGINT and SIGTERM, caught from the moment this is made.
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn catch() -> Result<Self> {
+        let interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
+        let terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
+        Ok(Self { interrupt, terminate })
+    }
+
+    /// Returns with the next one.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! { _ = self.interrupt.recv() => {}, _ = self.terminate.recv() => {} }
+    }
+}
+
+/// Runs a server: logs, a runtime, signals caught before anything else.
+pub(crate) fn run<F: Future<Output = Result<()>>>(
+    common: &Common,
+    serve: impl FnOnce(Signals) -> F,
+) -> Result<Exit> {
+    logging::start(common.log.as_deref())?;
+    if let Some(path) = &common.config {
+        tracing::info!(path = %path.display(), "settings are taken from this file");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(worker_threads())
+        .enable_all()
+        .build()
+        .context("cannot start the runtime's threads")?;
+    let result = runtime.block_on(async { serve(Signals::catch()?).await });
+    // What still blocks has had its time.
+    runtime.shutdown_background();
+    result.map(|()| Exit::Done)
+}
+
+/// Half of the cores, at least one: the other half is for what does not run on the runtime, the threads that sync and
+/// apply. With a worker for each of two cores, three masters and four volumes on them stored about a fifth less.
+fn worker_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+}
+
+/// A server, or several in one process, once it serves.
+pub(crate) trait Serving {
+    /// What it says on standard output when it is ready.
+    fn ready(&self) -> String;
+    /// Returns when it cannot go on, with the reason.
+    async fn failed(&self) -> String;
+    /// Finishes what is in flight and makes everything durable.
+    async fn stop(self);
+}
+
+impl Serving for hayrick_master::Running {
+    fn ready(&self) -> String {
+        format!("ready: master {}, client http://{}, peer {}", self.id, self.client, self.peer)
+    }
+
+    async fn failed(&self) -> String {
+        self.failed().await
+    }
+
+    async fn stop(self) {
+        self.stop().await;
+    }
+}
+
+impl Serving for hayrick_volume::Running {
+    fn ready(&self) -> String {
+        format!("ready: volume {}, http://{}, peer {}", self.id, self.http, self.peer)
+    }
+
+    async fn failed(&self) -> String {
+        self.refused().await
+    }
+
+    async fn stop(self) {
+        self.stop().await;
+    }
+}
+
+/// From start to stop: says when it is ready, then waits for a signal or for the end of what it can do.
+pub(crate) async fn serve<S: Serving, E>(
+    mut signals: Signals,
+    starting: impl Future<Output = Result<S, E>>,
+) -> Result<()>
+where
+    anyhow::Error: From<E>,
+{
+    let server = tokio::select! {
+        started = starting => started?,
+        () = signals.next() => return Ok(()),
+    };
+    if let Err(error) = output::line(&server.ready()) {
+        tracing::debug!(%error, "nobody reads standard output");
+    }
+    let failure = tokio::select! {
+        () = signals.next() => None,
+        reason = server.failed() => Some(reason),
+    };
+    stop(signals, server).await?;
+    failure.map_or(Ok(()), |reason| Err(anyhow!(reason)))
+}
+
+/// Stops within the time a stop may take; a second signal ends the process at once.
+async fn stop(mut signals: Signals, server: impl Serving) -> Result<()> {
+    tokio::select! {
+        stopped = timeout(STOP_TIMEOUT, server.stop()) => match stopped {
+            Ok(()) => Ok(()),
+            Err(_) => bail!("did not stop within {STOP_TIMEOUT:?}; what was acknowledged is durable all the same"),
+        },
+        () = signals.next() => {
+            tracing::warn!("second signal: ending at once; what was acknowledged is durable all the same");
+            process::exit(EXIT_INTERRUPTED)
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Claims about the commands that ask a cluster: what they send, print and end with. A listener that answers from a
+//! table plays the master; real ones are in `integration-tests`.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+/// What the fake master was asked: request line, head, body.
+type Seen = Arc<Mutex<Vec<(String, String, Vec<u8>)>>>;
+
+/// Answers every request whose line begins with a key of the table; 404 as a master would otherwise. It ends with the
+/// test's process.
+fn master(table: &'static [(&'static str, &'static str)]) -> (String, Seen) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let seen = Seen::default();
+    let log = Arc::clone(&seen);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            answer(stream.expect("a connection"), table, &log);
+        }
+    });
+    (address, seen)
+}
+
+fn answer(stream: TcpStream, table: &[(&str, &str)], log: &Seen) {
+    let mut reader = BufReader::new(stream);
+    let (mut line, mut head) = (String::new(), String::new());
+    reader.read_line(&mut line).expect("a request line");
+    while !head.ends_with("\r\n\r\n") && head != "\r\n" {
+        if reader.read_line(&mut head).expect("a header") == 0 {
+            return;
+        }
+    }
+    let head = head.to_lowercase();
+    let length =
+        head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).expect("the body");
+    let found = table.iter().find(|(start, _)| line.starts_with(start)).map(|(_, answer)| *answer);
+    let answer = found.unwrap_or("404 Not Found\r\ncontent-length: 19\r\n\r\nKey does not exist.");
+    log.lock().expect("no test panics with it").push((line.trim().to_owned(), head, body));
+    // A client that has what it wants may be gone.
+    let _ = reader.get_mut().write_all(format!("HTTP/1.1 {answer}").as_bytes());
+}
+
+fn hayrick(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hayrick"));
+    command.args(args);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HAYRICK_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn run(args: &[&str], server: &str) -> Output {
+    hayrick(args).env("HAYRICK_SERVER", server).stdin(Stdio::null()).output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("UTF-8")
+}
+
+/// A port on which nobody listens.
+fn nobody() -> String {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").to_string()
+}
+
+const PUT_OK: &str =
+    "201 Created\r\netag: \"abc\"\r\nhayrick-version: 7\r\ncontent-length: 1\r\nconnection: close\r\n\r\nk";
+
+#[test]
+fn put_sends_a_file_or_standard_input_and_prints_key_and_etag() {
+    let (server, seen) = master(&[("PUT /a%20b/c ", PUT_OK)]);
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("file");
+    std::fs::write(&file, "meow").expect("a file");
+    let path = file.to_str().expect("UTF-8");
+
+    let output = run(&["put", "a b/c", path, "--content-type", "text/plain"], &server);
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "a b/c  abc\n"));
+
+    let mut child = hayrick(&["put", "a b/c", "-", "--server", &server])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    child.stdin.take().expect("piped").write_all(b"purr").expect("it reads");
+    assert!(child.wait().expect("it ends").success());
+
+    let seen = seen.lock().expect("the master is fine");
+    assert_eq!((seen[0].2.as_slice(), seen[1].2.as_slice()), (&b"meow"[..], &b"purr"[..]));
+    assert!(seen[0].1.contains("content-type: text/plain"));
+}
+
+#[test]
+fn put_under_a_condition_sends_it_and_ends_with_4_if_it_fails() {
+    let refused = "412 Precondition Failed\r\ncontent-length: 7\r\nconnection: close\r\n\r\nchanged";
+    let (server, seen) = master(Box::leak(Box::new([("PUT /k ", refused)])));
+    let absent = run(&["put", "k", "--if-absent"], &server);
+    let matches = run(&["put", "k", "--if-match", "abc"], &server);
+    assert_eq!((absent.status.code(), matches.status.code()), (Some(4), Some(4)));
+    assert_eq!(text(&absent.stderr), "hayrick: changed\n");
+    let seen = seen.lock().expect("the master is fine");
+    assert!(seen[0].1.contains("if-none-match: *"));
+    assert!(seen[1].1.contains("if-match: \"abc\""));
+}
+
+#[test]
+fn every_outcome_has_its_exit_code() {
+    let (server, _) = master(&[
+        ("GET /there ", "200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nmeow"),
+        (
+            "PUT /unknown ",
+            "504 Gateway Timeout\r\ncontent-length: 15\r\nconnection: close\r\n\r\noutcome unknown",
+        ),
+        ("PUT /full ", "507 Insufficient Storage\r\ncontent-length: 4\r\nconnection: close\r\n\r\nfull"),
+    ]);
+    let code = |args: &[&str]| run(args, &server).status.code();
+    assert_eq!(code(&["get", "there"]), Some(0));
+    assert_eq!(code(&["put", "full"]), Some(1));
+    assert_eq!(code(&["get"]), Some(2));
+    assert_eq!(code(&["get", "a/../b"]), Some(2));
+    assert_eq!(code(&["get", "there", "--no-such-flag"]), Some(2));
+    assert_eq!(code(&["get", "absent"]), Some(3));
+    assert_eq!(code(&["stat", "absent"]), Some(3));
+    assert_eq!(code(&["rm", "absent"]), Some(3));
+    assert_eq!(code(&["put", "unknown"]), Some(5));
+    assert_eq!(run(&["get", "there"], "nonsense").status.code(), Some(2));
+    let unreachable = run(&["get", "there"], &nobody());
+    assert_eq!(unreachable.status.code(), Some(1));
+    assert!(text(&unreachable.stderr).starts_with("hayrick: no master answers: 127.0.0.1:"));
+}
+
+#[test]
+fn the_next_master_is_asked_when_one_does_not_answer() {
+    let (server, _) = master(&[("GET /k ", "200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nmeow")]);
+    let output = run(&["get", "k"], &format!("{},{server}", nobody()));
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "meow"));
+}
+
+#[test]
+fn get_writes_a_whole_file_or_leaves_the_old_one() {
+    let (server, _) = master(&[
+        ("GET /whole ", "200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nmeow"),
+        ("GET /broken ", "200 OK\r\ncontent-length: 400\r\nconnection: close\r\n\r\nmeow"),
+    ]);
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("cat");
+    let path = file.to_str().expect("UTF-8");
+    let content = |file: &Path| std::fs::read_to_string(file).expect("it is there");
+
+    assert_eq!(run(&["get", "whole", "-o", path], &server).status.code(), Some(0));
+    assert_eq!(content(&file), "meow");
+    std::fs::write(&file, "old").expect("a file");
+    assert_eq!(run(&["get", "broken", "-o", path], &server).status.code(), Some(1));
+    assert_eq!(run(&["get", "absent", "-o", path], &server).status.code(), Some(3));
+    assert_eq!(content(&file), "old");
+    assert_eq!(
+        std::fs::read_dir(dir.path()).expect("it can be read").count(),
+        1,
+        "nothing is left beside it"
+    );
+
+    let directory = run(&["get", "whole", "-o", dir.path().to_str().expect("UTF-8")], &server);
+    assert_eq!(directory.status.code(), Some(1));
+    assert!(text(&directory.stderr).contains("is a directory"));
+}
+
+#[test]
+fn a_link_stays_a_link_and_a_device_a_device() {
+    let (server, _) = master(&[("GET /k ", "200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nmeow")]);
+    let dir = tempfile::tempdir().expect("a directory");
+    let (real, link) = (dir.path().join("real"), dir.path().join("link"));
+    std::fs::write(&real, "old").expect("a file");
+    std::os::unix::fs::symlink(&real, &link).expect("a link");
+    assert_eq!(run(&["get", "k", "-o", link.to_str().expect("UTF-8")], &server).status.code(), Some(0));
+    assert_eq!(std::fs::read_to_string(&real).expect("it is there"), "meow");
+    assert!(link.is_symlink());
+    assert_eq!(run(&["get", "k", "-o", "/dev/null"], &server).status.code(), Some(0));
+    assert!(!Path::new("/dev/null").is_file());
+}
+
+#[test]
+fn rm_goes_on_behind_a_key_that_cannot_be_deleted() {
+    let (server, seen) = master(&[
+        ("DELETE /a ", "204 No Content\r\nconnection: close\r\n\r\n"),
+        (
+            "DELETE /c ",
+            "504 Gateway Timeout\r\ncontent-length: 15\r\nconnection: close\r\n\r\noutcome unknown",
+        ),
+        ("DELETE /d ", "204 No Content\r\nconnection: close\r\n\r\n"),
+    ]);
+    let output = run(&["rm", "a", "absent", "c", "d"], &server);
+    assert_eq!(output.status.code(), Some(5));
+    assert_eq!(
+        text(&output.stderr),
+        "hayrick: absent: there is no such key\nhayrick: c: outcome unknown: outcome unknown\n"
+    );
+    assert_eq!(seen.lock().expect("the master is fine").len(), 4);
+}
+
+const PAGES: &[(&str, &str)] = &[
+    (
+        "GET /p/?list&start=p%2Fb ",
+        "200 OK\r\ncontent-length: 28\r\nconnection: close\r\n\r\n{\"next\":\"\",\"keys\":[\"p/b\\\"\"]}",
+    ),
+    (
+        "GET /p/?list ",
+        "200 OK\r\ncontent-length: 29\r\nconnection: close\r\n\r\n{\"next\":\"p/b\",\"keys\":[\"p/a\"]}",
+    ),
+    (
+        "GET /none?list ",
+        "200 OK\r\ncontent-length: 21\r\nconnection: close\r\n\r\n{\"next\":\"\",\"keys\":[]}",
+    ),
+];
+
+#[test]
+fn ls_follows_pages_in_text_and_json() {
+    let (server, _) = master(PAGES);
+    assert_eq!(text(&run(&["ls", "p/"], &server).stdout), "p/a\np/b\"\n");
+    assert_eq!(text(&run(&["ls", "p/", "--json"], &server).stdout), "[\n\"p/a\",\n\"p/b\\\"\"\n]\n");
+    assert_eq!(text(&run(&["ls", "none", "--json"], &server).stdout), "[]\n");
+    assert_eq!(text(&run(&["ls", "none"], &server).stdout), "");
+}
+
+#[test]
+fn stat_shows_what_is_kept_with_an_object() {
+    let (server, _) = master(&[(
+        "HEAD /k ",
+        "200 OK\r\ncontent-length: 2048\r\netag: \"abc\"\r\ncontent-type: image/jpeg\r\nhayrick-version: 7\r\n\
+         last-modified: Mon, 23 Nov 2026 10:00:00 GMT\r\nhayrick-placement: partition=1; placement=2; volumes=1,3\r\n\
+         hayrick-meta-author: me\r\nconnection: close\r\n\r\n",
+    )]);
+    let expected = "\
+key                  k
+size                 2048 B (2.0 KiB)
+etag                 abc
+content-type         image/jpeg
+modified             Mon, 23 Nov 2026 10:00:00 GMT
+version              7
+placement            partition=1; placement=2; volumes=1,3
+hayrick-meta-author  me
+";
+    assert_eq!(text(&run(&["stat", "k"], &server).stdout), expected);
+    let output = run(&["stat", "k", "--json"], &server);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&json["size"], &json["headers"]["hayrick-meta-author"]), (&2048.into(), &"me".into()));
+}
+
+#[test]
+fn status_prints_tables_or_the_whole_answer() {
+    let (server, _) = master(&[(
+        "GET /-/status ",
+        "200 OK\r\ncontent-length: 57\r\nconnection: close\r\n\r\n{\"cluster\":\"c0ffee\",\"node\":1,\"leader\":null,\"new\":{\"a\":1}}  ",
+    )]);
+    let table = run(&["status"], &server);
+    assert!(
+        text(&table.stdout).starts_with("cluster  c0ffee, as master 1 sees it"),
+        "{}",
+        text(&table.stdout)
+    );
+    assert!(text(&table.stdout).contains("no linearizable reads"));
+    let json: serde_json::Value =
+        serde_json::from_slice(&run(&["status"], &server).stdout).unwrap_or(serde_json::Value::Null);
+    assert!(json.is_null(), "without --json it is for people");
+    let mut command = hayrick(&["status"]);
+    let output =
+        command.envs([("HAYRICK_JSON", "1"), ("HAYRICK_SERVER", &server)]).output().expect("it runs");
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["new"]["a"], 1);
+}
+
+#[test]
+fn version_names_version_and_commit_and_help_teaches() {
+    let version = run(&["--version"], "unused:1");
+    assert!(text(&version.stdout).starts_with(concat!("hayrick ", env!("CARGO_PKG_VERSION"), " (commit ")));
+    let help = run(&["master", "--help"], "unused:1");
+    assert!(text(&help.stdout).contains("Examples:") && text(&help.stdout).contains("HAYRICK_DOWN_AFTER"));
+}

@@ -1,0 +1,103 @@
+//! Claims about where a server's settings come from, and how it refuses to start. Nothing here becomes ready: the
+//! addresses are of a net that no machine has, so that the refusal names the one that was chosen.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// A master of this data directory, with no settings but these.
+fn master(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hayrick"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HAYRICK_") || name == "RUST_LOG") {
+        command.env_remove(name);
+    }
+    command.args(["master", "--data"]).arg(dir.join("data")).args(args);
+    command.envs(variables.iter().copied()).stdin(Stdio::null());
+    command.output().expect("the binary runs")
+}
+
+fn error(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).expect("UTF-8")
+}
+
+const SELF: [&str; 4] = ["--id", "1", "--masters", "1=127.0.0.1:1"];
+
+#[test]
+fn flag_beats_variable_beats_file_beats_default() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("master.toml");
+    std::fs::write(&file, "id = 1\nmasters = [\"1=127.0.0.1:1\"]\nlisten = \"203.0.113.1:1\"\n")
+        .expect("a file");
+    let config = ["--config", file.to_str().expect("UTF-8")];
+    let refused = |output: Output, address: &str| {
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            error(&output).contains(&format!("hayrick: cannot listen on {address}")),
+            "{}",
+            error(&output)
+        );
+    };
+    let variable = [("HAYRICK_LISTEN", "203.0.113.2:2")];
+    refused(master(dir.path(), &config, &[]), "203.0.113.1:1");
+    refused(master(dir.path(), &config, &variable), "203.0.113.2:2");
+    let flag = [&config[..], &["--listen", "203.0.113.3:3"]].concat();
+    refused(master(dir.path(), &flag, &variable), "203.0.113.3:3");
+    refused(master(dir.path(), &SELF, &variable), "203.0.113.2:2");
+    let named_by_variable = [("HAYRICK_CONFIG", config[1])];
+    refused(master(dir.path(), &[], &named_by_variable), "203.0.113.1:1");
+}
+
+#[test]
+fn a_file_with_an_unknown_key_is_refused_and_so_is_a_missing_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("master.toml");
+    std::fs::write(&file, "down-aftre = \"3s\"\n").expect("a file");
+    let output = master(dir.path(), &["--config", file.to_str().expect("UTF-8")], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        error(&output).contains("there is no setting \"down-aftre\"; the settings are id, "),
+        "{}",
+        error(&output)
+    );
+
+    let output = master(dir.path(), &["--config", "/no/such/file"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(error(&output).contains("cannot read /no/such/file"));
+}
+
+#[test]
+fn wrong_values_are_refused_by_name_before_anything_is_touched() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (flag, value, says) in [
+        ("--down-after", "3", "write 250ms, 3s"),
+        ("--election", "1s", "500ms-1s"),
+        ("--max-object-size", "64MB", "64MiB"),
+        ("--listen", "9090", "HOST:PORT"),
+        ("--partitions", "many", "--partitions"),
+        ("--replicas", "300", "--replicas"),
+    ] {
+        let output = master(dir.path(), &[&SELF[..], &[flag, value]].concat(), &[]);
+        assert_eq!(output.status.code(), Some(2), "{flag} {value}");
+        assert!(error(&output).contains(says) && error(&output).contains(flag), "{}", error(&output));
+    }
+    let zero = master(dir.path(), &["--id", "0", SELF[2], SELF[3]], &[]);
+    assert!(zero.status.code() == Some(2) && error(&zero).contains("numbers from 1"));
+    assert_eq!(master(dir.path(), &["--id", "1"], &[]).status.code(), Some(2), "--masters is missing");
+    assert!(!dir.path().join("data").exists());
+}
+
+#[test]
+fn what_cannot_work_together_is_told_in_one_sentence() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (args, says) in [
+        (&["--id", "2", "--masters", "1=127.0.0.1:1"][..], "--masters does not name master 2 itself"),
+        (&["--id", "1", "--masters", "127.0.0.1:1"], "write 1=127.0.0.1:1"),
+        (&["--id", "1", "--masters", "1=127.0.0.1:1,1=127.0.0.1:2"], "names id 1 twice"),
+        (&[SELF[0], SELF[1], SELF[2], SELF[3], "--partitions", "1000"], "a power of two"),
+        (&[SELF[0], SELF[1], SELF[2], SELF[3], "--log", "hayrick=loud"], "is not a log filter"),
+    ] {
+        let output = master(dir.path(), args, &[]);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        let last = error(&output).lines().last().unwrap_or_default();
+        assert!(last.starts_with("hayrick: ") && last.contains(says), "{last}");
+    }
+}

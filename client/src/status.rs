@@ -1,0 +1,122 @@
+//! The cluster's state as a master sees it: `/-/status` and `/-/ready`.
+
+use serde::Deserialize;
+
+use crate::retry::Kind;
+use crate::{Client, Error};
+
+/// `GET /-/status`: the fields of http-api.md that clients use; what is missing in an answer is zero or empty.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// The cluster's id.
+    pub cluster: String,
+    /// The master that answered.
+    pub node: u64,
+    /// Its version.
+    pub version: String,
+    /// The leader it knows, if any.
+    pub leader: Option<u64>,
+    /// Raft's term.
+    pub term: u64,
+    /// The last log index known to be committed.
+    pub committed: u64,
+    /// The last log index applied here.
+    pub applied: u64,
+    /// How many copies a write makes.
+    pub replicas: u64,
+    /// How many it must be able to make.
+    pub min_replicas: u64,
+    /// Ranges of the key space.
+    pub partitions: u64,
+    /// Live objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub object_bytes: u64,
+    /// Every master.
+    pub masters: Vec<MasterStatus>,
+    /// Every volume.
+    pub volumes: Vec<VolumeStatus>,
+    /// Objects with fewer copies than `replicas`.
+    pub under_replicated: u64,
+    /// What overwrites and deletes left behind.
+    pub garbage: Garbage,
+}
+
+/// A master in [`Status`].
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct MasterStatus {
+    /// Its id.
+    pub id: u64,
+    /// Its peer address.
+    pub peer: String,
+    /// Its client address.
+    pub client: String,
+    /// leader, follower, learner or unreachable
+    pub role: String,
+    /// Log entries behind the leader.
+    pub lag: u64,
+}
+
+/// A volume in [`Status`].
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct VolumeStatus {
+    /// Its id.
+    pub id: u64,
+    /// Its HTTP address.
+    pub addr: String,
+    /// Its peer address.
+    pub peer: String,
+    /// up, suspect, down, full, read-only, draining or removed
+    pub state: String,
+    /// Its zone.
+    pub zone: String,
+    /// What it may hold, in bytes.
+    pub capacity: u64,
+    /// What it holds, in bytes.
+    pub used: u64,
+    /// What it has left, in bytes.
+    pub free: u64,
+    /// Needles on it.
+    pub needles: u64,
+    /// Those that failed their checksum.
+    pub bad: u64,
+}
+
+/// What overwrites and deletes left behind.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Garbage {
+    /// How many needles.
+    pub needles: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+impl Client {
+    /// The cluster as the first master that answers sees it.
+    ///
+    /// # Errors
+    /// When no master answers.
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.json("/-/status").await
+    }
+
+    /// The same with every field, as it was sent.
+    ///
+    /// # Errors
+    /// When no master answers.
+    pub async fn status_json(&self) -> Result<serde_json::Value, Error> {
+        self.json("/-/status").await
+    }
+
+    /// Returns when some master can serve linearizable reads and writes.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the reason if all that answer say no; does not wait.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.send(Kind::Read, "/-/ready", |url| self.http.get(url)).await.map(drop)
+    }
+}

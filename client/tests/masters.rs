@@ -1,0 +1,132 @@
+//! Claims about which master is asked, on masters that answer from a script.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hayrick_client::{Client, Condition, Error, ListOptions, PutOptions};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+/// A master that gives each connection one answer and counts the requests that reached it.
+struct Scripted {
+    addr: SocketAddr,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Scripted {
+    async fn start(answer: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let addr = listener.local_addr().expect("it is bound");
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&requests);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut seen = Vec::new();
+                let mut chunk = [0; 1024];
+                while !seen.windows(4).any(|four| four == b"\r\n\r\n") {
+                    match stream.read(&mut chunk).await {
+                        Ok(read) if read > 0 => seen.extend_from_slice(&chunk[..read]),
+                        _ => break,
+                    }
+                }
+                counter.fetch_add(1, Ordering::SeqCst);
+                // The client may have gone; the next one will tell.
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.shutdown().await;
+            }
+        });
+        Self { addr, requests }
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+const CREATED: &str = "HTTP/1.1 201 Created\r\nConnection: close\r\nETag: \"abc\"\r\nHayrick-Version: 7\r\nContent-Length: 1\r\n\r\nk";
+const UNAVAILABLE: &str =
+    "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 9\r\n\r\nno quorum";
+const UNKNOWN: &str =
+    "HTTP/1.1 504 Gateway Timeout\r\nConnection: close\r\nContent-Length: 15\r\n\r\noutcome unknown";
+const FAILED: &str = "HTTP/1.1 412 Precondition Failed\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno.";
+const ABSENT: &str =
+    "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 19\r\n\r\nKey does not exist.";
+const OBJECT: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nETag: \"abc\"\r\nContent-Length: 4\r\n\r\nmeow";
+const CUT_SHORT: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 400\r\n\r\nmeow";
+const BROKEN: &str = "";
+const LIST: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 29\r\n\r\n{\"next\":\"c\",\"keys\":[\"a\",\"b\"]}";
+
+fn client(masters: &[&Scripted]) -> Client {
+    Client::new(masters.iter().map(|master| master.addr.to_string())).expect("addresses")
+}
+
+#[tokio::test]
+async fn a_write_goes_on_to_the_next_master_after_503_and_after_a_refused_connection() {
+    let closed = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+    let (refusing, taking) = (Scripted::start(UNAVAILABLE).await, Scripted::start(CREATED).await);
+    let client = Client::new([closed.clone(), refusing.addr.to_string(), taking.addr.to_string()]).unwrap();
+    let outcome = client.put("k", "v").await.unwrap();
+    assert_eq!((outcome.created, outcome.etag.as_str(), outcome.version), (true, "abc", 7));
+    assert_eq!((refusing.requests(), taking.requests()), (1, 1));
+    // The one that answered is asked first from now on.
+    client.put("k", "v").await.unwrap();
+    assert_eq!((refusing.requests(), taking.requests()), (1, 2));
+
+    let alone = Client::new([closed]).unwrap();
+    assert!(matches!(alone.put("k", "v").await, Err(Error::NoMaster { tried }) if tried.len() == 1));
+}
+
+#[tokio::test]
+async fn a_write_of_unknown_outcome_is_never_repeated() {
+    for answer in [UNKNOWN, BROKEN] {
+        let (first, second) = (Scripted::start(answer).await, Scripted::start(CREATED).await);
+        let client = client(&[&first, &second]);
+        let error = client.put("k", "v").await.unwrap_err();
+        assert!(error.is_unknown(), "{error}");
+        let error = client.delete("k").await.unwrap_err();
+        assert!(error.is_unknown(), "{error}");
+        assert_eq!((first.requests(), second.requests()), (2, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_read_goes_on_to_the_next_master_whatever_happened() {
+    for answer in [UNAVAILABLE, UNKNOWN, BROKEN] {
+        let (first, second) = (Scripted::start(answer).await, Scripted::start(OBJECT).await);
+        let object = client(&[&first, &second]).get("k").await.unwrap();
+        assert_eq!(object.meta().etag, "abc");
+        assert_eq!(object.bytes().await.unwrap(), "meow");
+        assert_eq!((first.requests(), second.requests()), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn answers_become_typed_errors() {
+    let absent = Scripted::start(ABSENT).await;
+    assert!(matches!(client(&[&absent]).get("a b").await, Err(Error::NotFound { key }) if key == "a b"));
+    let failed = Scripted::start(FAILED).await;
+    let options = PutOptions { condition: Condition::Absent, ..PutOptions::default() };
+    let error = client(&[&failed]).put_with("k", "v", &options).await.unwrap_err();
+    assert!(matches!(error, Error::PreconditionFailed { message } if message == "no."));
+    let unavailable = Scripted::start(UNAVAILABLE).await;
+    let error = client(&[&unavailable]).put("k", "v").await.unwrap_err();
+    assert!(matches!(error, Error::Refused { status: 503, message } if message == "no quorum"));
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_an_error_and_never_a_short_object() {
+    let master = Scripted::start(CUT_SHORT).await;
+    let object = client(&[&master]).get("k").await.unwrap();
+    assert!(matches!(object.bytes().await, Err(Error::Body(_))));
+}
+
+#[tokio::test]
+async fn a_page_names_where_the_next_begins() {
+    let master = Scripted::start(LIST).await;
+    let page = client(&[&master]).list("", &ListOptions::default()).await.unwrap();
+    assert_eq!((page.keys, page.next.as_str()), (vec!["a".to_owned(), "b".to_owned()], "c"));
+}

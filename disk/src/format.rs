@@ -1,0 +1,161 @@
+//! What a stream asks of those who stand on it: the bytes of a record ([`Format`]) and what becomes of it ([`Owner`]).
+//! How records reach the disk is left to the stream. The invariant: a record is made of whole [`ALIGN`]ed words, and only
+//! the stream calls [`Format::seal`], with the salt of the file that the record goes to.
+
+use std::fmt;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+/// Every record begins and ends at a multiple of this many bytes.
+pub const ALIGN: usize = 8;
+
+/// How the records of a stream look.
+///
+/// The header of a sealed record has a checksum that covers the salt, so that zeros, and the bytes of another file, never
+/// parse. The first [`ALIGN`] bytes of a sealed record are never all zero (a magic number will do): recovery skips zeros
+/// by the word.
+pub trait Format: Send + Sync + 'static {
+    /// The first bytes of each file of the stream.
+    const MAGIC: [u8; 8];
+    /// The version of the format, written in each file's header; files of a later version are refused.
+    const VERSION: u16;
+    /// Bytes of a record that are needed to know its length. No record is shorter.
+    const HEADER_LEN: usize;
+
+    /// Finishes a record just before it is written: sets or clears the flag "first of its batch" and makes the header's
+    /// checksum, salted. Called in the writer thread, on the padded record. It may run again on a record sealed before.
+    fn seal(record: &mut [u8], salt: u64, batch_start: bool);
+
+    /// An unsealed mark: a record without content, whose length is a multiple of [`ALIGN`].
+    fn mark() -> Vec<u8>;
+
+    /// Reads a header from exactly [`Self::HEADER_LEN`] bytes; `None` unless its checksum under this salt is right.
+    fn head(bytes: &[u8], salt: u64) -> Option<Head>;
+
+    /// Whether the whole record, of the length that its head gave, is right.
+    fn verify(record: &[u8], salt: u64) -> bool;
+}
+
+/// What the header of a record tells the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Bytes of the whole record with its padding, a multiple of [`ALIGN`].
+    pub len: usize,
+    /// It is the first record of a batch: everything before it was synced before it was written.
+    pub batch_start: bool,
+    /// It is a mark: always the first of a batch, and never shown to the owner.
+    pub mark: bool,
+}
+
+/// A file of a stream. Ids only ever grow, and a file's name is its id: `{id:016x}.{extension}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId(pub u64);
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Where a record lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Location {
+    /// The file.
+    pub file: FileId,
+    /// The first byte of the record in the file.
+    pub offset: u64,
+    /// Bytes of the whole record with its padding.
+    pub len: u32,
+}
+
+/// A record on its way in: chunks which the writer puts one after the other and pads with zeros to [`ALIGN`].
+#[derive(Clone, Debug, Default)]
+pub struct Record(pub Vec<Bytes>);
+
+impl Record {
+    /// Bytes on disk, with the padding.
+    #[must_use]
+    pub fn padded_len(&self) -> usize {
+        self.0
+            .iter()
+            .map(Bytes::len)
+            .fold(0, usize::saturating_add)
+            .checked_next_multiple_of(ALIGN)
+            .unwrap_or(usize::MAX)
+    }
+}
+
+impl From<Bytes> for Record {
+    fn from(bytes: Bytes) -> Self {
+        Self(vec![bytes])
+    }
+}
+
+impl From<Vec<u8>> for Record {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(vec![bytes.into()])
+    }
+}
+
+/// Who keeps the index of a stream's records. All calls come from `Stream::open`, in the order of the files and of the
+/// records in them, and later from the writer thread; each must be quick, and none may wait for the stream.
+pub trait Owner: Send + 'static {
+    /// Asked in `open` for each sealed file: does it have to be read? An owner with an index file that is good and belongs
+    /// to this very file answers no. The one file that is not sealed is always read: whatever index an owner has of
+    /// that one is void.
+    fn needs_scan(&mut self, file: FileId) -> bool {
+        let _ = file;
+        true
+    }
+
+    /// A record found in `open`. It is durable. It may never have been acknowledged. Marks are not shown; what
+    /// [`Self::first_records`] gave is.
+    fn recovered(&mut self, at: Location, record: &[u8]);
+
+    /// Bytes that were once durable, found unreadable in `open`: corruption, never a torn tail. They are kept as they are.
+    fn damaged(&mut self, file: FileId, range: Range<u64>);
+
+    /// What has to stand first in a new file, before any record of this batch (but after [`Self::durable`] told of all
+    /// that lies in earlier files). At most `FIRST_RECORDS_BYTES_MAX` in all. It may be asked for twice for one file, after
+    /// a crash.
+    fn first_records(&mut self, file: FileId) -> Vec<Vec<u8>> {
+        let _ = file;
+        Vec::new()
+    }
+
+    /// These records were synced, just now; called before the callbacks of their submissions. Of a submission that spans
+    /// two files, and then fails in the second, the first part is told of here and the submission fails all the same.
+    fn durable(&mut self, records: DurableRecords<'_>);
+
+    /// Nothing is appended to the file any more, and all up to `end` is synced. Also called in `open` after a sealed file
+    /// was read.
+    fn sealed(&mut self, file: FileId, end: u64) {
+        let _ = (file, end);
+    }
+}
+
+/// Records that were synced together, with their sealed bytes, borrowed from the writer.
+#[derive(Clone, Copy)]
+pub struct DurableRecords<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) start: u64,
+    pub(crate) locations: &'a [Location],
+}
+
+impl<'a> DurableRecords<'a> {
+    /// Each record in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Location, &'a [u8])> + use<'a> {
+        let (bytes, start) = (self.bytes, self.start);
+        self.locations.iter().map(move |at| {
+            let from = usize::try_from(at.offset - start).expect("it lies in a buffer in memory");
+            (*at, &bytes[from..from + at.len as usize])
+        })
+    }
+
+    /// Where they lie.
+    #[must_use]
+    pub fn locations(&self) -> &'a [Location] {
+        self.locations
+    }
+}

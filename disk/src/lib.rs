@@ -1,0 +1,36 @@
+//! Files that survive a crash.
+//!
+//! Two layers: [`Disk`] and [`File`], through which every byte of the project reaches a device (with [`RealDisk`], and
+//! [`FaultyDisk`], which loses, tears, corrupts and fails), and [`Stream`], the append stream with group commit on
+//! which the needle segments and the Raft log both stand.
+//!
+//! What a record means is left to the [`Format`] and the [`Owner`] of a stream; this crate knows lengths and checksums
+//! only through them, and depends on no other crate of the project.
+
+mod append_file;
+mod disk;
+mod faulty;
+mod format;
+mod group_commit;
+mod limits;
+mod queue;
+mod real;
+mod recover;
+mod scan;
+mod stall;
+mod stream;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod zero_ahead;
+
+pub use append_file::HEADER_BYTES;
+pub use disk::{Disk, File, Lock, write_atomically};
+pub use faulty::{Counts, FaultyDisk};
+pub use format::{ALIGN, DurableRecords, FileId, Format, Head, Location, Owner, Record};
+pub use limits::{BATCH_BYTES_MAX, FILE_BYTES_MIN, FIRST_RECORDS_BYTES_MAX, RECORD_BYTES_MAX};
+pub use real::RealDisk;
+pub use recover::OpenError;
+pub use scan::Found;
+pub use stream::{AppendError, Options, Reader, Status, Stream, SubmitError};

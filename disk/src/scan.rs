@@ -1,0 +1,235 @@
+//! Reading a file of a stream from its header block on: which bytes are records, which are damage, and where a torn tail
+//! begins.
+//!
+//! A batch is written only after the one before it was synced, and its first record says that it is the first of a
+//! batch; a mark is a batch of its own. So a *valid first record behind an invalid stretch proves* that the stretch had
+//! been synced: it is corruption, and everything valid around it counts. With no such record behind it, an invalid
+//! stretch is the tail of the last batch, torn, which was never acknowledged. (Therefore an acknowledged record is never
+//! left last: a mark follows it.)
+//!
+//! What to do about a torn tail is left to `recover`. The invariant: nothing is shown as a record whose head and body do
+//! not verify under the salt of this file.
+
+use std::io;
+use std::ops::Range;
+
+use crate::append_file::{AppendFile, HEADER_BYTES};
+use crate::disk::File;
+use crate::format::{ALIGN, Format, Head, Location};
+use crate::limits::{RECORD_BYTES_MAX, SCAN_WINDOW_BYTES};
+
+/// Something found in a file.
+#[derive(Debug)]
+pub enum Found<'a> {
+    /// A whole and verified record.
+    Record(Location, &'a [u8]),
+    /// Bytes that are no record, though they once were.
+    Damage(Range<u64>),
+}
+
+/// How the end of the range is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// All of the range was synced once: what is invalid is damage.
+    Proven,
+    /// As `Proven`, but where the records end is not known: zeros up to the end of the range are no damage.
+    ProvenThenZeros,
+    /// The range may end with a torn batch.
+    MayBeTorn,
+}
+
+/// How a scan ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Scanned {
+    /// The end of the last record, mark or damage: where a torn tail begins, or emptiness.
+    pub(crate) end: u64,
+    /// Where the last batch begins.
+    pub(crate) last_batch: u64,
+    /// The last record is a mark.
+    pub(crate) marked: bool,
+    /// A block could not be read.
+    pub(crate) unreadable: bool,
+}
+
+/// Scans from the header block up to `limit`.
+pub(crate) fn scan<F: Format>(
+    file: &AppendFile,
+    limit: u64,
+    tail: Tail,
+    visit: &mut dyn FnMut(Found<'_>) -> io::Result<()>,
+) -> io::Result<Scanned> {
+    let (id, salt) = (file.id(), file.salt());
+    let mut window = Window::new(file.file(), limit);
+    let mut scanned =
+        Scanned { end: HEADER_BYTES, last_batch: HEADER_BYTES, marked: false, unreadable: false };
+    let mut proven_to = if tail == Tail::MayBeTorn { HEADER_BYTES } else { limit };
+    while scanned.end < limit {
+        let at = scanned.end;
+        if let Some((head, record)) = record_at::<F>(&mut window, at, salt) {
+            if head.batch_start || head.mark {
+                scanned.last_batch = at;
+            }
+            scanned.marked = head.mark;
+            scanned.end = at + head.len as u64;
+            if !head.mark {
+                let len = u32::try_from(head.len).expect("a record that is too long does not parse");
+                visit(Found::Record(Location { file: id, offset: at, len }, record))?;
+            }
+            continue;
+        }
+        if at >= proven_to {
+            match find::<F>(&mut window, at, salt, Wanted::FirstOfBatch) {
+                Some(proof) => proven_to = proof,
+                None => break,
+            }
+        }
+        let next = find::<F>(&mut window, at, salt, Wanted::Any);
+        let damage_end = next.unwrap_or_else(|| match tail {
+            Tail::Proven => limit,
+            Tail::ProvenThenZeros | Tail::MayBeTorn => window.content_end(at),
+        });
+        if damage_end > at {
+            visit(Found::Damage(at..damage_end))?;
+            (scanned.end, scanned.marked) = (damage_end, false);
+        }
+        if next.is_none() {
+            break;
+        }
+    }
+    scanned.unreadable = window.unreadable;
+    Ok(scanned)
+}
+
+/// The end of what is not zero in a range, or its start; an error if not all of it can be read.
+pub(crate) fn content_end(file: &dyn File, range: Range<u64>) -> io::Result<u64> {
+    let mut window = Window::new(file, range.end);
+    let end = window.content_end(range.start);
+    if window.unreadable { Err(io::Error::other("a block cannot be read")) } else { Ok(end) }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Any,
+    FirstOfBatch,
+}
+
+/// The whole, verified record at a position.
+fn record_at<'w, F: Format>(window: &'w mut Window<'_>, at: u64, salt: u64) -> Option<(Head, &'w [u8])> {
+    if window.limit.saturating_sub(at) < F::HEADER_LEN as u64 {
+        return None;
+    }
+    let head = F::head(&window.ahead(at, F::HEADER_LEN)[..F::HEADER_LEN], salt)?;
+    let fits =
+        head.len >= F::HEADER_LEN && head.len <= RECORD_BYTES_MAX && head.len as u64 <= window.limit - at;
+    if !fits || !head.len.is_multiple_of(ALIGN) {
+        return None;
+    }
+    let record = &window.ahead(at, head.len)[..head.len];
+    F::verify(record, salt).then_some((head, record))
+}
+
+/// The first wanted record behind `after`.
+fn find<F: Format>(window: &mut Window<'_>, after: u64, salt: u64, wanted: Wanted) -> Option<u64> {
+    let mut at = after + ALIGN as u64;
+    while at + F::HEADER_LEN as u64 <= window.limit {
+        let bytes = window.ahead(at, F::HEADER_LEN);
+        let (skipped, candidate) = skip_to_head::<F>(bytes, salt, wanted);
+        at += skipped as u64;
+        if candidate {
+            if record_at::<F>(window, at, salt).is_some() {
+                return Some(at);
+            }
+            at += ALIGN as u64;
+        }
+    }
+    None
+}
+
+/// How many bytes to skip to the next plausible head, or to where more bytes are needed to tell.
+fn skip_to_head<F: Format>(bytes: &[u8], salt: u64, wanted: Wanted) -> (usize, bool) {
+    let mut at = 0;
+    while at + F::HEADER_LEN <= bytes.len() {
+        if bytes[at..].first_chunk::<ZERO_RUN>().is_some_and(is_zero) {
+            at += ZERO_RUN;
+            continue;
+        }
+        let plausible = bytes[at..at + ALIGN] != [0; ALIGN]
+            && F::head(&bytes[at..at + F::HEADER_LEN], salt)
+                .is_some_and(|head| wanted == Wanted::Any || head.batch_start || head.mark);
+        if plausible {
+            return (at, true);
+        }
+        at += ALIGN;
+    }
+    (at, false)
+}
+
+/// Zeros are skipped by this many bytes.
+const ZERO_RUN: usize = 256;
+
+fn is_zero(bytes: &[u8; ZERO_RUN]) -> bool {
+    bytes.iter().fold(0, |all, byte| all | byte) == 0
+}
+
+/// A piece of the file in memory. What cannot be read appears as zeros, and is remembered.
+struct Window<'a> {
+    file: &'a dyn File,
+    limit: u64,
+    start: u64,
+    bytes: Vec<u8>,
+    unreadable: bool,
+}
+
+impl<'a> Window<'a> {
+    fn new(file: &'a dyn File, limit: u64) -> Self {
+        Self { file, limit, start: 0, bytes: Vec::new(), unreadable: false }
+    }
+
+    /// At least `len` bytes from `at` on, which lie before the limit.
+    fn ahead(&mut self, at: u64, len: usize) -> &[u8] {
+        let loaded_to = self.start + self.bytes.len() as u64;
+        if at < self.start || at + len as u64 > loaded_to {
+            self.load(at, len.max(SCAN_WINDOW_BYTES));
+        }
+        let from = usize::try_from(at - self.start).expect("it lies in the window");
+        &self.bytes[from..]
+    }
+
+    fn load(&mut self, at: u64, len: usize) {
+        let len = usize::try_from(self.limit - at).unwrap_or(usize::MAX).min(len);
+        self.start = at;
+        self.bytes.resize(len, 0);
+        if len < SCAN_WINDOW_BYTES {
+            self.bytes.shrink_to(SCAN_WINDOW_BYTES);
+        }
+        if self.file.read_exact_at(&mut self.bytes, at).is_ok() {
+            return;
+        }
+        for (block, offset) in self.bytes.chunks_mut(ALLOCATION_UNIT).zip((at..).step_by(ALLOCATION_UNIT)) {
+            if self.file.read_exact_at(block, offset).is_err() {
+                block.fill(0);
+                self.unreadable = true;
+            }
+        }
+    }
+
+    /// The end, in whole words, of what is not zero from `at` to the limit; or `at`.
+    fn content_end(&mut self, from: u64) -> u64 {
+        let (mut at, mut end) = (from, from);
+        while at < self.limit {
+            let bytes = self.ahead(at, 1);
+            if let Some(last) =
+                bytes.chunks(ZERO_RUN).rposition(|run| run.iter().fold(0, |all, b| all | b) != 0)
+            {
+                let run = &bytes[last * ZERO_RUN..bytes.len().min((last + 1) * ZERO_RUN)];
+                let byte = run.iter().rposition(|byte| *byte != 0).expect("the run is not all zero");
+                end = (at + (last * ZERO_RUN + byte + 1) as u64).next_multiple_of(ALIGN as u64);
+            }
+            at += bytes.len() as u64;
+        }
+        end.min(self.limit)
+    }
+}
+
+/// What is tried by itself when a larger read failed.
+const ALLOCATION_UNIT: usize = 4096;

@@ -1,0 +1,432 @@
+//! The append stream as its users see it: a chain of preallocated files in one directory, appended to by one writer
+//! thread, read by anyone.
+//!
+//! How a batch reaches the disk is in `group_commit`, how the chain is found again after a crash in `recover`, and what
+//! is prepared ahead in `zero_ahead`. The invariant: a submission's callback gets `Ok` only after each of its records is
+//! durable, and callbacks run in the order of the submissions.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::append_file::{AppendFile, HEADER_BYTES};
+use crate::disk::Disk;
+use crate::format::{FileId, Format, Location, Owner, Record};
+use crate::group_commit::Writer;
+use crate::limits::{FILE_BYTES_MIN, RECORD_BYTES_MAX};
+use crate::queue::{Job, Queue};
+use crate::recover::{self, OpenError};
+use crate::scan::{self, Found, Tail};
+use crate::stall::Stall;
+use crate::zero_ahead::{self, Ahead};
+
+/// How a stream is laid out and bounded.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The directory of the files; created if need be.
+    pub dir: PathBuf,
+    /// The ending of the files' names, without the dot.
+    pub extension: &'static str,
+    /// Bytes of each file, its header block among them; raised to `FILE_BYTES_MIN`. A larger record gets a larger file.
+    pub file_bytes: u64,
+    /// The piece in which zeros are written ahead of the append position, in the background, beginning with a next file
+    /// made in advance. With 0 nothing is prepared ahead, and there is no background thread.
+    pub zero_ahead_bytes: u64,
+    /// After an append, when nothing more comes for this long, a mark is appended.
+    pub idle_mark_after: Duration,
+    /// Bytes that may wait for the writer.
+    pub queue_bytes_max: usize,
+    /// Records that may wait for the writer.
+    pub queue_records_max: usize,
+    /// Never let the free space of the file system, nor what is left of `capacity_bytes`, fall under this by a new file,
+    /// except for [`Stream::submit_from_reserve`].
+    pub reserve_bytes: u64,
+    /// Bytes that all files of the stream together may take.
+    pub capacity_bytes: Option<u64>,
+}
+
+impl Options {
+    /// Files of 256 MiB, zeroed ahead by 4 MiB, marks after 20 ms, a queue of 64 MiB or 64 Ki records, a reserve of 1 GiB.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>, extension: &'static str) -> Self {
+        Self {
+            dir: dir.into(),
+            extension,
+            file_bytes: 256 << 20,
+            zero_ahead_bytes: 4 << 20,
+            idle_mark_after: Duration::from_millis(20),
+            queue_bytes_max: 64 << 20,
+            queue_records_max: 64 << 10,
+            reserve_bytes: 1 << 30,
+            capacity_bytes: None,
+        }
+    }
+
+    /// Bytes of an ordinary file: whole blocks, and not under the minimum.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.file_bytes.max(FILE_BYTES_MIN).next_multiple_of(HEADER_BYTES)
+    }
+
+    pub(crate) fn path_of(&self, file: FileId) -> PathBuf {
+        self.dir.join(format!("{file}.{}", self.extension))
+    }
+}
+
+/// Why a submission was not taken in. Its callback was dropped, uncalled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The writer cannot keep up: slow down, or refuse work in turn.
+    #[error("the append queue is full ({records} records, {bytes} bytes); try again later")]
+    QueueFull {
+        /// Bytes that wait.
+        bytes: usize,
+        /// Records that wait.
+        records: usize,
+    },
+    /// A record is shorter than a header or longer than `RECORD_BYTES_MAX`.
+    #[error("a record of {bytes} bytes is outside the {bytes_min} to {bytes_max} that a stream takes")]
+    RecordSize {
+        /// Its bytes.
+        bytes: usize,
+        /// The least.
+        bytes_min: usize,
+        /// The most.
+        bytes_max: usize,
+    },
+    /// Several records together exceed half of a file: submit them apart. (One record alone may be of any size.)
+    #[error("{bytes} bytes of several records exceed the {bytes_max} of one submission; submit them apart")]
+    SubmissionSize {
+        /// Bytes of the submission.
+        bytes: usize,
+        /// Half of a file.
+        bytes_max: usize,
+    },
+    /// The stream was closed.
+    #[error("the append stream is closed")]
+    Closed,
+}
+
+/// Why an append failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// No room for another file. Nothing of the submission was written, nor of any that was queued behind it in the same
+    /// batch; later ones may succeed once there is room. A user whose records build on each other has to stop by itself.
+    #[error(
+        "no room for another file of {needed_bytes} bytes: the files take {used_bytes}, {free_bytes} are free, of which \
+         {reserve_bytes} are kept in reserve; delete something or add space"
+    )]
+    Full {
+        /// Bytes of the file that was wanted.
+        needed_bytes: u64,
+        /// Bytes that the files of the stream take.
+        used_bytes: u64,
+        /// Bytes left on the file system or of the stream's capacity, whichever is less.
+        free_bytes: u64,
+        /// Bytes that have to stay free.
+        reserve_bytes: u64,
+    },
+    /// A write or a sync failed. Whether this submission is on disk is unknown until the stream is opened anew.
+    #[error(
+        "the append stream takes no more writes since one failed: {cause}; restart to recover what is on disk"
+    )]
+    Poisoned {
+        /// The first failure.
+        cause: Arc<str>,
+    },
+}
+
+/// A glimpse of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// Files with records, the active one among them; ascending. Damaged files are listed too.
+    pub files: Vec<FileId>,
+    /// Bytes that all files take on the file system, the one prepared for later among them.
+    pub allocated_bytes: u64,
+    /// The file that is appended to.
+    pub active: Option<FileId>,
+    /// The append position in the active file: all before it is durable. 0 if there is no active file.
+    pub end: u64,
+    /// Bytes left in the active file and in the one prepared for later.
+    pub room_bytes: u64,
+    /// Why the stream takes no more writes.
+    pub poisoned: Option<String>,
+    /// Milliseconds that the write or sync in progress takes so far.
+    pub stalled_ms: u64,
+    /// Bytes that wait for the writer.
+    pub queued_bytes: usize,
+    /// Records that wait for the writer.
+    pub queued_records: usize,
+}
+
+/// A file of the chain. Without an `AppendFile` its header is damaged.
+#[derive(Clone)]
+pub(crate) struct Entry {
+    pub(crate) file: Option<Arc<AppendFile>>,
+    pub(crate) bytes: u64,
+}
+
+/// What callers, the writer and the preparing thread share.
+pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) options: Options,
+    pub(crate) queue: Queue,
+    pub(crate) files: RwLock<BTreeMap<FileId, Entry>>,
+    pub(crate) allocated_bytes: AtomicU64,
+    pub(crate) active: Mutex<Option<Arc<AppendFile>>>,
+    pub(crate) poison: OnceLock<Arc<str>>,
+    pub(crate) stall: Stall,
+    pub(crate) ahead: Ahead,
+}
+
+/// An append stream with group commit. Shared by reference or in an `Arc`; dropping it closes it.
+pub struct Stream<F: Format> {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+    preparer: Option<JoinHandle<()>>,
+    format: PhantomData<F>,
+}
+
+impl<F: Format> Stream<F> {
+    /// Finds the stream again, or begins it: reads what the owner wants read, cuts a torn tail, makes the rest durable, and
+    /// starts the writer. The caller holds a lock on the directory: two streams on one would destroy each other.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written, has a damaged header where records may yet be appended, or is of a later
+    /// version. Nothing is deleted then.
+    pub fn open(disk: Arc<dyn Disk>, options: Options, owner: impl Owner) -> Result<Self, OpenError> {
+        let mut owner = owner;
+        let chain = recover::open_chain::<F>(disk.as_ref(), &options, &mut owner)?;
+        let prepares = options.zero_ahead_bytes > 0;
+        let shared = Arc::new(Shared {
+            queue: Queue::new(options.queue_bytes_max, options.queue_records_max),
+            allocated_bytes: AtomicU64::new(chain.allocated_bytes()),
+            files: RwLock::new(chain.files),
+            active: Mutex::new(chain.active.as_ref().map(|active| Arc::clone(&active.file))),
+            poison: OnceLock::new(),
+            stall: Stall::new(),
+            ahead: Ahead::new(chain.spare, chain.next_id),
+            disk,
+            options,
+        });
+        let mut writer = Writer::<F, _>::new(Arc::clone(&shared), owner, chain.active);
+        writer.begin()?;
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new().name(name.to_owned()).spawn(body).map_err(OpenError::Thread)
+        };
+        let writer = spawn("append-writer", Box::new(move || writer.run()))?;
+        let mut stream = Self { shared, writer: Some(writer), preparer: None, format: PhantomData };
+        if prepares {
+            let shared = Arc::clone(&stream.shared);
+            stream.preparer =
+                Some(spawn("append-preparer", Box::new(move || zero_ahead::run::<F>(&shared)))?);
+        }
+        Ok(stream)
+    }
+
+    /// Appends records in this order, all of them after every earlier submission, and calls `done` with where they lie once
+    /// they are durable. `done` runs in the writer thread: it must be quick, must not wait for the stream, and must not
+    /// panic. Without records it is a barrier.
+    ///
+    /// # Errors
+    /// If the submission is not taken in; `done` is then dropped.
+    pub fn submit(
+        &self,
+        records: Vec<Record>,
+        done: impl FnOnce(Result<Vec<Location>, AppendError>) + Send + 'static,
+    ) -> Result<(), SubmitError> {
+        self.push(records, false, Box::new(done))
+    }
+
+    /// As [`Self::submit`], but may take the space kept in reserve: for what makes room, such as compaction.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn submit_from_reserve(
+        &self,
+        records: Vec<Record>,
+        done: impl FnOnce(Result<Vec<Location>, AppendError>) + Send + 'static,
+    ) -> Result<(), SubmitError> {
+        self.push(records, true, Box::new(done))
+    }
+
+    /// Proves that the write path works: calls `done` after a durable append that began after this call; of a mark, if no
+    /// records are on their way.
+    ///
+    /// # Errors
+    /// If it is not taken in; `done` is then dropped.
+    pub fn probe(
+        &self,
+        done: impl FnOnce(Result<(), AppendError>) + Send + 'static,
+    ) -> Result<(), SubmitError> {
+        self.shared.queue.push(Job::Probe { done: Box::new(done) })
+    }
+
+    /// Seals the active file after all that was submitted so far; the next record begins another. Does nothing to a file
+    /// without records.
+    ///
+    /// # Errors
+    /// If it is not taken in.
+    pub fn rotate(&self) -> Result<(), SubmitError> {
+        self.shared.queue.push(Job::Rotate)
+    }
+
+    /// A file to read from, with its salt; it stays readable after it was removed. `None` if it is not of this stream, or
+    /// its header is damaged.
+    #[must_use]
+    pub fn reader(&self, file: FileId) -> Option<Reader> {
+        self.shared.files.read().get(&file)?.file.clone().map(Reader)
+    }
+
+    /// Reads from any file, from any thread; never waits for the writer. What it reads is not verified here.
+    ///
+    /// # Errors
+    /// `NotFound` if the file is not of this stream; else what the disk says.
+    pub fn read_exact_at(&self, file: FileId, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let reader = self.reader(file).ok_or_else(|| no_such_file(file))?;
+        reader.read_exact_at(offset, buf)
+    }
+
+    /// Reads a whole file, up to what is durable, verifying each record: shows records and damage in order. Marks are not
+    /// shown. A block that cannot be read is damage.
+    ///
+    /// # Errors
+    /// `NotFound` if the file is not of this stream, or its header is damaged; or the visitor's own error, which ends it.
+    pub fn scan(&self, file: FileId, visit: &mut dyn FnMut(Found<'_>) -> io::Result<()>) -> io::Result<()> {
+        let file = self.reader(file).ok_or_else(|| no_such_file(file))?.0;
+        scan::scan::<F>(&file, file.end(), Tail::Proven, visit).map(drop)
+    }
+
+    /// Unlinks a sealed file; readers that have it keep it.
+    ///
+    /// # Errors
+    /// `NotFound` if the file is not of this stream, `InvalidInput` if it is not sealed; else what the disk says. The file
+    /// is gone from the stream only after `Ok`.
+    pub fn remove_file(&self, file: FileId) -> io::Result<()> {
+        let entry = self.shared.files.read().get(&file).cloned().ok_or_else(|| no_such_file(file))?;
+        if entry.file.is_some_and(|file| !file.is_sealed()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("file {file} is not sealed")));
+        }
+        match self.shared.disk.remove(&self.shared.options.path_of(file)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => self.shared.disk.sync_dir(&self.shared.options.dir)?,
+        }
+        if self.shared.files.write().remove(&file).is_some() {
+            self.shared.allocated_bytes.fetch_sub(entry.bytes, Ordering::Relaxed);
+            self.shared.ahead.room_came_back();
+        }
+        Ok(())
+    }
+
+    /// How the stream is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let shared = &self.shared;
+        let active = shared.active.lock().clone();
+        let (queued_bytes, queued_records) = shared.queue.waiting();
+        let active_room = active.as_ref().map_or(0, |file| file.capacity().saturating_sub(file.end()));
+        Status {
+            files: shared.files.read().keys().copied().collect(),
+            allocated_bytes: shared.allocated_bytes.load(Ordering::Relaxed),
+            end: active.as_ref().map_or(0, |file| file.end()),
+            active: active.map(|file| file.id()),
+            room_bytes: active_room + shared.ahead.spare_room_bytes(),
+            poisoned: shared.poison.get().map(ToString::to_string),
+            stalled_ms: shared.stall.stalled_ms(),
+            queued_bytes,
+            queued_records,
+        }
+    }
+
+    /// Finishes what is queued, leaves a mark, and ends the threads. The same happens on drop.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    fn push(
+        &self,
+        records: Vec<Record>,
+        reserve: bool,
+        done: crate::queue::AppendDone,
+    ) -> Result<(), SubmitError> {
+        let mut bytes = 0;
+        for record in &records {
+            let len = record.padded_len();
+            if len < F::HEADER_LEN || len > RECORD_BYTES_MAX {
+                let (bytes_min, bytes_max) = (F::HEADER_LEN, RECORD_BYTES_MAX);
+                return Err(SubmitError::RecordSize { bytes: len, bytes_min, bytes_max });
+            }
+            bytes += len;
+        }
+        let half_file = (self.shared.options.file_bytes() - HEADER_BYTES) / 2;
+        let bytes_max = usize::try_from(half_file).unwrap_or(usize::MAX);
+        if records.len() > 1 && bytes > bytes_max {
+            return Err(SubmitError::SubmissionSize { bytes, bytes_max });
+        }
+        self.shared.queue.push(Job::Append { records, bytes, reserve, done })
+    }
+}
+
+impl<F: Format> Drop for Stream<F> {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+        self.shared.ahead.close();
+        for thread in [self.writer.take(), self.preparer.take()].into_iter().flatten() {
+            // A callback may hold the last handle of the stream: the writer must not wait for itself.
+            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+                tracing::error!(dir = %self.shared.options.dir.display(), "a thread of the append stream panicked");
+            }
+        }
+    }
+}
+
+/// An open file of a stream, for reading.
+#[derive(Clone)]
+pub struct Reader(Arc<AppendFile>);
+
+impl Reader {
+    /// Which file it is.
+    #[must_use]
+    pub fn file(&self) -> FileId {
+        self.0.id()
+    }
+
+    /// The salt under which its records verify.
+    #[must_use]
+    pub fn salt(&self) -> u64 {
+        self.0.salt()
+    }
+
+    /// Whether nothing is appended to it any more.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.0.is_sealed()
+    }
+
+    /// The end of what is durable in it.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.0.end()
+    }
+
+    /// Reads bytes, unverified.
+    ///
+    /// # Errors
+    /// What the disk says; `UnexpectedEof` behind the end of the file.
+    pub fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.0.file().read_exact_at(buf, offset)
+    }
+}
+
+fn no_such_file(file: FileId) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("there is no file {file} in the append stream"))
+}

@@ -1,0 +1,251 @@
+//! Random histories, with the power cut at each step of the disk: what was acknowledged is found again, in order, and
+//! what was shown once is never lost.
+//!
+//! A failing history prints its seed and step; `replay` runs it alone.
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use crate::faulty::FaultyDisk;
+use crate::stream::Stream;
+use crate::testing::{Noting, Plain, append, hold_writer, open, probe, records, wait_for};
+
+const HISTORIES: u64 = 200;
+const FIRST: &[u8] = b"first of its file";
+
+/// What was submitted, and how much of it was acknowledged.
+#[derive(Default)]
+struct Oracle {
+    submitted: Vec<Vec<u8>>,
+    acked: usize,
+    counter: u64,
+}
+
+impl Oracle {
+    fn body(&mut self, random: &mut SmallRng) -> Vec<u8> {
+        let len = match random.random_range(0..40) {
+            0 => 40_000,
+            1..4 => random.random_range(4000..14_000),
+            _ => random.random_range(8..700),
+        };
+        self.counter += 1;
+        let mut body = self.counter.to_le_bytes().to_vec();
+        body.resize(len, random.random());
+        body
+    }
+
+    /// Reads what was recovered as the truth from now on; it must hold all that was acknowledged.
+    fn check(&mut self, owner: &Noting, context: &str) {
+        let notes = owner.notes.lock().clone();
+        assert_eq!(notes.damaged, [], "{context}: damage, where there was none");
+        let mut file = None;
+        for (at, body) in &notes.recovered {
+            if file != Some(at.file) {
+                assert_eq!(body, FIRST, "{context}: a file begins with what the owner wants first");
+            }
+            file = Some(at.file);
+        }
+        let found: Vec<&Vec<u8>> =
+            notes.recovered.iter().map(|(_, body)| body).filter(|body| *body != FIRST).collect();
+        assert!(found.len() >= self.acked, "{context}: {} of {} acked", found.len(), self.acked);
+        assert!(found.len() <= self.submitted.len(), "{context}: more than was ever submitted");
+        assert!(found.iter().zip(&self.submitted).all(|(a, b)| *a == b), "{context}: not what was submitted");
+        self.acked = found.len();
+        self.submitted.truncate(found.len());
+    }
+}
+
+fn owner() -> Noting {
+    Noting { first: Some(FIRST), ..Noting::default() }
+}
+
+/// A few submissions, probes and rotations; goes on after failures, as a careless user would.
+fn act(stream: &Stream<Plain>, oracle: &mut Oracle, random: &mut SmallRng) {
+    for _ in 0..random.random_range(3..9) {
+        match random.random_range(0..10) {
+            0 => {
+                let _ = probe(stream);
+            }
+            1 => stream.rotate().expect("the queue has room"),
+            2..5 => {
+                // Several submissions in one batch.
+                let gate = hold_writer(stream);
+                let (sender, outcomes) = std::sync::mpsc::channel();
+                let submissions = random.random_range(2..6);
+                for _ in 0..submissions {
+                    let body = oracle.body(random);
+                    oracle.submitted.push(body.clone());
+                    let sender = sender.clone();
+                    let tell = move |outcome: Result<_, _>| {
+                        let _ = sender.send(outcome.is_ok());
+                    };
+                    stream.submit(records(&[&body]), tell).expect("the queue has room");
+                }
+                drop(gate);
+                for _ in 0..submissions {
+                    let acked = outcomes.recv_timeout(crate::testing::DEADLINE).expect("an answer comes");
+                    oracle.acked += usize::from(acked);
+                }
+            }
+            _ => {
+                let mut bodies = vec![oracle.body(random)];
+                while random.random_bool(0.5) && bodies.iter().map(Vec::len).sum::<usize>() < 3000 {
+                    bodies.push(oracle.body(random));
+                    bodies.retain(|body| body.len() < 3000);
+                }
+                oracle.submitted.extend(bodies.iter().cloned());
+                let bodies: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
+                if append(stream, &bodies).is_ok() {
+                    oracle.acked += bodies.len();
+                }
+            }
+        }
+    }
+    // Whatever is left to do for a rotation is done before the caller counts steps.
+    wait_for(|tell| stream.submit(Vec::new(), tell).expect("the queue has room")).ok();
+}
+
+/// What goes wrong in a history.
+#[derive(Clone, Copy)]
+enum Fault {
+    None,
+    PowerAfter(u64),
+    SyncFails(u64),
+}
+
+/// One life, a crash or kill, and what follows. Says how many steps and syncs the first life took.
+fn history(seed: u64, fault: Fault) -> (u64, u64) {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let mut oracle = Oracle::default();
+    let disk = FaultyDisk::new(seed);
+    let stream = open(&disk, &owner());
+    let (steps, syncs) = (disk.counts().steps, disk.counts().syncs);
+    match fault {
+        Fault::None => {}
+        Fault::PowerAfter(steps) => disk.fail_power_after(steps),
+        Fault::SyncFails(nth) => disk.fail_sync(nth),
+    }
+    act(&stream, &mut oracle, &mut random);
+    let taken = (disk.counts().steps - steps, disk.counts().syncs - syncs);
+    let (fault_seed, killed) = match fault {
+        Fault::None => (0, false),
+        Fault::PowerAfter(step) => (step, step % 4 == 3),
+        Fault::SyncFails(nth) => (nth, nth % 2 == 1),
+    };
+    let mut random = SmallRng::seed_from_u64(seed ^ fault_seed << 32);
+    let next = if killed { disk.restart() } else { disk.crash(random.random()) };
+    drop(stream);
+
+    // The power fails again while the stream is being opened.
+    next.fail_power_after(random.random_range(0..6));
+    let reopened =
+        Stream::<Plain>::open(std::sync::Arc::new(next.clone()), crate::testing::quiet_options(), owner());
+    let next = next.crash(random.random());
+    drop(reopened);
+
+    let seen = owner();
+    let stream = open(&next, &seen);
+    oracle.check(&seen, "after the first crash");
+    act(&stream, &mut oracle, &mut random);
+    let killed = next.restart();
+    drop(stream);
+
+    // What is shown after a kill is durable, although it was perhaps never synced before.
+    let seen = owner();
+    let stream = open(&killed, &seen);
+    oracle.check(&seen, "after a kill");
+    let last = killed.crash(random.random());
+    drop(stream);
+    let seen = owner();
+    let _stream = open(&last, &seen);
+    oracle.check(&seen, "after the last crash");
+    taken
+}
+
+/// Names the history that fails.
+struct Told(u64, &'static str, u64);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self(seed, fault, at) = self;
+            eprintln!(
+                "history failed: seed {seed}, {fault} {at}; replay it with HAYRICK_SEED={seed} \
+                 cargo test -p hayrick-disk acked_records_survive"
+            );
+        }
+    }
+}
+
+/// The seeds to run: all, or the one that is to be replayed.
+fn seeds() -> std::ops::Range<u64> {
+    match std::env::var("HAYRICK_SEED").ok().and_then(|seed| seed.parse::<u64>().ok()) {
+        Some(seed) => seed..seed + 1,
+        None => 0..HISTORIES,
+    }
+}
+
+#[test]
+fn acked_records_survive_a_crash_at_every_step() {
+    for seed in seeds() {
+        let (steps, _) = history(seed, Fault::None);
+        for step in 0..=steps {
+            let _told = Told(seed, "power fails after step", step);
+            history(seed, Fault::PowerAfter(step));
+        }
+    }
+}
+
+#[test]
+fn acked_records_survive_any_failed_sync() {
+    for seed in seeds() {
+        let (_, syncs) = history(seed, Fault::None);
+        for nth in 1..=syncs {
+            let _told = Told(seed, "failing sync", nth);
+            history(seed, Fault::SyncFails(nth));
+        }
+    }
+}
+
+#[test]
+fn what_was_shown_after_a_kill_amid_a_sync_is_durable() {
+    for seed in 0..50 {
+        let disk = FaultyDisk::new(seed);
+        let stream = open(&disk, &owner());
+        append(&stream, &[b"synced synced"]).expect("it is acked");
+        disk.hang_syncs(true);
+        let writes = disk.counts().writes;
+        stream.submit(records(&[b"written, and not synced"]), drop).expect("the queue has room");
+        while disk.counts().writes == writes {
+            std::thread::yield_now();
+        }
+        shown_stays_shown(&disk, seed);
+        drop(stream);
+    }
+}
+
+#[test]
+fn what_was_shown_after_a_failed_sync_is_durable() {
+    for seed in 0..50 {
+        let disk = FaultyDisk::new(seed);
+        let stream = open(&disk, &owner());
+        append(&stream, &[b"synced synced"]).expect("it is acked");
+        disk.fail_sync(1);
+        append(&stream, &[b"in the page cache, and never to be written back"]).expect_err("the sync failed");
+        shown_stays_shown(&disk, seed);
+        drop(stream);
+    }
+}
+
+/// Kills, opens, and crashes before anything is appended: the second start finds what the first one showed.
+fn shown_stays_shown(disk: &FaultyDisk, seed: u64) {
+    let killed = disk.restart();
+    let shown = owner();
+    let stream = open(&killed, &shown);
+    let crashed = killed.crash(seed);
+    drop(stream);
+    let found = owner();
+    let _stream = open(&crashed, &found);
+    assert!(shown.bodies().len() >= 3, "seed {seed}: the file's first record and both appends are readable");
+    assert_eq!(found.bodies(), shown.bodies(), "seed {seed}");
+}

@@ -1,0 +1,280 @@
+//! What is torn is cut, what is corrupt is reported, and never the other way round.
+
+use crate::append_file::HEADER_BYTES;
+use crate::disk::Disk;
+use crate::faulty::FaultyDisk;
+use crate::format::{FileId, Location};
+use crate::recover::OpenError;
+use crate::scan::Found;
+use crate::stream::{AppendError, Stream};
+use crate::testing::{Noting, Plain, append, hold_writer, open, path_of, probe, quiet_options, records};
+
+fn disk() -> FaultyDisk {
+    FaultyDisk::new(1)
+}
+
+fn kill(disk: &FaultyDisk, stream: Stream<Plain>) -> FaultyDisk {
+    let next = disk.restart();
+    drop(stream);
+    next
+}
+
+/// Flips a byte in the body of a record.
+fn flip(disk: &FaultyDisk, at: Location) {
+    assert!(disk.flip(&path_of(at.file), at.offset + 30, 0x10));
+}
+
+/// Five batches, and no mark behind the last.
+fn five_batches(disk: &FaultyDisk) -> (Stream<Plain>, Vec<Location>) {
+    let stream = open(disk, &Noting::default());
+    let bodies = [b"record one", b"record two", b"record 003", b"record 004", b"record 005"];
+    let places =
+        bodies.iter().map(|body| append(&stream, &[body.as_slice()]).expect("it is acked")[0]).collect();
+    (stream, places)
+}
+
+#[test]
+fn a_torn_tail_is_cut_and_never_comes_back() {
+    let disk = disk();
+    let stream = open(&disk, &Noting::default());
+    let kept = append(&stream, &[b"kept kept"]).expect("it is acked")[0];
+    // One batch of three records, the middle one torn: the last is valid, and must not survive the cut.
+    let gate = hold_writer(&stream);
+    stream
+        .submit(records(&[b"first of batch", b"torn torn torn", b"valid behind it"]), drop)
+        .expect("there is room");
+    drop(gate);
+    append(&stream, &[]).expect("a barrier");
+    let bytes = disk.bytes(&path_of(kept.file)).expect("the file is there");
+    let second = kept.offset + 2 * u64::from(kept.len);
+    let disk = kill(&disk, stream);
+    assert!(disk.flip(&path_of(kept.file), second + 30, 1));
+    let owner = Noting::default();
+    let stream = open(&disk, &owner);
+    assert_eq!(owner.bodies(), [b"kept kept".to_vec(), b"first of batch".to_vec()]);
+    assert_eq!(owner.notes.lock().damaged, []);
+    let after = disk.bytes(&path_of(kept.file)).expect("the file is there");
+    assert!(bytes[second as usize..].iter().any(|byte| *byte != 0));
+    assert!(after[second as usize..].iter().all(|byte| *byte == 0), "the tail is zeroed to its very end");
+    let next = append(&stream, &[b"after"]).expect("it is acked")[0];
+    assert_eq!(next.offset, second);
+    let disk = kill(&disk, stream);
+    let owner = Noting::default();
+    let _stream = open(&disk, &owner);
+    assert_eq!(owner.bodies(), [b"kept kept".to_vec(), b"first of batch".to_vec(), b"after".to_vec()]);
+}
+
+#[test]
+fn a_flipped_byte_in_the_middle_is_damage_and_later_records_live() {
+    let disk = disk();
+    let (stream, places) = five_batches(&disk);
+    let disk = kill(&disk, stream);
+    flip(&disk, places[2]);
+    let owner = Noting::default();
+    let stream = open(&disk, &owner);
+    let found: Vec<Location> = owner.notes.lock().recovered.iter().map(|(at, _)| *at).collect();
+    assert_eq!(found, [places[0], places[1], places[3], places[4]]);
+    let damage = places[2].offset..places[3].offset;
+    assert_eq!(owner.notes.lock().damaged, [(places[2].file, damage.clone())]);
+    // It is kept as it is, and appends go on behind everything.
+    let next = append(&stream, &[b"more"]).expect("it is acked")[0];
+    assert!(next.offset >= places[4].offset + u64::from(places[4].len));
+    let mut seen = Vec::new();
+    stream
+        .scan(places[2].file, &mut |found| {
+            seen.push(match found {
+                Found::Record(at, _) => at.offset..at.offset + u64::from(at.len),
+                Found::Damage(range) => range,
+            });
+            Ok(())
+        })
+        .expect("the file can be read");
+    assert_eq!(seen.len(), 6);
+    assert_eq!(seen[2], damage);
+}
+
+#[test]
+fn damage_within_a_batch_spares_the_rest_of_the_batch() {
+    let disk = disk();
+    let stream = open(&disk, &Noting::default());
+    let batch = append(&stream, &[b"one one one", b"two two two", b"three three"]).expect("it is acked");
+    append(&stream, &[b"a later batch"]).expect("it is acked");
+    let disk = kill(&disk, stream);
+    flip(&disk, batch[0]);
+    let owner = Noting::default();
+    let _stream = open(&disk, &owner);
+    assert_eq!(owner.bodies(), [b"two two two".to_vec(), b"three three".to_vec(), b"a later batch".to_vec()]);
+    assert_eq!(owner.notes.lock().damaged, [(batch[0].file, batch[0].offset..batch[1].offset)]);
+}
+
+#[test]
+fn the_last_acked_record_with_a_mark_behind_it_is_corrupt_and_not_cut() {
+    let disk = disk();
+    let (stream, places) = five_batches(&disk);
+    probe(&stream).expect("the mark is durable");
+    let disk = kill(&disk, stream);
+    flip(&disk, places[4]);
+    let owner = Noting::default();
+    let _stream = open(&disk, &owner);
+    assert_eq!(owner.bodies().len(), 4);
+    let end = places[4].offset + u64::from(places[4].len);
+    assert_eq!(owner.notes.lock().damaged, [(places[4].file, places[4].offset..end)]);
+    let before = disk.bytes(&path_of(places[4].file)).expect("the file is there");
+    assert!(before[places[4].offset as usize..end as usize].iter().any(|byte| *byte != 0), "it is kept");
+}
+
+#[test]
+fn a_close_leaves_a_mark_and_so_does_idleness() {
+    for close in [true, false] {
+        let disk = disk();
+        let mut options = quiet_options();
+        if !close {
+            options.idle_mark_after = std::time::Duration::from_millis(1);
+        }
+        let stream = crate::testing::open_with(&disk, options, &Noting::default());
+        let at = append(&stream, &[b"the last one"]).expect("it is acked")[0];
+        let end = at.offset + u64::from(at.len);
+        let disk = if close {
+            stream.close();
+            disk.restart()
+        } else {
+            wait_until(|| stream.status().end > end);
+            kill(&disk, stream)
+        };
+        flip(&disk, at);
+        let owner = Noting::default();
+        let _stream = open(&disk, &owner);
+        assert_eq!(owner.notes.lock().damaged, [(at.file, at.offset..end)]);
+    }
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let (sender, receiver) = std::sync::mpsc::channel::<()>();
+    let mut tries = 20_000;
+    while !condition() {
+        let _ = receiver.recv_timeout(std::time::Duration::from_millis(1));
+        tries -= 1;
+        assert!(tries > 0, "it comes true in time");
+    }
+    drop(sender);
+}
+
+#[test]
+fn corruption_in_a_sealed_file_is_reported_up_to_its_very_end() {
+    let disk = disk();
+    let (stream, places) = five_batches(&disk);
+    stream.rotate().expect("there is room");
+    append(&stream, &[b"in the next file"]).expect("it is acked");
+    let disk = kill(&disk, stream);
+    flip(&disk, places[4]);
+    let owner = Noting::default();
+    let _stream = open(&disk, &owner);
+    let end = places[4].offset + u64::from(places[4].len);
+    assert_eq!(owner.notes.lock().damaged, [(places[4].file, places[4].offset..end)]);
+    assert_eq!(owner.notes.lock().sealed, [(places[4].file, end)]);
+    assert_eq!(owner.bodies().len(), 5);
+}
+
+#[test]
+fn a_lost_seal_makes_no_file_active_again() {
+    let disk = disk();
+    let (stream, places) = five_batches(&disk);
+    stream.rotate().expect("there is room");
+    let next = append(&stream, &[b"in the next file"]).expect("it is acked")[0];
+    let disk = kill(&disk, stream);
+    assert!(disk.flip(&path_of(places[0].file), 2050, 1));
+    let owner = Noting::default();
+    let stream = open(&disk, &owner);
+    assert_eq!(owner.bodies().len(), 6);
+    assert_eq!(owner.notes.lock().damaged, []);
+    assert_eq!(stream.status().active, Some(next.file));
+}
+
+#[test]
+fn a_damaged_header_of_a_sealed_file_spares_the_others() {
+    let disk = disk();
+    let (stream, places) = five_batches(&disk);
+    stream.rotate().expect("there is room");
+    append(&stream, &[b"in the next file"]).expect("it is acked");
+    let disk = kill(&disk, stream);
+    assert!(disk.flip(&path_of(places[0].file), 20, 1));
+    let owner = Noting::default();
+    let stream = open(&disk, &owner);
+    assert_eq!(owner.bodies(), [b"in the next file".to_vec()]);
+    assert_eq!(owner.notes.lock().damaged, [(places[0].file, 0..32 << 10)]);
+    assert!(disk.exists(&path_of(places[0].file)).expect("it can be asked"), "it is kept");
+    stream.remove_file(places[0].file).expect("it can be removed at will");
+}
+
+#[test]
+fn a_damaged_header_of_the_active_file_refuses_to_open_and_changes_nothing() {
+    let disk = disk();
+    let (stream, places) = five_batches(&disk);
+    let disk = kill(&disk, stream);
+    let path = path_of(places[0].file);
+    assert!(disk.flip(&path, 20, 1));
+    let before = disk.bytes(&path);
+    let opened = Stream::<Plain>::open(std::sync::Arc::new(disk.clone()), quiet_options(), Noting::default());
+    let error = opened.err().expect("it refuses");
+    assert!(matches!(&error, OpenError::DamagedHeader { path: named } if *named == path), "{error}");
+    assert_eq!(disk.bytes(&path), before);
+}
+
+#[test]
+fn a_file_of_a_later_version_refuses_to_open() {
+    let disk = disk();
+    let (stream, places) = five_batches(&disk);
+    let disk = kill(&disk, stream);
+    let path = path_of(places[0].file);
+    let mut header = disk.bytes(&path).expect("the file is there")[..44].to_vec();
+    header[8] = 2;
+    let crc = crc32c::crc32c(&header[..40]);
+    header[40..].copy_from_slice(&crc.to_le_bytes());
+    assert!(disk.overwrite(&path, 0, &header));
+    let opened = Stream::<Plain>::open(std::sync::Arc::new(disk), quiet_options(), Noting::default());
+    let error = opened.err().expect("it refuses");
+    assert!(matches!(error, OpenError::LaterVersion { found: 2, known: 1, .. }), "{error}");
+}
+
+#[test]
+fn a_transient_read_error_is_tried_again_by_the_block() {
+    let disk = disk();
+    let (stream, _) = five_batches(&disk);
+    let disk = kill(&disk, stream);
+    // The header is the first read, the scan the second.
+    disk.fail_read(2);
+    let owner = Noting::default();
+    let stream = open(&disk, &owner);
+    assert_eq!(owner.bodies().len(), 5);
+    assert_eq!(append(&stream, &[b"goes on"]).map(|places| places.len()), Ok(1));
+}
+
+#[test]
+fn damage_in_the_only_batch_of_a_file_asks_for_the_first_records_again() {
+    let disk = disk();
+    let owner = Noting { first: Some(b"vote"), ..Noting::default() };
+    let stream = open(&disk, &owner);
+    let at = append(&stream, &[b"torn in its first batch"]).expect("it is acked")[0];
+    assert!(at.offset > HEADER_BYTES, "the vote stands before it");
+    let disk = kill(&disk, stream);
+    flip(&disk, at);
+    let stream = open(&disk, &owner);
+    append(&stream, &[b"again"]).expect("it is acked");
+    let disk = kill(&disk, stream);
+    let owner = Noting::default();
+    let _stream = open(&disk, &owner);
+    assert_eq!(owner.bodies(), [b"vote".to_vec(), b"vote".to_vec(), b"again".to_vec()]);
+    assert_eq!(owner.notes.lock().recovered[0].0.file, FileId(1));
+}
+
+#[test]
+fn poison_after_damage_is_no_different() {
+    let disk = disk();
+    let (stream, _) = five_batches(&disk);
+    disk.fail_write(1);
+    assert!(matches!(append(&stream, &[b"never"]), Err(AppendError::Poisoned { .. })));
+    let disk = kill(&disk, stream);
+    let owner = Noting::default();
+    let _stream = open(&disk, &owner);
+    assert_eq!(owner.bodies().len(), 5);
+}

@@ -1,0 +1,312 @@
+//! Files of the chain: crossing from one to the next, large records, what a kill leaves, and space.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::append_file::HEADER_BYTES;
+use crate::disk::{Disk, write_atomically};
+use crate::faulty::FaultyDisk;
+use crate::format::FileId;
+use crate::real::RealDisk;
+use crate::stream::{AppendError, Options, Stream, SubmitError};
+use crate::testing::{
+    Noting, Plain, append, hold_writer, open, open_with, path_of, quiet_options, records, wait_for,
+};
+
+fn many(count: usize, len: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|number| [number.to_le_bytes().as_slice(), &vec![7; len - 8]].concat()).collect()
+}
+
+fn slices(bodies: &[Vec<u8>]) -> Vec<&[u8]> {
+    bodies.iter().map(Vec::as_slice).collect()
+}
+
+#[test]
+fn a_batch_that_crosses_a_file_is_whole_and_in_order() {
+    let disk = FaultyDisk::new(1);
+    let owner = Noting { first: Some(b"first"), ..Noting::default() };
+    let stream = open(&disk, &owner);
+    let bodies = many(60, 1000);
+    let gate = hold_writer(&stream);
+    let (sender, places) = std::sync::mpsc::channel();
+    for body in &bodies {
+        let sender = sender.clone();
+        let tell = move |outcome: Result<_, _>| sender.send(outcome).expect("the test waits");
+        stream.submit(records(&[body]), tell).expect("there is room");
+    }
+    let syncs = disk.counts().syncs;
+    drop(gate);
+    let places: Vec<_> =
+        (0..60).map(|_| places.recv().expect("an answer").expect("it is acked")[0]).collect();
+    assert!(places.is_sorted());
+    assert_eq!(places.iter().map(|at| at.file).max(), Some(FileId(3)));
+    // Two crossings: each syncs run, seal and the new file (header and name); then the last run.
+    assert_eq!(disk.counts().syncs - syncs, 2 * 4 + 1);
+    let notes = owner.notes.lock().clone();
+    assert_eq!(notes.begun, [FileId(1), FileId(2), FileId(3)]);
+    assert_eq!(notes.sealed.iter().map(|(file, _)| *file).collect::<Vec<_>>(), [FileId(1), FileId(2)]);
+    assert_eq!(notes.durable.iter().map(|(at, _)| *at).collect::<Vec<_>>(), places);
+    assert_eq!(notes.durable.iter().map(|(_, body)| body.clone()).collect::<Vec<_>>(), bodies);
+    for (at, body) in places.iter().zip(&bodies) {
+        let mut record = vec![0; at.len as usize];
+        stream.read_exact_at(at.file, at.offset, &mut record).expect("it can be read");
+        assert_eq!(Plain::body(&record), *body);
+    }
+}
+
+#[test]
+fn a_record_larger_than_a_file_gets_a_file_of_its_own() {
+    let disk = FaultyDisk::new(1);
+    let stream = open(&disk, &Noting::default());
+    append(&stream, &[b"small"]).expect("it is acked");
+    let large = vec![9; 100_000];
+    let at = append(&stream, &[&large]).expect("it is acked")[0];
+    assert_eq!(at.file, FileId(2));
+    let after = append(&stream, &[b"small again"]).expect("it is acked")[0];
+    let disk = disk.restart();
+    drop(stream);
+    let owner = Noting::default();
+    let stream = open(&disk, &owner);
+    assert_eq!(owner.bodies(), [b"small".to_vec(), large, b"small again".to_vec()]);
+    assert!(stream.reader(at.file).is_some_and(|reader| reader.end() >= at.offset + u64::from(at.len)));
+    assert!(after.file >= at.file);
+}
+
+#[test]
+fn a_large_record_comes_before_the_file_that_was_prepared() {
+    let disk = FaultyDisk::new(1);
+    let stream = open_with(&disk, Options { zero_ahead_bytes: 4096, ..quiet_options() }, &Noting::default());
+    wait_until(|| stream.status().room_bytes > 40_000);
+    let large = append(&stream, &[&vec![9; 100_000]]).expect("it is acked")[0];
+    let bodies = many(40, 1000);
+    let small = append(&stream, &slices(&bodies[..10])).expect("it is acked");
+    assert!(small[0] > large, "files are used in the order of their ids");
+    for body in &bodies[10..] {
+        append(&stream, &[body]).expect("it is acked");
+    }
+    drop(stream);
+    let owner = Noting::default();
+    let _stream = open(&disk, &owner);
+    assert_eq!(owner.bodies()[1..], bodies);
+    assert_eq!(owner.notes.lock().damaged, []);
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let (_sender, receiver) = std::sync::mpsc::channel::<()>();
+    for _ in 0..20_000 {
+        if condition() {
+            return;
+        }
+        let _ = receiver.recv_timeout(Duration::from_millis(1));
+    }
+    panic!("it comes true in time");
+}
+
+#[test]
+fn zeroing_ahead_never_touches_what_was_appended() {
+    let disk = FaultyDisk::new(1);
+    let options = Options {
+        zero_ahead_bytes: 4096,
+        file_bytes: 64 << 10,
+        idle_mark_after: Duration::from_micros(100),
+        ..quiet_options()
+    };
+    let stream = open_with(&disk, options, &Noting::default());
+    let bodies = many(600, 500);
+    for body in &bodies {
+        append(&stream, &[body]).expect("it is acked");
+    }
+    let crashed = disk.crash(3);
+    drop(stream);
+    let owner = Noting::default();
+    let _stream = open(&crashed, &owner);
+    assert_eq!(owner.bodies(), bodies);
+    assert_eq!(owner.notes.lock().damaged, []);
+}
+
+#[test]
+fn leftovers_of_a_kill_are_removed_or_used() {
+    let disk = FaultyDisk::new(1);
+    let stream = open_with(&disk, Options { zero_ahead_bytes: 4096, ..quiet_options() }, &Noting::default());
+    append(&stream, &[b"kept"]).expect("it is acked");
+    wait_until(|| stream.status().room_bytes > 40_000);
+    drop(stream);
+    let prepared = path_of(FileId(2));
+    assert!(disk.exists(&prepared).expect("it can be asked"));
+    let half_made = std::path::PathBuf::from("/stream/0000000000000003.log.new");
+    disk.create(&half_made).expect("it is made");
+    let strange = std::path::PathBuf::from("/stream/somebody-elses.log");
+    disk.create(&strange).expect("it is made");
+
+    let owner = Noting::default();
+    let stream = open(&disk, &owner);
+    assert_eq!(owner.bodies(), [b"kept".to_vec()]);
+    assert!(!disk.exists(&half_made).expect("it can be asked"));
+    assert!(disk.exists(&strange).expect("it can be asked"), "what is not ours is left alone");
+    assert_eq!(stream.status().active, Some(FileId(1)));
+    stream.rotate().expect("there is room");
+    let allocations = disk.counts().allocations;
+    let at = append(&stream, &[b"next"]).expect("it is acked")[0];
+    assert_eq!(at.file, FileId(2));
+    assert_eq!(disk.counts().allocations, allocations, "the prepared file was used");
+}
+
+#[test]
+fn a_sealed_file_can_be_removed_while_it_is_read() {
+    let disk = FaultyDisk::new(1);
+    let stream = open(&disk, &Noting::default());
+    let at = append(&stream, &[b"soon gone"]).expect("it is acked")[0];
+    let refused = stream.remove_file(at.file).expect_err("it is active");
+    assert_eq!(refused.kind(), std::io::ErrorKind::InvalidInput);
+    stream.rotate().expect("there is room");
+    append(&stream, &[b"next"]).expect("it is acked");
+    let reader = stream.reader(at.file).expect("it is there");
+    let allocated = stream.status().allocated_bytes;
+    stream.remove_file(at.file).expect("it goes");
+    assert_eq!(stream.status().allocated_bytes, allocated - (32 << 10));
+    let mut record = vec![0; at.len as usize];
+    reader.read_exact_at(at.offset, &mut record).expect("who has it, keeps it");
+    assert_eq!(Plain::body(&record), b"soon gone");
+    let gone = stream.read_exact_at(at.file, at.offset, &mut record).expect_err("it is gone");
+    assert_eq!(gone.kind(), std::io::ErrorKind::NotFound);
+}
+
+#[test]
+fn a_full_disk_refuses_without_poison_and_recovers() {
+    let disk = FaultyDisk::new(1);
+    let options = Options { capacity_bytes: Some(96 << 10), reserve_bytes: 32 << 10, ..quiet_options() };
+    let stream = open_with(&disk, options, &Noting::default());
+    let bodies = many(100, 1000);
+    let mut acked = 0;
+    let full = loop {
+        match append(&stream, &[&bodies[acked]]) {
+            Ok(_) => acked += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(full, AppendError::Full { used_bytes: 65_536, reserve_bytes: 32_768, .. }),
+        "two files are used, the third is the reserve: {full}"
+    );
+    assert_eq!(stream.status().poisoned, None);
+    let writes = disk.counts().writes;
+    assert!(append(&stream, &[&bodies[acked]]).is_err());
+    assert_eq!(disk.counts().writes, writes, "nothing is written");
+
+    // Who makes room may use the reserve; others still may not, though there is room in that file.
+    let reserved = wait_for(|tell| {
+        stream.submit_from_reserve(records(&[&bodies[0]]), tell).expect("the queue has room");
+    });
+    assert!(reserved.expect("it is acked")[0].file > FileId(2));
+    assert!(matches!(append(&stream, &[&bodies[acked]]), Err(AppendError::Full { .. })));
+    stream.remove_file(FileId(1)).expect("it goes");
+    assert!(append(&stream, &[&bodies[acked]]).is_ok(), "appends go on by themselves");
+}
+
+#[test]
+fn no_space_for_a_file_is_full_and_no_poison() {
+    let disk = FaultyDisk::new(1);
+    let stream = open(&disk, &Noting::default());
+    append(&stream, &[&[1; 20_000]]).expect("it is acked");
+    disk.fill_at_allocation(1);
+    assert!(matches!(append(&stream, &[&[2; 20_000]]), Err(AppendError::Full { .. })));
+    assert!(append(&stream, &[b"small"]).is_ok(), "what fits still goes in");
+    assert!(append(&stream, &[&[2; 20_000]]).is_ok(), "and space came back");
+    assert_eq!(stream.status().poisoned, None);
+}
+
+#[test]
+fn a_stream_without_room_for_a_file_opens_for_reading() {
+    let disk = FaultyDisk::new(1);
+    let stream = open(&disk, &Noting::default());
+    let at = append(&stream, &[b"old"]).expect("it is acked")[0];
+    stream.rotate().expect("there is room");
+    append(&stream, &[]).expect("a barrier");
+    drop(stream);
+    disk.set_free_bytes(0);
+    let owner = Noting::default();
+    let stream = open(&disk, &owner);
+    assert_eq!(owner.bodies(), [b"old".to_vec()]);
+    assert!(matches!(append(&stream, &[b"new"]), Err(AppendError::Full { .. })));
+    stream.remove_file(at.file).expect("it goes");
+    assert!(append(&stream, &[b"new"]).is_ok());
+}
+
+#[test]
+fn submissions_out_of_bounds_are_refused() {
+    let disk = FaultyDisk::new(1);
+    let stream = open(&disk, &Noting::default());
+    let short = stream.submit(vec![vec![1; 8].into()], drop);
+    assert!(matches!(short, Err(SubmitError::RecordSize { bytes: 8, .. })));
+    let bodies = many(20, 1000);
+    let long = stream.submit(records(&slices(&bodies)), drop);
+    assert!(matches!(long, Err(SubmitError::SubmissionSize { .. })));
+}
+
+#[test]
+fn an_owner_with_an_index_is_spared_the_sealed_files() {
+    let disk = FaultyDisk::new(1);
+    let stream = open(&disk, &Noting::default());
+    append(&stream, &[b"sealed"]).expect("it is acked");
+    stream.rotate().expect("there is room");
+    append(&stream, &[b"active"]).expect("it is acked");
+    drop(stream);
+    let owner = Noting { trusts_index: true, ..Noting::default() };
+    let stream = open(&disk, &owner);
+    assert_eq!(owner.bodies(), [b"active".to_vec()]);
+    assert_eq!(stream.status().files, [FileId(1), FileId(2)]);
+    assert!(stream.reader(FileId(1)).is_some_and(|file| file.is_sealed() && file.end() > HEADER_BYTES));
+}
+
+#[test]
+fn two_holders_of_one_lock_refuse_each_other() {
+    let dir = tempfile::tempdir().expect("a directory for tests");
+    let disks: [(Arc<dyn Disk>, std::path::PathBuf); 2] =
+        [(Arc::new(FaultyDisk::new(1)), "/lock".into()), (Arc::new(RealDisk), dir.path().join("lock"))];
+    for (disk, path) in disks {
+        let held = disk.lock(&path).expect("nobody has it");
+        let refused = disk.lock(&path).expect_err("somebody has it");
+        assert_eq!(refused.kind(), std::io::ErrorKind::WouldBlock);
+        drop(held);
+        disk.lock(&path).expect("nobody has it any more");
+    }
+}
+
+#[test]
+fn the_real_disk_keeps_a_stream() {
+    let dir = tempfile::tempdir().expect("a directory for tests");
+    let options = Options {
+        file_bytes: 64 << 10,
+        zero_ahead_bytes: 16 << 10,
+        reserve_bytes: 0,
+        ..Options::new(dir.path().join("a/b"), "log")
+    };
+    let bodies = many(300, 1000);
+    let stream =
+        Stream::<Plain>::open(Arc::new(RealDisk), options.clone(), Noting::default()).expect("it opens");
+    for chunk in bodies.chunks(20) {
+        append(&stream, &slices(chunk)).expect("it is acked");
+    }
+    drop(stream);
+    let owner = Noting::default();
+    let stream = Stream::<Plain>::open(Arc::new(RealDisk), options, owner.clone()).expect("it opens");
+    assert_eq!(owner.bodies(), bodies);
+    assert_eq!(owner.notes.lock().damaged, []);
+    drop(stream);
+}
+
+#[test]
+fn an_atomic_write_is_old_or_new_at_every_crash() {
+    let path = std::path::Path::new("/dir/file");
+    for step in 0..9 {
+        for seed in 0..20 {
+            let disk = FaultyDisk::new(seed);
+            disk.create_dir_all(std::path::Path::new("/dir")).expect("it is made");
+            write_atomically(&disk, path, b"the old bytes").expect("it is written");
+            disk.fail_power_after(step);
+            let written = write_atomically(&disk, path, b"and the new ones").is_ok();
+            let found = disk.crash(seed).bytes(path).expect("one of them is there");
+            assert!(found == b"and the new ones" || (!written && found == b"the old bytes"), "seed {seed}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! What the stream promises, as claims, on the disk that breaks its own promises.
+
+mod crashes;
+mod damage;
+mod files;
+mod garbage;
+mod rates;
+mod writer;

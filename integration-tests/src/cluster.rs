@@ -1,0 +1,161 @@
+//! A running cluster and the clients to it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use hayrick_client::{Client, Status};
+use hayrick_launcher::{Builder, Cluster};
+
+use crate::wait;
+
+/// How long a new cluster may take to serve. Generous: the figure that counts is measured by its own test.
+pub const READY_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// The binary under test: `HAYRICK_BIN`, or `hayrick` in the directory where this test was built.
+///
+/// # Errors
+/// When there is none.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("HAYRICK_BIN") {
+        return Ok(path.into());
+    }
+    beside_this_test("hayrick", "hayrick-cli")
+}
+
+/// The program behind `make cluster`, in the directory where this test was built.
+///
+/// # Errors
+/// When there is none.
+pub fn launcher_binary() -> Result<PathBuf> {
+    beside_this_test("cluster", "hayrick-launcher")
+}
+
+fn beside_this_test(name: &str, package: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot find this program")?;
+    let candidates = own.ancestors().skip(1).take(2).map(|dir| dir.join(name));
+    let found = candidates.into_iter().find(|path| path.is_file());
+    found.with_context(|| {
+        format!("no binary `{name}` beside {}; build it: cargo build -p {package}", own.display())
+    })
+}
+
+/// A cluster to be started: 3 masters and `volumes` volumes.
+///
+/// # Errors
+/// When there is no binary.
+pub fn builder(volumes: u32) -> Result<Builder> {
+    Ok(Cluster::builder(binary()?).masters(3).volumes(volumes))
+}
+
+/// Starts a cluster and waits until every master serves and all volumes are up.
+///
+/// # Errors
+/// When it does not come up.
+pub async fn start(volumes: u32) -> Result<Cluster> {
+    start_with(builder(volumes)?, volumes).await
+}
+
+/// The same, of a builder with settings of its own.
+///
+/// # Errors
+/// When it does not come up.
+pub async fn start_with(builder: Builder, volumes: u32) -> Result<Cluster> {
+    let cluster = tokio::task::block_in_place(|| builder.start())?;
+    all_up(&cluster, volumes).await?;
+    Ok(cluster)
+}
+
+/// Waits until every running master serves and sees so many volumes up.
+///
+/// # Errors
+/// When it does not happen in time.
+pub async fn all_up(cluster: &Cluster, volumes: u32) -> Result<()> {
+    tokio::task::block_in_place(|| cluster.wait_ready(READY_TIMEOUT))?;
+    for master in cluster.masters().iter().filter(|master| master.is_running()) {
+        let client = client(&[master.http_addr().to_string()])?;
+        let what = format!("{} sees {volumes} volumes up", master.name());
+        wait::until(&what, READY_TIMEOUT, async || {
+            let status = client.status().await?;
+            let up = status.volumes.iter().filter(|volume| volume.state == "up").count();
+            ensure!(up == volumes as usize, "{up} are up: {:?}", status.volumes);
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// A client of these masters.
+///
+/// # Errors
+/// When an address is none.
+pub fn client<S: AsRef<str>>(masters: &[S]) -> Result<Client> {
+    Ok(Client::new(masters.iter().map(|master| master.as_ref().to_owned()))?)
+}
+
+/// One client for each master, which asks only that one.
+///
+/// # Errors
+/// When an address is none.
+pub fn client_each(cluster: &Cluster) -> Result<Vec<Client>> {
+    cluster.client_addrs().iter().map(|addr| client(&[addr.to_string()])).collect()
+}
+
+/// One client that asks any master.
+///
+/// # Errors
+/// When an address is none.
+pub fn client_any(cluster: &Cluster) -> Result<Client> {
+    client(&cluster.client_addrs().iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
+/// The leader, once all running masters name the same one and it runs.
+///
+/// # Errors
+/// When they do not agree in time.
+pub async fn leader(cluster: &Cluster) -> Result<u32> {
+    let running: Vec<Client> = cluster
+        .masters()
+        .iter()
+        .filter(|master| master.is_running())
+        .map(|master| client(&[master.http_addr().to_string()]))
+        .collect::<Result<_>>()?;
+    wait::until("the masters agree on a leader", READY_TIMEOUT, async || {
+        let mut named = Vec::new();
+        for client in &running {
+            named.push(client.status().await?.leader);
+        }
+        let first = named.first().copied().flatten().with_context(|| format!("they name {named:?}"))?;
+        let agreed = named.iter().all(|leader| *leader == Some(first));
+        let id = u32::try_from(first)?;
+        ensure!(agreed && cluster.master(id).is_running(), "they name {named:?}");
+        Ok(id)
+    })
+    .await
+}
+
+/// The state of the volume with this id, as `status` has it; empty if it is not there.
+pub fn volume_state(status: &Status, id: u32) -> &str {
+    status.volumes.iter().find(|volume| volume.id == u64::from(id)).map_or("", |volume| &volume.state)
+}
+
+/// The volumes that an object lies on, as `Hayrick-Placement` names them.
+pub fn volumes_of(placement: &str) -> Vec<u32> {
+    let list = placement.split("volumes=").nth(1).unwrap_or_default();
+    list.split([',', ';']).filter_map(|id| id.trim().parse().ok()).collect()
+}
+
+/// Checks that no process has panicked since it was first started.
+///
+/// # Errors
+/// When one has: the line of its log.
+pub fn no_panics(cluster: &Cluster) -> Result<()> {
+    for process in cluster.processes() {
+        let log = std::fs::read(process.log_path()).with_context(|| process.name())?;
+        let log = String::from_utf8_lossy(&log);
+        let panic = log.lines().find(|line| line.contains("panicked at"));
+        ensure!(panic.is_none(), "{}: {}", process.name(), panic.unwrap_or_default());
+    }
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! Claims about a cluster of real processes, real files and real HTTP.
+//!
+//! This library is the harness that the claims in `tests/` and the bench stand on: clusters, waiting for conditions,
+//! seeds, a load whose every answer is kept in a ledger, a proxy that loses answers, raw sockets, a library that
+//! holds syncs back. What is claimed stands in `tests/`, one topic a file. Invariant: nothing here waits for a time
+//! to pass where it could wait for something to happen, and everything random comes from a printed seed.
+
+pub mod cluster;
+pub mod content;
+pub mod figure;
+pub mod frames;
+pub mod ledger;
+pub mod load;
+pub mod picture;
+pub mod program;
+pub mod proxy;
+pub mod raw;
+pub mod segments;
+pub mod sync_shim;
+pub mod wait;

@@ -1,0 +1,77 @@
+//! Claim 12: a flipped byte in a segment file is never returned: the reader gets the bytes from another member.
+
+use anyhow::{Context, Result, ensure};
+use hayrick_client::{ByteRange, Client, Error, GetOptions};
+use hayrick_integration_tests::content::Content;
+use hayrick_integration_tests::{cluster, content, ledger, segments};
+use hayrick_launcher::Cluster;
+use rand::Rng;
+use tokio::task::block_in_place;
+
+const OBJECTS: usize = 12;
+/// From one byte's block to several blocks of 64 KiB.
+const SIZES: [usize; 4] = [40, 5_000, 70_000, 300_000];
+/// Enough of an object to find it in a segment file.
+const MARK_BYTES: usize = 32;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flipped_byte_is_never_returned() -> Result<()> {
+    let seed = content::seed("corruption");
+    let cluster = cluster::start(3).await?;
+    let clients = cluster::client_each(&cluster)?;
+    let mut rng = content::rng(seed, 0);
+    for number in 0..OBJECTS {
+        let content = Content { seed: rng.random(), size_bytes: SIZES[number % SIZES.len()] };
+        let key = format!("flipped/{number}");
+        clients[number % 3].put(&key, content.bytes()).await?;
+        let flipped_at = rng.random_range(0..content.size_bytes);
+
+        // One member damaged, then two: the bytes come from whoever has them.
+        damage(&cluster, 1, content, flipped_at)?;
+        reads_are_right(&clients, &key, content, flipped_at).await?;
+        damage(&cluster, 2, content, flipped_at)?;
+        reads_are_right(&clients, &key, content, flipped_at).await?;
+        // All three: an error, never the wrong bytes, and never "there is no such key".
+        damage(&cluster, 3, content, flipped_at)?;
+        for client in &clients {
+            let result = ledger::read(client, &key).await;
+            let refused = matches!(result, Err(Error::Refused { status: 503, .. }));
+            ensure!(refused, "{key}: all copies are damaged, the answer is {result:?}");
+        }
+    }
+
+    // Recovery does not let damage through either.
+    let content = Content { seed: rng.random(), size_bytes: SIZES[1] };
+    clients[0].put("flipped/restart", content.bytes()).await?;
+    clients[0].put("flipped/after", "a later record").await?;
+    damage(&cluster, 1, content, 100)?;
+    block_in_place(|| cluster.volume(1).restart())?;
+    cluster::all_up(&cluster, 3).await?;
+    reads_are_right(&clients, "flipped/restart", content, 100).await?;
+    ensure!(ledger::read(&clients[1], "flipped/after").await?.as_deref() == Some(b"a later record"), "lost");
+    cluster::no_panics(&cluster)
+}
+
+/// Flips a byte of the object in the segment file of a volume.
+fn damage(cluster: &Cluster, volume: u32, content: Content, at: usize) -> Result<()> {
+    let volume = cluster.volume(volume);
+    let bytes = content.bytes();
+    let mark = &bytes[..bytes.len().min(MARK_BYTES)];
+    let found = segments::find(volume.data_dir(), mark)?;
+    let (path, offset) = found.with_context(|| format!("{} does not hold the object", volume.name()))?;
+    segments::flip(&path, offset + at as u64)
+}
+
+/// Whole and in part, through every master, more often than there are members.
+async fn reads_are_right(clients: &[Client], key: &str, content: Content, flipped_at: usize) -> Result<()> {
+    let expected = content.bytes();
+    let at = flipped_at as u64;
+    let range = GetOptions { range: Some(ByteRange::Closed(at, at)), stale: false };
+    for client in clients.iter().cycle().take(6) {
+        let read = ledger::read(client, key).await.with_context(|| key.to_owned())?;
+        ensure!(read.as_ref() == Some(&expected), "{key}: other bytes came back");
+        let part = client.get_with(key, &range).await?.bytes().await?;
+        ensure!(part[..] == expected[flipped_at..=flipped_at], "{key}: the range has the flipped byte");
+    }
+    Ok(())
+}

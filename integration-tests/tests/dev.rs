@@ -1,0 +1,108 @@
+//! What a newcomer types first: `hayrick dev` and `make cluster` serve, end on Ctrl-C, and find their data again.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use hayrick_integration_tests::program::{Program, free_base_port, runs_with};
+use hayrick_integration_tests::{cluster, ledger};
+use tokio::task::block_in_place;
+
+/// The last line that both print once they serve.
+const SERVES: &str = "Ctrl-C stops everything";
+const READY_TIMEOUT: Duration = Duration::from_secs(40);
+/// What cli.md gives a server to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// A cluster of processes: the same, and as much as the launcher itself waits for one.
+const CLUSTER_STOP_TIMEOUT: Duration = Duration::from_secs(15);
+const PORTS_PER_MACHINE: u16 = 100;
+const DEV_MACHINES: u16 = 3;
+const CLUSTER_MACHINES: u16 = 4;
+const CLUSTER_PROCESSES: usize = 7;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dev_serves_ends_on_ctrl_c_and_finds_its_data_again() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let base = free_base_port(DEV_MACHINES)?;
+    let start = || {
+        let mut command = Command::new(cluster::binary()?);
+        Program::start(command.arg("dev").arg("--data").arg(dir.path()).args(["--port", &base.to_string()]))
+    };
+    for round in 1..=2 {
+        let mut dev = start()?;
+        let lines = block_in_place(|| dev.wait_line(SERVES, READY_TIMEOUT))?;
+        let ready = lines.iter().find(|line| line.starts_with("ready: dev")).context("no ready: line")?;
+        ensure!(ready.contains(&format!("http://127.0.0.1:{base}")), "{ready:?} names no address");
+        serves(base, round).await.with_context(|| format!("run {round} of dev"))?;
+        let status = dev.interrupt(STOP_TIMEOUT).await?;
+        ensure!(status.success(), "run {round} of dev ended with {status}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cluster_program_serves_ends_all_its_children_on_ctrl_c_and_finds_its_data_again() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let base = free_base_port(CLUSTER_MACHINES)?;
+    let start = || {
+        let mut command = Command::new(cluster::launcher_binary()?);
+        command.arg(base.to_string()).arg(dir.path()).env("HAYRICK_BIN", cluster::binary()?);
+        Program::start(&mut command)
+    };
+    for round in 1..=2 {
+        let mut program = start()?;
+        let lines = block_in_place(|| program.wait_line(SERVES, READY_TIMEOUT))?;
+        for machine in 0..DEV_MACHINES {
+            let address = format!("http://127.0.0.1:{}", base + machine * PORTS_PER_MACHINE);
+            ensure!(lines.iter().any(|line| line.contains(&address)), "{address} is not in {lines:#?}");
+        }
+        let children: Vec<u32> = lines.iter().filter_map(|line| child(line)).collect();
+        ensure!(children.len() == CLUSTER_PROCESSES, "{children:?} are not all children: {lines:#?}");
+        let running = |pid: &u32| runs_with(*pid, dir.path());
+        ensure!(children.iter().all(running), "a child does not run: {lines:#?}");
+
+        serves(base, round).await.with_context(|| format!("run {round} of the cluster"))?;
+        let status = program.interrupt(CLUSTER_STOP_TIMEOUT).await?;
+        ensure!(status.success(), "run {round} of the cluster ended with {status}");
+        let left: Vec<u32> = children.into_iter().filter(running).collect();
+        ensure!(left.is_empty(), "these outlived run {round}: {left:?}");
+        no_panics(dir.path())?;
+    }
+    Ok(())
+}
+
+/// Puts through the first master and reads through the second and third; what earlier runs put is there.
+async fn serves(base: u16, round: u32) -> Result<()> {
+    let address = |master: u16| format!("127.0.0.1:{}", base + master * PORTS_PER_MACHINE);
+    let clients: Vec<_> = (0..3).map(|at| cluster::client(&[address(at)])).collect::<Result<_>>()?;
+    let key = |round: u32| format!("rounds/{round}");
+    clients[0].put(&key(round), key(round)).await?;
+    for client in &clients[1..] {
+        for earlier in 1..=round {
+            let found = ledger::read(client, &key(earlier)).await?;
+            ensure!(found.as_deref() == Some(key(earlier).as_bytes()), "{} reads {found:?}", key(earlier));
+        }
+    }
+    Ok(())
+}
+
+/// The process id in a line of the table, `master 1  PID  http://…`.
+fn child(line: &str) -> Option<u32> {
+    let mut words = line.split_whitespace();
+    let role = words.next()?;
+    words.next()?.parse::<u32>().ok()?;
+    if role == "master" || role == "volume" { words.next()?.parse().ok() } else { None }
+}
+
+/// No child has panicked, as far as the logs tell.
+fn no_panics(dir: &Path) -> Result<()> {
+    let logs: Vec<_> = std::fs::read_dir(dir.join("logs"))?.collect::<Result<_, _>>()?;
+    ensure!(logs.len() == CLUSTER_PROCESSES, "{logs:?}");
+    for log in logs {
+        let text = String::from_utf8_lossy(&std::fs::read(log.path())?).into_owned();
+        let panic = text.lines().find(|line| line.contains("panicked at"));
+        ensure!(panic.is_none(), "{}: {}", log.path().display(), panic.unwrap_or_default());
+    }
+    Ok(())
+}

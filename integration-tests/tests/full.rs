@@ -1,0 +1,99 @@
+//! A full cluster says so, 507, keeps serving reads and deletes, survives a restart, and takes writes again when
+//! there is room.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use hayrick_client::{Client, Error};
+use hayrick_integration_tests::content::{self, Content};
+use hayrick_integration_tests::ledger::{self, Ledger, Possible};
+use hayrick_integration_tests::{cluster, figure, wait};
+use hayrick_launcher::Cluster;
+use rand::RngCore;
+use tokio::task::block_in_place;
+
+/// What each volume may hold: it makes its segments smaller, keeps two of them in reserve, and is soon full.
+const CAPACITY: &str = "32MiB";
+const CAPACITY_BYTES: u64 = 32 << 20;
+const OBJECT_BYTES: usize = 300_000;
+/// More objects than would fit if nothing were kept in reserve.
+const OBJECTS_MAX: usize = CAPACITY_BYTES as usize / OBJECT_BYTES * 3 / 2;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_cluster_answers_507_serves_the_rest_and_recovers_with_room() -> Result<()> {
+    let seed = content::seed("full");
+    let mut cluster =
+        cluster::start_with(cluster::builder(3)?.volume_arg("--capacity").volume_arg(CAPACITY), 3).await?;
+    let any = cluster::client_any(&cluster)?;
+    let mut ledger = Ledger::default();
+    let (refused_key, why) = fill(&any, seed, &mut ledger).await?;
+    figure::say(&format!("507 after {} objects: {why}", ledger.acknowledged()));
+    ensure!(why.contains("full"), "507 does not say why: {why:?}");
+    reserve_is_untouched(&cluster)?;
+
+    // A 507 means no effect; everything else goes on.
+    ensure!(ledger::read(&any, &refused_key).await?.is_none(), "{refused_key} was refused and is there");
+    let keys: Vec<String> = ledger.keys.keys().step_by(4).cloned().collect();
+    for key in keys {
+        any.delete(&key).await.with_context(|| format!("deleting {key}"))?;
+        ledger.keys.insert(key, Possible::exactly(None));
+    }
+    for client in cluster::client_each(&cluster)? {
+        ledger.verify(&client).await?;
+    }
+
+    block_in_place(|| cluster.kill_all())?;
+    block_in_place(|| cluster.start_all())?;
+    for client in cluster::client_each(&cluster)? {
+        wait::until("reads are served again", cluster::READY_TIMEOUT, async || {
+            Ok(client.list("", &hayrick_client::ListOptions::default()).await?)
+        })
+        .await?;
+        ledger.verify(&client).await?;
+    }
+
+    for _ in 0..2 {
+        let newcomer = cluster.add_volume()?;
+        block_in_place(|| newcomer.start())?;
+    }
+    wait::until("writes are taken where there is room", Duration::from_secs(30), async || {
+        any.put(&refused_key, "now it fits").await?;
+        Ok(())
+    })
+    .await?;
+    ensure!(ledger::read(&any, &refused_key).await?.as_deref() == Some(b"now it fits"), "other bytes");
+    cluster::no_panics(&cluster)
+}
+
+/// Puts objects until one is refused for want of space: its key, and the words.
+async fn fill(client: &Client, seed: u64, ledger: &mut Ledger) -> Result<(String, String)> {
+    let mut rng = content::rng(seed, 0);
+    for number in 0..OBJECTS_MAX {
+        let key = format!("full/{number}");
+        let content = Content { seed: rng.next_u64(), size_bytes: OBJECT_BYTES };
+        match client.put(&key, content.bytes()).await {
+            Ok(_) => {
+                ledger.keys.insert(key, Possible::exactly(Some(content)));
+            }
+            Err(Error::Refused { status: 507, message }) => return Ok((key, message)),
+            Err(error) => return Err(error).with_context(|| format!("{key} on a cluster that fills up")),
+        }
+    }
+    anyhow::bail!("{OBJECTS_MAX} objects fit into volumes of {CAPACITY}")
+}
+
+/// The segments of a full volume leave two of their kind unmade.
+fn reserve_is_untouched(cluster: &Cluster) -> Result<()> {
+    for volume in cluster.volumes() {
+        let mut used_bytes = 0;
+        for entry in std::fs::read_dir(volume.data_dir().join("needles"))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "seg") {
+                used_bytes += path.metadata()?.len();
+            }
+        }
+        let most = CAPACITY_BYTES - CAPACITY_BYTES / 4;
+        ensure!(used_bytes <= most, "{} has {used_bytes} bytes of segments, over {most}", volume.name());
+    }
+    Ok(())
+}

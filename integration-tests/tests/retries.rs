@@ -1,0 +1,100 @@
+//! Claim 7: a commit whose answer was lost, and which is therefore repeated, is applied once.
+//!
+//! Each master's peer port has a proxy before it, which the others dial. The leader's proxy loses every answer while a
+//! write goes through a follower, until the leader shows the write as done; then it cuts the connections and passes
+//! again. A second application would show: a create answers 412 to its own success, a delete 404.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use hayrick_client::{Client, Condition, Error, PutOptions};
+use hayrick_integration_tests::proxy::{Answers, Proxy};
+use hayrick_integration_tests::{cluster, ledger, wait};
+use hayrick_launcher::Cluster;
+use tokio::task::block_in_place;
+
+const ROUNDS: usize = 20;
+const LANDED_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_was_lost_is_applied_once() -> Result<()> {
+    let mut cluster = cluster::builder(3)?.build()?;
+    let mut proxies = Vec::new();
+    for id in 1..=3 {
+        let proxy = Proxy::start(cluster.master(id).peer_addr()).await?;
+        cluster.advertise_peer(id, proxy.addr());
+        proxies.push(proxy);
+    }
+    block_in_place(|| cluster.start())?;
+    cluster::all_up(&cluster, 3).await?;
+
+    for round in 0..ROUNDS {
+        let leader = cluster::leader(&cluster).await?;
+        let path = Path::of(&cluster, &proxies, leader)?;
+        path.round(round).await.with_context(|| format!("round {round}, leader {leader}"))?;
+    }
+    cluster::no_panics(&cluster)
+}
+
+/// A write's way: through a follower, over the leader's proxy, to the leader.
+struct Path<'a> {
+    follower: Client,
+    leader: Client,
+    proxy: &'a Proxy,
+}
+
+impl<'a> Path<'a> {
+    fn of(cluster: &Cluster, proxies: &'a [Proxy], leader: u32) -> Result<Self> {
+        let client = |id: u32| cluster::client(&[cluster.master(id).http_addr().to_string()]);
+        Ok(Self {
+            follower: client(leader % 3 + 1)?,
+            leader: client(leader)?,
+            proxy: &proxies[leader as usize - 1],
+        })
+    }
+
+    async fn round(&self, round: usize) -> Result<()> {
+        let key = format!("retry/{round}");
+        let objects = self.leader.status().await?.objects;
+
+        let absent = PutOptions { condition: Condition::Absent, ..PutOptions::default() };
+        let create = self.follower.put_with(&key, "once", &absent);
+        let created = self.lose_answer(create, async || self.holds(&key, Some("once")).await).await?;
+        ensure!(created.created, "the repeated create says replaced");
+
+        let matches = PutOptions { condition: Condition::Matches(created.etag), ..PutOptions::default() };
+        let swap = self.follower.put_with(&key, "twice", &matches);
+        let swapped = self.lose_answer(swap, async || self.holds(&key, Some("twice")).await).await?;
+        ensure!(swapped.version > created.version, "the version did not grow");
+        ensure!(self.leader.status().await?.objects == objects + 1, "objects were counted twice");
+
+        let delete = self.follower.delete(&key);
+        self.lose_answer(delete, async || self.holds(&key, None).await).await?;
+        ensure!(self.leader.status().await?.objects == objects, "the delete was counted twice");
+        Ok(())
+    }
+
+    /// Runs `write` while the leader's answers are lost, until `landed`; then lets them pass and returns its answer.
+    async fn lose_answer<T>(
+        &self,
+        write: impl Future<Output = Result<T, Error>>,
+        landed: impl AsyncFn() -> Result<()>,
+    ) -> Result<T> {
+        self.proxy.set_answers(Answers::Lose);
+        let restore = async {
+            let landed = wait::until("the write has landed", LANDED_TIMEOUT, &landed).await;
+            self.proxy.set_answers(Answers::Pass);
+            self.proxy.cut();
+            landed
+        };
+        let (answer, landed) = futures_util::future::join(write, restore).await;
+        landed?;
+        answer.context("the write, its answer lost once")
+    }
+
+    async fn holds(&self, key: &str, expected: Option<&str>) -> Result<()> {
+        let found = ledger::read(&self.leader, key).await?;
+        ensure!(found.as_deref() == expected.map(str::as_bytes), "the leader has {found:?}");
+        Ok(())
+    }
+}

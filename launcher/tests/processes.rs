@@ -1,0 +1,106 @@
+//! Claims about starting, finding and ending processes, on a shell script that plays the server.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hayrick_launcher::{Cluster, Error};
+
+/// A server that is ready at once, notes SIGTERM in its data directory, and crashes where a file `crash` lies.
+const SERVER: &str = r#"#!/bin/sh
+role=$1; shift
+while [ $# -gt 0 ]; do
+    case $1 in
+        --data) data=$2; shift ;;
+        --masters) masters=$2; shift ;;
+        --listen) listen=$2; shift ;;
+        --id) id=$2; shift ;;
+    esac
+    shift
+done
+if [ -e "$data/crash" ]; then echo "cannot start: the crash file is there" >&2; exit 7; fi
+trap 'touch "$data/terminated"; exit 0' TERM
+echo "masters $masters, $EXTRA" >&2
+echo "ready: $role ${id:-42}, http://$listen, peer"
+while :; do sleep 0.05; done
+"#;
+
+fn server() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("server.sh");
+    std::fs::write(&path, SERVER).expect("a script");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("an executable");
+    (dir, path)
+}
+
+fn is_alive(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+#[test]
+fn servers_start_stop_and_start_again_on_the_same_data() {
+    let (_keep, binary) = server();
+    let cluster = Cluster::builder(binary).masters(1).volumes(1).env("EXTRA", "seen").start().unwrap();
+    let volume = cluster.volume(1);
+    assert_eq!(volume.server_id(), Some(42));
+    assert_eq!(cluster.master(1).server_id(), Some(1));
+    assert!(volume.log_tail().contains(&format!("masters {}, seen", cluster.masters_flag())));
+
+    assert!(volume.stop().unwrap().success());
+    assert!(volume.data_dir().join("terminated").exists());
+    assert!(!volume.is_running());
+    assert!(matches!(volume.kill(), Err(Error::NotRunning { .. })));
+
+    volume.start().unwrap();
+    assert!(matches!(volume.start(), Err(Error::Running { .. })));
+    volume.pause().unwrap();
+    assert!(volume.is_running());
+    volume.resume().unwrap();
+    let pid = volume.pid().unwrap();
+    volume.kill().unwrap();
+    assert!(!is_alive(pid));
+    assert!(volume.exit_status().is_some_and(|status| !status.success()));
+}
+
+#[test]
+fn a_crash_shows_status_and_log() {
+    let (_keep, binary) = server();
+    let cluster = Cluster::builder(binary).masters(1).volumes(0).build().unwrap();
+    let master = cluster.master(1);
+    std::fs::create_dir_all(master.data_dir()).unwrap();
+    std::fs::write(master.data_dir().join("crash"), "").unwrap();
+    let error = cluster.start_all().unwrap_err().to_string();
+    assert!(error.contains("master 1 ended with exit status: 7"), "{error}");
+    assert!(error.contains("the crash file is there"), "{error}");
+}
+
+#[test]
+fn dropping_a_cluster_ends_its_processes_even_paused_ones() {
+    let (_keep, binary) = server();
+    let cluster = Cluster::builder(binary).masters(1).volumes(1).start().unwrap();
+    let dir = cluster.dir().to_owned();
+    let pids: Vec<u32> = cluster.processes().map(|process| process.pid().unwrap()).collect();
+    cluster.master(1).pause().unwrap();
+    drop(cluster);
+    assert!(pids.iter().all(|pid| !is_alive(*pid)));
+    assert!(!dir.exists());
+}
+
+#[test]
+fn a_cluster_that_does_not_serve_is_told_with_its_last_answer() {
+    let (_keep, binary) = server();
+    let cluster = Cluster::builder(binary).masters(1).volumes(0).start().unwrap();
+    let error = cluster.wait_ready(Duration::from_millis(300)).unwrap_err().to_string();
+    assert!(error.contains("master 1 was not ready") && error.contains("last answer"), "{error}");
+}
+
+#[test]
+fn base_port_gives_every_machine_a_hundred_ports() {
+    let (_keep, binary) = server();
+    let cluster = Cluster::builder(binary).base_port(9090).build().unwrap();
+    let ports: Vec<(u16, u16)> =
+        cluster.processes().map(|process| (process.http_addr().port(), process.peer_addr().port())).collect();
+    let masters = [(9090, 9092), (9190, 9192), (9290, 9292)];
+    let volumes = [(9091, 9093), (9191, 9193), (9291, 9293), (9391, 9393)];
+    assert_eq!(ports, [masters.as_slice(), volumes.as_slice()].concat());
+}

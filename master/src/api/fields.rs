@@ -1,0 +1,147 @@
+//! Header fields: conditions and kept ones on the way in, an object's description on the way out.
+//!
+//! Owns their parsing and writing. Leaves deciding a condition to apply.
+
+use std::time::{Duration, SystemTime};
+
+use hayrick_protocol::command::Precondition;
+use hayrick_protocol::record::{Headers, ObjectRecord, is_kept_header};
+use hayrick_raft_store::Cluster;
+use hayrick_web::Problem;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::problem::bad_request;
+
+/// ETags in one `If-Match`.
+const ETAGS_MAX: usize = 64;
+
+pub(super) const VERSION: HeaderName = HeaderName::from_static("hayrick-version");
+const PLACEMENT: HeaderName = HeaderName::from_static("hayrick-placement");
+pub(super) const SERVED_BY: HeaderName = HeaderName::from_static("hayrick-served-by");
+
+/// The condition of a PUT or DELETE.
+pub(super) fn precondition(fields: &HeaderMap) -> Result<Precondition, Problem> {
+    let if_match = joined(fields, &header::IF_MATCH)?;
+    let if_none_match = joined(fields, &header::IF_NONE_MATCH)?;
+    match (if_match.as_deref(), if_none_match.as_deref()) {
+        (None, None) => Ok(Precondition::None),
+        (None, Some("*")) => Ok(Precondition::Absent),
+        (None, Some(_)) => {
+            Err(bad_request("If-None-Match on a write takes `*` only: create, do not replace"))
+        }
+        (Some("*"), None) => Ok(Precondition::Present),
+        (Some(list), None) => etags(list).map(Precondition::Matches),
+        (Some(_), Some(_)) => {
+            Err(bad_request("If-Match and If-None-Match on one write contradict each other"))
+        }
+    }
+}
+
+fn joined(fields: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Problem> {
+    let mut values = Vec::new();
+    for value in fields.get_all(name) {
+        values.push(value.to_str().map_err(|_| bad_request(format!("{name} is not readable text")))?.trim());
+    }
+    Ok((!values.is_empty()).then(|| values.join(",")))
+}
+
+/// The MD5s in a list of ETags; a weak one, or one that is no MD5, matches nothing and is left out.
+fn etags(list: &str) -> Result<Vec<[u8; 16]>, Problem> {
+    let tags: Vec<&str> = list.split(',').map(str::trim).collect();
+    if tags.len() > ETAGS_MAX {
+        return Err(bad_request(format!(
+            "If-Match names {} ETags; at most {ETAGS_MAX} are taken",
+            tags.len()
+        )));
+    }
+    Ok(tags.into_iter().filter_map(md5_of).collect())
+}
+
+fn md5_of(tag: &str) -> Option<[u8; 16]> {
+    let hex_digits = tag.strip_prefix('"')?.strip_suffix('"')?;
+    let mut md5 = [0; 16];
+    hex::decode_to_slice(hex_digits, &mut md5).ok()?;
+    Some(md5)
+}
+
+/// An MD5 as an ETag.
+pub(super) fn etag(md5: &[u8; 16]) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{}\"", hex::encode(md5))).expect("hex digits are valid in a field")
+}
+
+/// The fields of a PUT that are kept with the object.
+pub(super) fn kept(fields: &HeaderMap) -> Result<Headers, Problem> {
+    let mut entries = Vec::new();
+    for (name, value) in fields.iter().filter(|(name, _)| is_kept_header(name.as_str())) {
+        let text = value.to_str().map_err(|_| bad_request(format!("{name} is not readable text")))?;
+        entries.push((name.as_str().to_owned(), text.to_owned()));
+    }
+    Headers::new(entries)
+        .map_err(|error| Problem::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, error.to_string()))
+}
+
+/// What GET and HEAD say of an object besides its bytes, from the index alone: the same at every master.
+pub(super) fn describe(record: &ObjectRecord, cluster: &Cluster) -> HeaderMap {
+    let mut fields = HeaderMap::with_capacity(12);
+    for (name, value) in record.headers.iter() {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            fields.append(name, value);
+        }
+    }
+    fields.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
+    fields.insert(header::ETAG, etag(&record.md5));
+    let modified = SystemTime::UNIX_EPOCH + Duration::from_millis(record.modified_ms);
+    if let Ok(value) = HeaderValue::try_from(httpdate::fmt_http_date(modified)) {
+        fields.insert(header::LAST_MODIFIED, value);
+    }
+    fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    fields.insert(VERSION, HeaderValue::from(record.version.0));
+    if let Some(placement) = cluster.table.placement(record.placement) {
+        let members: Vec<String> = placement.members.iter().map(ToString::to_string).collect();
+        let text = format!(
+            "partition={}; placement={}; volumes={}",
+            placement.partition,
+            placement.id,
+            members.join(",")
+        );
+        fields
+            .insert(PLACEMENT, HeaderValue::try_from(text).expect("digits and commas are valid in a field"));
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let named = |(name, value): &(&'static str, &'static str)| {
+            (HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        pairs.iter().map(named).collect()
+    }
+
+    #[test]
+    fn conditions_are_read_or_refused() {
+        let md5 = [0x11; 16];
+        let is = |pairs: &[_], wanted| assert_eq!(precondition(&fields(pairs)).ok(), wanted);
+        is(&[], Some(Precondition::None));
+        is(&[("if-none-match", "*")], Some(Precondition::Absent));
+        is(&[("if-match", "*")], Some(Precondition::Present));
+        is(
+            &[("if-match", "W/\"22\", \"11111111111111111111111111111111\", \"no md5\"")],
+            Some(Precondition::Matches(vec![md5])),
+        );
+        is(&[("if-none-match", "\"11111111111111111111111111111111\"")], None);
+        is(&[("if-none-match", "*"), ("if-match", "*")], None);
+    }
+
+    #[test]
+    fn only_kept_fields_are_kept_and_too_many_bytes_are_refused() {
+        let headers =
+            kept(&fields(&[("content-type", "image/png"), ("cookie", "x"), ("hayrick-meta-a", "b")]));
+        let headers = headers.expect("within the limits");
+        assert_eq!(headers.get("content-type"), Some("image/png"));
+        assert_eq!(headers.iter().count(), 2);
+    }
+}

@@ -1,0 +1,161 @@
+//! `GET` and `HEAD /{key}`: the read protocol.
+//!
+//! ```text
+//! read-index ─▶ applied here ─▶ record ─▶ verified blocks from a member ─▶ answer
+//!                                 ▲         │ no member has them: the record again, once
+//!                                 └─────────┘
+//! ```
+//! Owns the order of the steps, ranges, and the pieces of large objects. Invariants: 404 only when the index says
+//! so; no byte goes out that was not verified, and the first are verified before the status is sent.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
+use hayrick_protocol::limits::{BLOCK_BYTES, VERIFY_WHOLE_BYTES_MAX};
+use hayrick_protocol::record::ObjectRecord;
+use hayrick_protocol::{NeedleId, VolumeId};
+use hayrick_web::{Problem, RangeRequest, content_range, unsatisfiable};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
+use tokio::time::Instant;
+
+use super::conditions::{self, Verdict};
+use super::problem::{bad_request, condition_failed, no_such_key, not_linearizable, not_now};
+use super::{Head, fields, query};
+use crate::gateway::fetch::{self, Blocks, NoCopy};
+use crate::gateway::read_index::linearize;
+use crate::master::Master;
+
+/// Blocks of a large object that are fetched, verified and sent at a time.
+const PIECE_BLOCKS: u64 = (VERIFY_WHOLE_BYTES_MAX / BLOCK_BYTES) as u64;
+
+pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
+    let key = super::key(request.uri())?;
+    let deadline = super::deadline(master);
+    let mut lost: Option<(NeedleId, NoCopy)> = None;
+    loop {
+        consistent(master, request.uri(), deadline).await?;
+        let record = master.node.get(&key);
+        let record = record.map_err(|error| not_now(format!("the index could not be read: {error}")))?;
+        let Some(record) = record else { return Err(no_such_key()) };
+        if let Some((needle, no_copy)) = &lost
+            && *needle == record.needle
+        {
+            let reasons = no_copy.reasons();
+            return Err(not_now(format!("no volume can serve a good copy just now ({reasons}); try again")));
+        }
+        match respond(master, request, &record).await {
+            Ok(response) => return Ok(response),
+            // It may have been overwritten and reaped since the record was read.
+            Err(no_copy) => lost = Some((record.needle, no_copy)),
+        }
+    }
+}
+
+/// Waits until this master may answer a read: at once with `?consistency=stale`.
+pub(super) async fn consistent(master: &Arc<Master>, uri: &Uri, deadline: Instant) -> Result<(), Problem> {
+    match query(uri, "consistency") {
+        Some("stale") => Ok(()),
+        None | Some("linearizable") => linearize(master, deadline).await.map_err(not_linearizable),
+        Some(other) => {
+            Err(bad_request(format!("consistency={other} is not known; leave it out or say stale")))
+        }
+    }
+}
+
+async fn respond(master: &Arc<Master>, request: &Head, record: &ObjectRecord) -> Result<Response, NoCopy> {
+    let size = u64::from(record.size);
+    let mut response = Response::new(Body::empty());
+    *response.headers_mut() = fields::describe(record, &master.node.cluster());
+    match conditions::weigh(request.headers(), record) {
+        Verdict::Send => {}
+        Verdict::NotModified => {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return Ok(response);
+        }
+        Verdict::Failed => return Ok(condition_failed().response(request.headers())),
+    }
+    let range = match conditions::range_counts(request.headers(), record) {
+        true => RangeRequest::parse(request.headers(), size),
+        false => RangeRequest::Full,
+    };
+    let span = match range {
+        RangeRequest::Full => 0..size,
+        RangeRequest::Part(range) => {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            response.headers_mut().insert(header::CONTENT_RANGE, content_range(range, size));
+            range.first..range.last + 1
+        }
+        RangeRequest::Unsatisfiable => {
+            let (problem, field) = unsatisfiable(size);
+            let mut response = problem.response(request.headers());
+            response.headers_mut().insert(header::CONTENT_RANGE, field);
+            return Ok(response);
+        }
+    };
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(span.end - span.start));
+    if *request.method() == Method::GET {
+        let (served_by, body) = body(master, record, span).await?;
+        response.headers_mut().insert(fields::SERVED_BY, HeaderValue::from(served_by.0));
+        *response.body_mut() = body;
+    }
+    Ok(response)
+}
+
+/// The bytes of `span`, the first piece of them at hand.
+async fn body(
+    master: &Arc<Master>,
+    record: &ObjectRecord,
+    span: Range<u64>,
+) -> Result<(VolumeId, Body), NoCopy> {
+    let reader = Reader { master: Arc::clone(master), record: record.clone(), table: None, span };
+    let (first, reader) = reader.piece().await?;
+    let served_by = first.served_by;
+    if reader.span.is_empty() {
+        return Ok((served_by, Body::from(first.data)));
+    }
+    let rest = stream::try_unfold(reader, |reader| async {
+        if reader.span.is_empty() {
+            return Ok(None);
+        }
+        let (piece, reader) =
+            reader.piece().await.map_err(|no_copy| std::io::Error::other(no_copy.reasons()))?;
+        Ok(Some((piece.data, reader)))
+    });
+    let first = stream::once(std::future::ready(Ok::<_, std::io::Error>(first.data)));
+    Ok((served_by, Body::from_stream(futures_util::StreamExt::chain(first, rest))))
+}
+
+/// What is left to read of an object.
+struct Reader {
+    master: Arc<Master>,
+    record: ObjectRecord,
+    table: Option<Bytes>,
+    span: Range<u64>,
+}
+
+impl Reader {
+    /// The next piece, cut to the span, and what is left then.
+    async fn piece(mut self) -> Result<(Blocks, Self), NoCopy> {
+        let block_bytes = BLOCK_BYTES as u64;
+        let first = self.span.start / block_bytes;
+        let until = self.span.end.div_ceil(block_bytes).min(first + PIECE_BLOCKS);
+        let table = self.table.take();
+        let (first_block, count) = (narrow(first), narrow(until.saturating_sub(first)));
+        let mut blocks = fetch::blocks(&self.master, &self.record, first_block, count, table).await?;
+        let piece_end = self.span.end.min(until * block_bytes);
+        let from = first * block_bytes;
+        let cut = |offset: u64| usize::try_from(offset - from).expect("a piece fits in memory");
+        blocks.data = blocks.data.slice(cut(self.span.start)..cut(piece_end.max(self.span.start)));
+        self.table = Some(blocks.table.clone());
+        self.span.start = piece_end.max(self.span.start);
+        Ok((blocks, self))
+    }
+}
+
+fn narrow(blocks: u64) -> u32 {
+    u32::try_from(blocks).expect("objects are bounded, so their blocks fit")
+}

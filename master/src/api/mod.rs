@@ -1,0 +1,146 @@
+//! What a client may ask, one verb a file.
+//!
+//! Owns the routes of the client port, the reading of requests and the shape of answers. Leaves the steps of the
+//! protocol to `gateway/`. Invariant: every 4xx, 503 and 507 to a write means that it had no effect and will have
+//! none; what is not known is 504.
+
+mod body;
+mod conditions;
+mod delete;
+mod fields;
+mod get;
+mod list;
+mod problem;
+mod put;
+mod system;
+
+pub(crate) use put::accept_hand_over;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use hayrick_protocol::ObjectKey;
+use hayrick_web::Problem;
+use http::{HeaderValue, Method, StatusCode, Uri, header};
+use tokio::time::{Duration, Instant};
+
+use crate::master::Master;
+
+/// Taken off `--request-timeout`, so that the answer is there by then.
+const ANSWER_MARGIN: Duration = Duration::from_millis(200);
+
+/// What the client port serves. Every path that is not a system route is a key, so paths are told apart here and
+/// not by patterns.
+pub(crate) fn router(master: Arc<Master>) -> Router {
+    Router::new().fallback(dispatch).with_state(master)
+}
+
+/// A request without its body, which tasks may share.
+type Head = http::Request<()>;
+
+async fn dispatch(State(master): State<Arc<Master>>, request: Request) -> Response {
+    let fields = request.headers().clone();
+    let is_head = request.method() == Method::HEAD;
+    answer(&master, request).await.unwrap_or_else(|problem| {
+        let mut response = problem.response(&fields);
+        // A HEAD tells the length of an object; of one that is not there, that is 0 and not the length of the words.
+        if is_head && problem.status == StatusCode::NOT_FOUND {
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+            *response.body_mut() = Body::empty();
+        }
+        response
+    })
+}
+
+async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let request = Head::from_parts(parts, ());
+    if request.uri().path().starts_with("/-/") {
+        return system::answer(master, &request).await;
+    }
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    if is_read && query(request.uri(), "list").is_some() {
+        only_parameters(request.uri(), &["list", "limit", "start", "consistency"])?;
+        return list::answer(master, &request).await;
+    }
+    if is_read && request.uri().path() == "/" {
+        return Ok(system::front_page(master));
+    }
+    only_parameters(request.uri(), if is_read { &["consistency"] } else { &[] })?;
+    match *request.method() {
+        Method::PUT => put::answer(master, request.map(|()| body)).await,
+        Method::GET | Method::HEAD => get::answer(master, &request).await,
+        Method::DELETE => delete::answer(master, &request).await,
+        _ => Ok(not_allowed(&request, "GET, HEAD, PUT, DELETE")),
+    }
+}
+
+/// 405, with the methods that the path takes.
+fn not_allowed(request: &Head, allow: &'static str) -> Response {
+    let text = format!("{} is not a method of {}; it takes {allow}", request.method(), request.uri().path());
+    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, text).response(request.headers());
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+/// The key that the path names.
+fn key(uri: &Uri) -> Result<ObjectKey, Problem> {
+    let path = uri.path();
+    let encoded = path.strip_prefix('/').unwrap_or(path);
+    ObjectKey::from_path(encoded).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))
+}
+
+/// The value of a query parameter, still percent-encoded; `""` when it stands alone.
+fn query<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .find(|(n, _)| *n == name)
+        .map(|(_, value)| value)
+}
+
+/// Refuses what is not among the `known` parameters: a `?` that was meant as part of the key would otherwise address
+/// another object.
+fn only_parameters(uri: &Uri, known: &[&str]) -> Result<(), Problem> {
+    let Some(query) = uri.query() else { return Ok(()) };
+    let names = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
+    let mut unknown = names.filter(|name| !known.contains(name));
+    let Some(name) = unknown.next() else { return Ok(()) };
+    let text =
+        format!("{name:?} is no parameter of this request; where the ? belongs to the key, write it as %3F");
+    Err(Problem::new(StatusCode::BAD_REQUEST, text))
+}
+
+/// By when a request whose last byte has arrived must be answered.
+fn deadline(master: &Master) -> Instant {
+    let timeout = master.options.request_timeout;
+    Instant::now() + timeout.saturating_sub(ANSWER_MARGIN.min(timeout / 4))
+}
+
+/// An answer with `text` as it is.
+fn plain(status: StatusCode, text: impl Into<String>) -> Response {
+    let mut response = Response::new(Body::from(text.into()));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_mark_in_a_key_never_addresses_another_object() {
+        let takes =
+            |uri: &'static str, known: &[&str]| only_parameters(&Uri::from_static(uri), known).is_ok();
+        assert!(takes("/a", &[]) && takes("/a?consistency=stale", &["consistency"]));
+        assert!(
+            !takes("/a?b", &[]) && !takes("/a?", &[]) && !takes("/a?consistency=stale&b=1", &["consistency"])
+        );
+    }
+}

@@ -1,0 +1,106 @@
+//! What went wrong, as the client is told: status, what is wrong, what to do.
+//!
+//! Owns the one mapping from the errors of the write and read protocol to HTTP. Invariant: 504 exactly when the
+//! outcome is unknown.
+
+use hayrick_protocol::command::Refusal;
+use hayrick_protocol::messages::master::{HandOverError, ProposeError};
+use hayrick_web::Problem;
+use http::StatusCode;
+
+use crate::gateway::budget::Exhausted;
+use crate::gateway::commit::CommitError;
+use crate::gateway::epoch::NoEpoch;
+use crate::gateway::read_index::NotLinearizable;
+use crate::gateway::target::NoTarget;
+use crate::leader;
+use crate::master::Master;
+
+/// BasicFS's words, which its clients compare to the letter.
+const KEY_DOES_NOT_EXIST: &str = "Key does not exist.";
+
+/// 404.
+pub(super) fn no_such_key() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, KEY_DOES_NOT_EXIST).verbatim()
+}
+
+/// 400.
+pub(super) fn bad_request(text: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, text)
+}
+
+/// 412.
+pub(super) fn condition_failed() -> Problem {
+    Problem::new(StatusCode::PRECONDITION_FAILED, "the condition does not hold; nothing was changed")
+}
+
+/// 503 with the reason: no effect, try again.
+pub(super) fn not_now(text: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(1)
+}
+
+/// 507: no effect, and none before there is room.
+pub(super) fn no_room(text: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::INSUFFICIENT_STORAGE, text)
+}
+
+/// 504: it may have happened, or still happen.
+pub(super) fn unknown() -> Problem {
+    Problem::new(
+        StatusCode::GATEWAY_TIMEOUT,
+        "outcome unknown: no majority of the masters confirmed the change in time; it may have happened or still \
+         happen; read the key to learn which",
+    )
+}
+
+pub(super) fn exhausted(_: Exhausted) -> Problem {
+    not_now("the memory for request bodies is taken (--body-memory); try again")
+}
+
+pub(super) fn no_epoch(master: &Master) -> impl FnOnce(NoEpoch) -> Problem + '_ {
+    |_| not_now(format!("nothing was written: {}", leader::why_none(master)))
+}
+
+pub(super) fn no_target(reason: NoTarget) -> Problem {
+    match reason {
+        NoTarget::Soon(text) | NoTarget::TooFew(text) => not_now(text),
+        NoTarget::Full(text) => no_room(text),
+    }
+}
+
+pub(super) fn not_linearizable(reason: NotLinearizable) -> Problem {
+    let NotLinearizable(text) = reason;
+    not_now(format!("{text}; or read with ?consistency=stale what this master has"))
+}
+
+pub(super) fn commit_failed(master: &Master, error: &CommitError) -> Problem {
+    match error {
+        CommitError::Refused(Refusal::PreconditionFailed) => condition_failed(),
+        CommitError::Refused(Refusal::NotFound) => no_such_key(),
+        CommitError::Refused(refusal) => not_now(format!("nothing was changed: {refusal}; try again")),
+        CommitError::NotProposed(ProposeError::Overloaded) => {
+            not_now("nothing was changed: the leader has too many commands waiting; try again")
+        }
+        CommitError::NotProposed(_) => not_now(format!("nothing was changed: {}", leader::why_none(master))),
+        CommitError::Unknown => unknown(),
+    }
+}
+
+pub(super) fn handed_over(error: HandOverError) -> Problem {
+    match error {
+        HandOverError::Refused { status, text } => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            Problem::new(status, text)
+        }
+        HandOverError::Unknown(_) => unknown(),
+    }
+}
+
+/// The other way: what a handed-over PUT's problem is for the gateway that handed it over.
+pub(super) fn to_hand_over(problem: Problem) -> HandOverError {
+    if problem.status == StatusCode::GATEWAY_TIMEOUT {
+        HandOverError::Unknown(problem.text)
+    } else {
+        HandOverError::Refused { status: problem.status.as_u16(), text: problem.text }
+    }
+}

@@ -1,0 +1,187 @@
+//! `PUT /{key}`: the write protocol, from the first byte to the answer.
+//!
+//! ```text
+//! take the body in ─▶ 1 a needle id, the current placement ─▶ 2, 3 durable on every member ─▶ 4 commit ─▶ 5 answer
+//!                     ▲                                       │ a member failed: report it   │ stale or fenced
+//!                     └───────────────────────────────────────┴──────────────────────────────┘ a new needle
+//! ```
+//! Owns the order of the steps and what follows a failed one; each step lives in `gateway/`. Invariant: success is
+//! answered only for a commit that was applied, and the commit is proposed only when every member has the needle.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use bytes::Bytes;
+use hayrick_protocol::command::{Applied, Command, Commit, Precondition, Refusal};
+use hayrick_protocol::messages::master::{HandOver, HandOverError};
+use hayrick_protocol::record::Headers;
+use hayrick_protocol::{ObjectKey, needle};
+use hayrick_web::Problem;
+use http::{HeaderValue, StatusCode, header};
+use md5::{Digest, Md5};
+use tokio::time::{Duration, Instant};
+
+use super::problem::{
+    bad_request, commit_failed, exhausted, handed_over, no_epoch, no_room, no_target, not_now, to_hand_over,
+};
+use super::{body, fields};
+use crate::gateway::budget::Share;
+use crate::gateway::commit::{CommitError, commit};
+use crate::gateway::report::{Advice, report};
+use crate::gateway::{append, hand_over, target};
+use crate::master::Master;
+
+/// An object on its way in.
+struct Object {
+    key: ObjectKey,
+    needle: needle::Body,
+    md5: [u8; 16],
+    headers: Headers,
+    precondition: Precondition,
+    /// Its share of the memory for bodies.
+    share: Arc<Share>,
+}
+
+pub(super) async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Problem> {
+    let (parts, request_body) = request.into_parts();
+    let key = super::key(&parts.uri)?;
+    let precondition = fields::precondition(&parts.headers)?;
+    let headers = fields::kept(&parts.headers)?;
+    if parts.headers.contains_key(header::CONTENT_RANGE) {
+        return Err(bad_request("a PUT stores a whole object; Content-Range, a part of one, is not taken"));
+    }
+    let taken = body::take_in(master, &key, &parts.headers, request_body).await?;
+    let share = Arc::new(taken.share);
+    let object = Object { key, needle: taken.needle, md5: taken.md5, headers, precondition, share };
+    let applied = store(master, &object, super::deadline(master), true).await?;
+
+    let mut response = Response::new(Body::from(object.key.as_str().to_owned()));
+    *response.status_mut() = if applied.replaced { StatusCode::OK } else { StatusCode::CREATED };
+    let answer_fields = response.headers_mut();
+    answer_fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer_fields.insert(header::ETAG, fields::etag(&object.md5));
+    answer_fields.insert(fields::VERSION, HeaderValue::from(applied.version.0));
+    Ok(response)
+}
+
+/// A PUT that another gateway handed over, with its body already checked there.
+pub(crate) async fn accept_hand_over(
+    master: &Arc<Master>,
+    request: HandOver,
+    data: Bytes,
+) -> Result<Applied, HandOverError> {
+    let share = master.gateway.budget.take(data.len()).await;
+    let share = share.map_err(|error| to_hand_over(exhausted(error)))?;
+    if <[u8; 16]>::from(Md5::digest(&data)) != request.md5 {
+        return Err(to_hand_over(not_now("the object was damaged between two masters; try again")));
+    }
+    let key_bytes = request.key.as_str().as_bytes();
+    let object = Object {
+        needle: needle::Body::new([key_bytes, &data].concat(), key_bytes.len()),
+        key: request.key,
+        md5: request.md5,
+        headers: request.headers,
+        precondition: request.precondition,
+        share: Arc::new(share),
+    };
+    let deadline = Instant::now() + Duration::from_millis(request.deadline_ms.into());
+    store(master, &object, deadline, false).await.map_err(to_hand_over)
+}
+
+/// The write. `may_hand_over`: once, when a member cannot be reached from here.
+async fn store(
+    master: &Arc<Master>,
+    object: &Object,
+    deadline: Instant,
+    may_hand_over: bool,
+) -> Result<Applied, Problem> {
+    let mut in_doubt = None;
+    loop {
+        let placement = target::wait(master, &object.key, deadline).await.map_err(no_target)?;
+        let ticket = master.gateway.epochs.take(deadline).await.map_err(no_epoch(master))?;
+
+        let now_ms = now_ms();
+        let bytes = object.needle.with_header(ticket.needle(), placement.id, (now_ms / 1000) as u32);
+        let parts = append::Parts { bytes, share: Arc::clone(&object.share) };
+        let failed = append::everywhere(
+            master,
+            &placement.members,
+            ticket.needle(),
+            &parts,
+            object.needle.crc(),
+            deadline,
+        );
+        let failed = failed.await;
+        if let Some((volume, failure)) = failed.first() {
+            let why = format!("nothing was written: volume {volume} did not take the object: {failure}");
+            if Instant::now() >= deadline {
+                return Err(not_now(format!("{why}; try again")));
+            }
+            match report(master, &placement, &failed, deadline).await {
+                Advice::TryAgain => {}
+                Advice::NoRoom => return Err(no_room(why)),
+                // The leader can reach it. Once may be chance; twice is a cut between here and there.
+                Advice::OnlyFromHere if may_hand_over && in_doubt == Some(placement.generation) => {
+                    return hand_over(master, object, deadline, &why).await;
+                }
+                Advice::OnlyFromHere => in_doubt = Some(placement.generation),
+            }
+            continue;
+        }
+
+        let command = Command::Commit(Commit {
+            session: ticket.session(),
+            key: object.key.clone(),
+            placement: placement.id,
+            generation: placement.generation,
+            size: object.needle.data_len(),
+            crc: object.needle.crc(),
+            md5: object.md5,
+            headers: object.headers.clone(),
+            precondition: object.precondition.clone(),
+            now_ms,
+        });
+        match commit(master, Arc::clone(&ticket), command, deadline).await {
+            Ok(applied) => return Ok(applied),
+            Err(CommitError::Refused(Refusal::StalePlacement)) => {
+                target::moved(master, &placement, deadline).await
+            }
+            Err(CommitError::Refused(Refusal::Fenced)) => master.gateway.epochs.fenced(&ticket),
+            Err(error) => return Err(commit_failed(master, &error)),
+        }
+        if Instant::now() >= deadline {
+            return Err(not_now(
+                "nothing was changed: the placement moved under the write each time; try again",
+            ));
+        }
+    }
+}
+
+async fn hand_over(
+    master: &Master,
+    object: &Object,
+    deadline: Instant,
+    why: &str,
+) -> Result<Applied, Problem> {
+    let left_ms = deadline.saturating_duration_since(Instant::now()).as_millis();
+    let request = HandOver {
+        key: object.key.clone(),
+        headers: object.headers.clone(),
+        precondition: object.precondition.clone(),
+        md5: object.md5,
+        deadline_ms: u32::try_from(left_ms).unwrap_or(u32::MAX),
+    };
+    match hand_over::give(master, &request, object.needle.data_bytes(), deadline).await {
+        Some(answer) => answer.map_err(handed_over),
+        None => Err(not_now(format!("{why}, and no other master answers; try again"))),
+    }
+}
+
+/// ms since 1970.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,81 @@
+//! The routes under `/-/`, and the page at `/`.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::Response;
+use hayrick_web::Problem;
+use http::{HeaderValue, Method, StatusCode, header};
+use serde::Serialize;
+use tokio::time::{Duration, Instant};
+
+use super::problem::not_now;
+use super::{Head, not_allowed, plain, query};
+use crate::gateway::read_index::{NotLinearizable, linearize};
+use crate::master::Master;
+use crate::status;
+
+/// How long `/-/ready` waits for a read-index.
+const READY_PATIENCE: Duration = Duration::from_secs(1);
+
+pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
+    let route = request.uri().path();
+    if !matches!(route, "/-/health" | "/-/ready" | "/-/status") {
+        let text = format!("there is no route {route}; there are /-/health, /-/ready and /-/status");
+        return Err(Problem::new(StatusCode::NOT_FOUND, text));
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Ok(not_allowed(request, "GET, HEAD"));
+    }
+    match route {
+        "/-/health" => Ok(plain(StatusCode::OK, "ok\n")),
+        "/-/ready" => ready(master).await,
+        _ => status(master, query(request.uri(), "state-hash").is_some()).await,
+    }
+}
+
+async fn ready(master: &Arc<Master>) -> Result<Response, Problem> {
+    status::ready(master).map_err(not_now)?;
+    let linearized = linearize(master, Instant::now() + READY_PATIENCE).await;
+    linearized.map_err(|NotLinearizable(text)| not_now(text))?;
+    Ok(plain(StatusCode::OK, "ready\n"))
+}
+
+async fn status(master: &Arc<Master>, with_state_hash: bool) -> Result<Response, Problem> {
+    let status = status::status(master).await;
+    let mut status = status.map_err(|error| not_now(error.to_string()))?;
+    if with_state_hash {
+        let hash = master.node.state_hash().await;
+        let (applied, hash) =
+            hash.map_err(|error| not_now(format!("the state could not be hashed: {error}")))?;
+        status["applied"] = applied.into();
+        status["state_hash"] = hash.into();
+    }
+    Ok(json(&status))
+}
+
+pub(super) fn json(value: &impl Serialize) -> Response {
+    let bytes = serde_json::to_vec(value).expect("own types have only text for keys");
+    let mut response = Response::new(Body::from(bytes));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// What this is, and what to try.
+pub(super) fn front_page(master: &Master) -> Response {
+    let here = &master.client_address;
+    plain(
+        StatusCode::OK,
+        format!(
+            "Hayrick {version}, master {id}: a store for billions of small files.\n\n\
+             Try:\n\
+             \x20 curl -X PUT -T cat.jpg http://{here}/cats/1     store a file\n\
+             \x20 curl http://{here}/cats/1                       get it back, from any master\n\
+             \x20 curl 'http://{here}/cats/?list'                 list what begins with cats/\n\
+             \x20 curl -X DELETE http://{here}/cats/1             delete it\n\
+             \x20 curl http://{here}/-/status                     how the cluster fares\n",
+            version = env!("CARGO_PKG_VERSION"),
+            id = master.options.id,
+        ),
+    )
+}

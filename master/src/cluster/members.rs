@@ -1,0 +1,125 @@
+//! The other masters, as they greet each other once a second.
+//!
+//! Owns when each was last heard of, and that this master is registered where it is. Leaves who leads to Raft and
+//! who may vote to `bootstrap`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use hayrick_protocol::NodeId;
+use hayrick_protocol::command::{Command, Refusal, Reply};
+use hayrick_protocol::messages::master::{Greet, Greeting};
+use hayrick_raft_store::Role;
+use hayrick_rpc::CallError;
+use parking_lot::Mutex;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{debug, info, warn};
+
+use crate::leader;
+use crate::master::Master;
+
+const GREET_EVERY: Duration = Duration::from_secs(1);
+const GREET_PATIENCE: Duration = Duration::from_millis(800);
+/// What one attempt to register may take.
+const REGISTER_PATIENCE: Duration = Duration::from_secs(3);
+
+/// When each master was last heard of.
+pub(crate) struct Members {
+    heard: Mutex<BTreeMap<NodeId, Instant>>,
+}
+
+impl Members {
+    pub(crate) fn new() -> Self {
+        Self { heard: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// A sign of life of a registered master.
+    pub(crate) fn heard_of(&self, id: NodeId) {
+        self.heard.lock().insert(id, Instant::now());
+    }
+
+    /// When `id` was last heard of, if ever since this master started.
+    pub(crate) fn last_heard(&self, id: NodeId) -> Option<Instant> {
+        self.heard.lock().get(&id).copied()
+    }
+}
+
+/// Greets, and keeps this master registered, until it stops.
+pub(crate) async fn run(master: Arc<Master>) {
+    let mut ticks = interval(GREET_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut refusals = BTreeMap::new();
+    while !master.stopping.is_cancelled() {
+        ticks.tick().await;
+        if master.node.watch().borrow().role == Role::Stopped {
+            let why = master.node.status().stopped.unwrap_or_else(|| "it was stopped".to_owned());
+            return master.admission.fail(format!("this master's Raft node ended: {why}"));
+        }
+        let cluster = master.node.cluster();
+        master.peers.learn(&cluster);
+        let others: Vec<NodeId> =
+            master.options.masters.keys().chain(cluster.masters.keys()).copied().collect();
+        for (id, answer) in greet(&master, others, GREET_PATIENCE).await {
+            match answer {
+                Ok(greeting) if is_registered(&cluster.masters, id, &greeting) => master.members.heard_of(id),
+                Ok(_) => {}
+                Err(CallError::Refused(refusal)) => {
+                    // Told once, not every second.
+                    if refusals.insert(id, refusal.clone()).as_ref() != Some(&refusal) {
+                        warn!(master = id.0, %refusal, "the connection to a master was refused");
+                    }
+                }
+                Err(error) => debug!(master = id.0, %error, "a master does not answer"),
+            }
+        }
+        if master.admission.is_admitted() && cluster.config.is_some() {
+            register(&master).await;
+        }
+    }
+}
+
+/// Asks each of `others` but this master once, all at the same time.
+pub(crate) async fn greet(
+    master: &Master,
+    mut others: Vec<NodeId>,
+    patience: Duration,
+) -> Vec<(NodeId, Result<Greeting, CallError>)> {
+    others.sort_unstable();
+    others.dedup();
+    others.retain(|id| *id != master.options.id);
+    let deadline = Instant::now() + patience;
+    let message = Greet { node: master.options.id, instance: master.own.instance };
+    let asked = others.into_iter().filter_map(|id| Some((id, master.peers.master(id)?)));
+    join_all(asked.map(|(id, client)| {
+        let message = message.clone();
+        async move { (id, client.call(&message, Vec::new(), deadline).await.map(|(greeting, _)| greeting)) }
+    }))
+    .await
+}
+
+fn is_registered(
+    masters: &BTreeMap<NodeId, hayrick_protocol::cluster_map::Master>,
+    id: NodeId,
+    greeting: &Greeting,
+) -> bool {
+    masters.get(&id).is_some_and(|known| known.instance == greeting.instance)
+}
+
+/// Makes sure that the state names this master and where it is.
+async fn register(master: &Master) {
+    if master.node.cluster().masters.get(&master.options.id) == Some(&master.own) {
+        return;
+    }
+    let command = Command::RegisterMaster(master.own.clone());
+    let deadline = Instant::now() + REGISTER_PATIENCE;
+    match leader::propose_until(master, vec![command], deadline, true).await.as_deref() {
+        Ok([Reply::Done]) => info!(peer = master.own.peer, "registered with the cluster"),
+        Ok([Reply::Refused(Refusal::OtherInstance(instance))]) => {
+            master.admission.fail(crate::bootstrap::replaced(master.options.id, *instance));
+        }
+        Ok(other) => warn!(?other, "this master could not be registered"),
+        Err(error) => debug!(%error, "this master is not registered yet"),
+    }
+}

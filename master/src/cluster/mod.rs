@@ -1,0 +1,81 @@
+//! What the leader keeps in order, and the soft state that every master gathers for the day it leads.
+//!
+//! Owns when the leader's duties begin and end. Each duty is a file. Invariant: duties run on whoever takes itself
+//! for the leader, and their decisions count only as applied commands; a former leader's are not proposed, or refused.
+
+pub(crate) mod detect;
+pub(crate) mod epochs;
+pub(crate) mod heartbeats;
+mod judge;
+pub(crate) mod members;
+pub(crate) mod place;
+pub(crate) mod reap;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hayrick_protocol::cluster_map::ClusterConfig;
+use hayrick_protocol::command::{Command, Reply};
+use hayrick_protocol::ids::ClusterId;
+use hayrick_raft_store::Role;
+use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, info, warn};
+
+use crate::leader;
+use crate::master::Master;
+
+/// Between two attempts to form the cluster.
+const FORM_RETRY: Duration = Duration::from_millis(100);
+/// What one attempt may take.
+const FORM_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Does the leader's duties whenever this master leads, until it stops.
+pub(crate) async fn run(master: Arc<Master>) {
+    let mut progress = master.node.watch();
+    loop {
+        let Ok(elected) = progress.wait_for(|now| now.role == Role::Leader).await.map(|now| *now) else {
+            return;
+        };
+        info!(term = elected.term, "this master leads");
+        // A task of its own, so that it is not woken by every applied entry.
+        let duties = AbortOnDropHandle::new(tokio::spawn(lead(Arc::clone(&master))));
+        let ended =
+            progress.wait_for(|now| now.role != Role::Leader || now.term != elected.term).await.is_err();
+        duties.abort();
+        // Its only errors are being aborted and a panic, which was reported already.
+        let _ = duties.await;
+        if ended {
+            return;
+        }
+        info!("this master does not lead any more");
+    }
+}
+
+async fn lead(master: Arc<Master>) {
+    form(&master).await;
+    tokio::join!(detect::run(&master), place::run(&master), reap::run(&master), epochs::run(&master));
+}
+
+/// Gives the cluster its name and its fixed numbers, if nobody has yet.
+async fn form(master: &Master) {
+    let options = &master.options;
+    let config = ClusterConfig {
+        cluster: ClusterId(rand::random()),
+        partitions: options.partitions,
+        replicas: options.replicas,
+        min_replicas: options.min_replicas,
+    };
+    while master.node.cluster().config.is_none() {
+        let deadline = Instant::now() + FORM_PATIENCE;
+        match leader::propose_until(master, vec![Command::FormCluster(config)], deadline, true)
+            .await
+            .as_deref()
+        {
+            Ok([Reply::ClusterFormed(cluster)]) => info!(%cluster, "the cluster is formed"),
+            Ok(other) => warn!(?other, "the cluster could not be formed"),
+            Err(error) => debug!(%error, "the cluster is not formed yet"),
+        }
+        sleep(FORM_RETRY).await;
+    }
+}

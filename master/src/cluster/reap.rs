@@ -1,0 +1,247 @@
+//! Garbage: what overwrites and deletes made dead is dropped once its grace is over.
+//!
+//! Owns the grace, and the order: rows are doomed by a commit, then deleted on every member that is not down, then
+//! removed by a commit. What a member that is down still has is an orphan when it returns. Leaves which needles are
+//! garbage to apply. Invariants: time is this leader's own monotonic clock, counted from when it saw the garbage; a
+//! row is removed only after every member that is not down dropped the needle durably.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use hayrick_protocol::cluster_map::VolumeState;
+use hayrick_protocol::command::Command;
+use hayrick_protocol::limits::REAP_BATCH_MAX;
+use hayrick_protocol::messages::volume::{AppendError, Delete};
+use hayrick_protocol::record::Garbage;
+use hayrick_protocol::{AppliedVersion, NeedleId, VolumeId};
+use hayrick_raft_store::Cluster;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tracing::{debug, warn};
+
+use crate::master::Master;
+
+/// The grace is measured to a part of this.
+const SAMPLES: u32 = 64;
+/// Pause between two batches, so that reaping never crowds out writes: at most 20 000 rows a second.
+const PACE: Duration = Duration::from_millis(50);
+/// What dropping a batch on a volume, or one commit, may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A garbage row and the version that made it.
+type Row = (AppliedVersion, Garbage);
+
+/// Reaps for as long as this master leads.
+pub(crate) async fn run(master: &Arc<Master>) {
+    let grace = master.options.reap_after.max(2 * master.options.request_timeout);
+    let mut ages = Ages::default();
+    let mut ticks = interval((grace / SAMPLES).clamp(Duration::from_millis(250), Duration::from_secs(30)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let counters = master.node.status().counters;
+        if counters.garbage_needles == 0 {
+            ages = Ages::default();
+            continue;
+        }
+        let now = Instant::now();
+        ages.sample(counters.version, now);
+        pass(master, ages.old(grace, now)).await;
+    }
+}
+
+/// When this leader first saw each version of the state.
+#[derive(Default)]
+struct Ages {
+    samples: VecDeque<(AppliedVersion, Instant)>,
+    old: AppliedVersion,
+}
+
+impl Ages {
+    fn sample(&mut self, version: AppliedVersion, now: Instant) {
+        if self.samples.back().is_none_or(|(last, _)| *last < version) {
+            self.samples.push_back((version, now));
+        }
+    }
+
+    /// Every change up to this one was seen at least `grace` ago.
+    fn old(&mut self, grace: Duration, now: Instant) -> AppliedVersion {
+        while let Some((version, _)) = self.samples.front().filter(|(_, at)| now.duration_since(*at) >= grace)
+        {
+            self.old = *version;
+            self.samples.pop_front();
+        }
+        self.old
+    }
+}
+
+/// Goes through all garbage once: what is doomed already, and what is old enough.
+async fn pass(master: &Master, old: AppliedVersion) {
+    let mut after = AppliedVersion::default();
+    let mut failing = BTreeSet::new();
+    loop {
+        let Some(rows) = read(master, after) else { return };
+        let due = |(version, row): &&Row| row.doomed || *version <= old;
+        let (Some((last, _)), true) = (rows.last(), rows.iter().any(|row| due(&row))) else { return };
+        let fresh: Vec<_> =
+            rows.iter().filter(due).filter(|(_, row)| !row.doomed).map(|(at, _)| *at).collect();
+        if !fresh.is_empty() && !commit(master, Command::Doom(fresh)).await {
+            return;
+        }
+        // Read again: only what is doomed now cannot come back to life.
+        let Some(doomed) = read(master, after) else { return };
+        let doomed: Vec<Row> = doomed.into_iter().filter(|(at, row)| row.doomed && at <= last).collect();
+        if !reap(master, &doomed, &mut failing).await {
+            return;
+        }
+        after = *last;
+        sleep(PACE).await;
+    }
+}
+
+/// A batch of garbage behind `after`.
+fn read(master: &Master, after: AppliedVersion) -> Option<Vec<Row>> {
+    let rows = master.node.garbage(after, REAP_BATCH_MAX);
+    rows.inspect_err(|error| warn!(%error, "garbage cannot be read")).ok()
+}
+
+/// Drops one batch of doomed rows everywhere and removes them; false when it is no use to go on now. Volumes that fail
+/// are not asked again in this pass.
+async fn reap(master: &Master, rows: &[Row], failing: &mut BTreeSet<VolumeId>) -> bool {
+    let cluster = master.node.cluster();
+    let asked = holders(&cluster, rows).into_iter().filter(|(volume, _)| !failing.contains(volume));
+    let answers = join_all(asked.map(|(volume, needles)| async move {
+        let dropped = drop_on(master, volume, needles).await;
+        (volume, dropped)
+    }))
+    .await;
+    failing.extend(answers.into_iter().filter(|(_, dropped)| !dropped).map(|(volume, _)| volume));
+    let gone: Vec<_> = rows
+        .iter()
+        .filter(|(_, row)| members(&cluster, row).all(|volume| !failing.contains(&volume)))
+        .map(|(version, _)| *version)
+        .collect();
+    gone.is_empty() || commit(master, Command::Reaped(gone)).await
+}
+
+/// Which needles each volume is to drop.
+fn holders(cluster: &Cluster, rows: &[Row]) -> BTreeMap<VolumeId, Vec<NeedleId>> {
+    let mut holders = BTreeMap::<_, Vec<_>>::new();
+    for (_, row) in rows {
+        for volume in members(cluster, row) {
+            holders.entry(volume).or_default().push(row.record.needle);
+        }
+    }
+    holders
+}
+
+/// The members that must drop a row's needle before the row goes.
+fn members<'a>(cluster: &'a Cluster, row: &Garbage) -> impl Iterator<Item = VolumeId> + 'a {
+    let placement = cluster.table.placement(row.record.placement);
+    let members = placement.map(|placement| placement.members.as_slice()).unwrap_or_default();
+    members.iter().copied().filter(|id| {
+        cluster
+            .map
+            .volumes
+            .get(id)
+            .is_some_and(|volume| !matches!(volume.state, VolumeState::Down | VolumeState::Removed))
+    })
+}
+
+/// Whether the volume dropped them, or can drop nothing any more.
+async fn drop_on(master: &Master, volume: VolumeId, needles: Vec<NeedleId>) -> bool {
+    let Some(client) = master.peers.volume(volume) else { return false };
+    let answer = client.call(&Delete { needles }, Vec::new(), Instant::now() + PATIENCE).await;
+    match answer.map(|(reply, _)| reply) {
+        // A volume that became read-only keeps everything; it is as good as down here.
+        Ok(Ok(()) | Err(AppendError::ReadOnly(_))) => true,
+        Ok(Err(error)) => {
+            debug!(volume = volume.0, %error, "garbage was not dropped; trying again later");
+            false
+        }
+        Err(error) => {
+            debug!(volume = volume.0, %error, "garbage was not dropped; trying again later");
+            false
+        }
+    }
+}
+
+async fn commit(master: &Master, command: Command) -> bool {
+    match master.node.propose(vec![command], Instant::now() + PATIENCE).await {
+        Ok(_) => true,
+        Err(error) => {
+            debug!(%error, "reaping waits");
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hayrick_protocol::cluster_map::{ClusterMap, Placement, Volume};
+    use hayrick_protocol::record::{Headers, ObjectRecord};
+    use hayrick_protocol::{EpochId, Generation, InstanceId, ObjectKey, PartitionId, PlacementId, Seq};
+    use hayrick_raft_store::Table;
+
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn garbage_is_old_only_a_grace_after_this_leader_saw_it() {
+        let start = Instant::now();
+        let second = |s| start + Duration::from_secs(s);
+        let mut ages = Ages::default();
+        ages.sample(AppliedVersion(5), second(0));
+        ages.sample(AppliedVersion(9), second(10));
+        ages.sample(AppliedVersion(9), second(50));
+        assert_eq!(ages.old(GRACE, second(59)), AppliedVersion(0));
+        assert_eq!(ages.old(GRACE, second(60)), AppliedVersion(5));
+        assert_eq!(ages.old(GRACE, second(69)), AppliedVersion(5));
+        assert_eq!(ages.old(GRACE, second(70)), AppliedVersion(9), "counted from when it was first seen");
+        assert!(ages.samples.is_empty());
+    }
+
+    #[test]
+    fn needles_are_dropped_on_every_member_that_is_not_down() {
+        let volume = |id, state| Volume {
+            id: VolumeId(id),
+            instance: InstanceId::UNKNOWN,
+            addr: String::new(),
+            peer: String::new(),
+            zone: String::new(),
+            capacity_bytes: 1,
+            state,
+        };
+        let states = [VolumeState::Up, VolumeState::Down, VolumeState::Suspect, VolumeState::Removed];
+        let volumes = (1..).zip(states).map(|(id, state)| (VolumeId(id), volume(id, state))).collect();
+        let row = Placement {
+            id: PlacementId(7),
+            partition: PartitionId(0),
+            members: (1..=4).map(VolumeId).collect(),
+            generation: Generation(1),
+        };
+        let table = Table { version: 1, current: Vec::new(), placements: [(row.id, row)].into() };
+        let cluster = Cluster {
+            map: Arc::new(ClusterMap { version: 1, volumes }),
+            table: Arc::new(table),
+            ..Cluster::default()
+        };
+        let needle = NeedleId::new(EpochId(1), Seq(1));
+        let record = ObjectRecord {
+            needle,
+            placement: PlacementId(7),
+            size: 1,
+            crc: 0,
+            md5: [0; 16],
+            version: AppliedVersion(1),
+            modified_ms: 0,
+            headers: Headers::default(),
+        };
+        let key = ObjectKey::new("k").expect("a key");
+        let garbage = Garbage { key, record, doomed: false, by_delete: true };
+        let found = holders(&cluster, &[(AppliedVersion(2), garbage)]);
+        assert_eq!(found, [(VolumeId(1), vec![needle]), (VolumeId(3), vec![needle])].into());
+    }
+}

@@ -1,0 +1,194 @@
+//! The bytes of an object, from a member of its placement, verified against the index before anybody sees them.
+//!
+//! Owns the choice of member, the turn to the next one on an error, a bad checksum or slowness, and the
+//! verification: the record's crc vouches for the block table, the table for each block. Leaves to `api/get` what
+//! is asked for. Invariant: what `blocks` returns matches the record.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use hayrick_protocol::messages::volume::{Read, ReadError};
+use hayrick_protocol::record::ObjectRecord;
+use hayrick_protocol::{VolumeId, digest, limits};
+use parking_lot::Mutex;
+use tokio::time::{Duration, Instant, sleep};
+use tracing::{debug, warn};
+
+use crate::master::Master;
+
+/// A member that has not answered for this long gets company: the next one is asked too.
+const SLOW: Duration = Duration::from_millis(100);
+/// What one member may take before it counts as failed.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A member that failed is asked last for this long.
+const SHUNNED: Duration = Duration::from_secs(1);
+
+/// What this gateway remembers of members that failed it.
+pub(crate) struct Fetches {
+    failed: Mutex<HashMap<VolumeId, Instant>>,
+}
+
+/// Verified blocks of an object.
+#[derive(Debug, Clone)]
+pub(crate) struct Blocks {
+    /// The data, from the first block that was asked for.
+    pub(crate) data: Bytes,
+    /// The whole block table.
+    pub(crate) table: Bytes,
+    /// Who had them.
+    pub(crate) served_by: VolumeId,
+}
+
+/// No member had them: for each, why.
+#[derive(Debug)]
+pub(crate) struct NoCopy(pub(crate) Vec<(VolumeId, String)>);
+
+impl NoCopy {
+    /// In words.
+    pub(crate) fn reasons(&self) -> String {
+        let each: Vec<String> =
+            self.0.iter().map(|(volume, why)| format!("volume {volume}: {why}")).collect();
+        each.join("; ")
+    }
+}
+
+impl Fetches {
+    pub(crate) fn new() -> Self {
+        Self { failed: Mutex::new(HashMap::new()) }
+    }
+
+    fn note_failure(&self, volume: VolumeId) {
+        self.failed.lock().insert(volume, Instant::now());
+    }
+
+    fn is_shunned(&self, volume: VolumeId) -> bool {
+        let mut failed = self.failed.lock();
+        if failed.is_empty() {
+            return false;
+        }
+        failed.retain(|_, at| at.elapsed() < SHUNNED);
+        failed.contains_key(&volume)
+    }
+}
+
+/// `count` blocks of the object from `first` on, from whichever member has them. `table` spares asking for it
+/// again.
+pub(crate) async fn blocks(
+    master: &Arc<Master>,
+    record: &ObjectRecord,
+    first: u32,
+    count: u32,
+    table: Option<Bytes>,
+) -> Result<Blocks, NoCopy> {
+    let mut next = candidates(master, record).into_iter();
+    let mut asked = FuturesUnordered::new();
+    let mut failed = Vec::new();
+    let start = |volume: Option<VolumeId>| {
+        volume.map(|volume| ask(master, record, volume, first, count, table.clone()))
+    };
+    asked.extend(start(next.next()));
+    loop {
+        tokio::select! {
+            answer = asked.next(), if !asked.is_empty() => match answer {
+                Some((_, Ok(blocks))) => return Ok(blocks),
+                Some((volume, Err(why))) => {
+                    debug!(volume = volume.0, needle = %record.needle, why, "a read turns to the next member");
+                    failed.push((volume, why));
+                    asked.extend(start(next.next()));
+                }
+                None => {}
+            },
+            () = sleep(SLOW), if next.len() > 0 && !asked.is_empty() => asked.extend(start(next.next())),
+            else => return Err(NoCopy(failed)),
+        }
+    }
+}
+
+/// The members in the order in which they are asked: those that work first, spread by needle.
+fn candidates(master: &Master, record: &ObjectRecord) -> Vec<VolumeId> {
+    let cluster = master.node.cluster();
+    let Some(placement) = cluster.table.placement(record.placement) else { return Vec::new() };
+    let mut members = placement.members.clone();
+    if !members.is_empty() {
+        let turn = record.needle.seq().0 as usize % members.len();
+        members.rotate_left(turn);
+    }
+    members.sort_by_key(|member| {
+        let serves = cluster.map.volumes.get(member).is_some_and(|volume| volume.state.serves_reads());
+        !serves || master.gateway.fetches.is_shunned(*member)
+    });
+    members
+}
+
+async fn ask(
+    master: &Arc<Master>,
+    record: &ObjectRecord,
+    volume: VolumeId,
+    first: u32,
+    count: u32,
+    table: Option<Bytes>,
+) -> (VolumeId, Result<Blocks, String>) {
+    let result = ask_once(master, record, volume, first, count, table).await;
+    if result.is_err() {
+        master.gateway.fetches.note_failure(volume);
+    }
+    (volume, result)
+}
+
+async fn ask_once(
+    master: &Arc<Master>,
+    record: &ObjectRecord,
+    volume: VolumeId,
+    first: u32,
+    count: u32,
+    table: Option<Bytes>,
+) -> Result<Blocks, String> {
+    let client = master.peers.volume(volume).ok_or("its address is not known")?;
+    let request =
+        Read { needle: record.needle, first_block: first, blocks: count, with_table: table.is_none() };
+    let answer = client.call(&request, Vec::new(), Instant::now() + PATIENCE).await;
+    let (reply, mut body) = answer.map_err(|error| error.to_string())?;
+    let reply = reply.map_err(|error| {
+        if error == ReadError::Damaged {
+            warn!(volume = volume.0, needle = %record.needle, "a needle is damaged on this volume");
+        }
+        error.to_string()
+    })?;
+    if body.len() != reply.data_bytes as usize + reply.table_bytes as usize {
+        return Err("its answer has another length than it says".into());
+    }
+    let data = body.split_to(reply.data_bytes as usize);
+    let table = table.unwrap_or(body);
+    if reply.size != record.size || data.len() != expected_bytes(record.size, first, count) {
+        return Err(format!("it holds {} bytes under this needle, not {}", reply.size, record.size));
+    }
+    if digest::table_crc(&table) != record.crc || !digest::verify_blocks(&data, first as usize, &table) {
+        warn!(volume = volume.0, needle = %record.needle, "a volume answered with bytes that fail their checksum");
+        return Err("its bytes do not match the checksum in the index".into());
+    }
+    Ok(Blocks { data, table, served_by: volume })
+}
+
+/// Bytes of `count` blocks from `first` on, of an object of `size` bytes.
+fn expected_bytes(size: u32, first: u32, count: u32) -> usize {
+    let from = first as usize * limits::BLOCK_BYTES;
+    let until = from.saturating_add((count as usize).saturating_mul(limits::BLOCK_BYTES));
+    until.min(size as usize).saturating_sub(from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_block_is_as_long_as_the_object_leaves_it() {
+        assert_eq!(expected_bytes(0, 0, u32::MAX), 0);
+        assert_eq!(expected_bytes(10, 0, u32::MAX), 10);
+        assert_eq!(expected_bytes(70_000, 1, 1), 70_000 - 65_536);
+        assert_eq!(expected_bytes(200_000, 1, 1), 65_536);
+        assert_eq!(expected_bytes(10, 1, 1), 0);
+    }
+}

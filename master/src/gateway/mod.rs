@@ -1,0 +1,49 @@
+//! What a client's request needs of the cluster: a seat for its body, a needle id, durable copies, a commit, a
+//! linearizable read, verified bytes.
+//!
+//! Owns the gateway's side of the write and read protocol, one step a file. Leaves the order of the steps to
+//! `api/`, and all decisions about volumes and placements to `cluster/` on the leader.
+
+pub(crate) mod append;
+pub(crate) mod budget;
+pub(crate) mod commit;
+pub(crate) mod epoch;
+pub(crate) mod fetch;
+mod gather;
+pub(crate) mod hand_over;
+pub(crate) mod read_index;
+pub(crate) mod report;
+pub(crate) mod target;
+
+use std::sync::Arc;
+
+use crate::master::Master;
+use crate::options::Options;
+
+/// The gateway's own state: queues in front of volumes and leader, epochs, memory.
+pub(crate) struct Gateway {
+    pub(crate) budget: budget::Budget,
+    pub(crate) epochs: epoch::Epochs,
+    pub(crate) appends: append::Appends,
+    pub(crate) commits: commit::Commits,
+    pub(crate) reads: read_index::Rounds,
+    pub(crate) fetches: fetch::Fetches,
+}
+
+impl Gateway {
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            budget: budget::Budget::new(options.body_memory_bytes, options.request_timeout),
+            epochs: epoch::Epochs::new(),
+            appends: append::Appends::new(),
+            commits: commit::Commits::new(),
+            reads: read_index::Rounds::new(),
+            fetches: fetch::Fetches::new(),
+        }
+    }
+
+    /// Keeps an epoch open until the master stops, and fences the last one then.
+    pub(crate) async fn run(&self, master: Arc<Master>) {
+        self.epochs.run(master).await;
+    }
+}

@@ -1,0 +1,99 @@
+//! The way to the leader, wherever it is: in this process, or one call away.
+//!
+//! Owns finding it, one attempt at it, and the words for there being none. Leaves batching and retries of client
+//! commands to `gateway/`. Invariant: an attempt that may have reached a leader and has no answer is `Unknown`.
+
+use hayrick_protocol::NodeId;
+use hayrick_protocol::command::{Command, Reply};
+use hayrick_protocol::messages::master::{Propose, ProposeError, ReadIndex, ReadIndexError};
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::master::Master;
+
+/// Pause before the leader is looked for again.
+const RETRY: Duration = Duration::from_millis(50);
+/// What one attempt may take in [`propose_until`].
+const ATTEMPT: Duration = Duration::from_millis(1500);
+
+/// Whom this master takes for the leader.
+pub(crate) fn current(master: &Master) -> Option<NodeId> {
+    master.node.watch().borrow().leader
+}
+
+/// Has the leader replicate `commands`, in one attempt.
+pub(crate) async fn propose(
+    master: &Master,
+    commands: Vec<Command>,
+    deadline: Instant,
+) -> Result<Vec<Reply>, ProposeError> {
+    let leader = match current(master) {
+        Some(leader) if leader == master.options.id => return master.node.propose(commands, deadline).await,
+        leader => leader,
+    };
+    let Some(client) = leader.and_then(|id| master.peers.master(id)) else {
+        return Err(ProposeError::NotLeader { leader });
+    };
+    match client.call(&Propose { commands }, Vec::new(), deadline).await {
+        Ok((result, _)) => result,
+        Err(error) if error.surely_not_executed() => Err(ProposeError::NotLeader { leader: None }),
+        Err(error) => Err(ProposeError::Unknown(error.to_string())),
+    }
+}
+
+/// Has the leader replicate `commands`, waiting for a leader and repeating what was surely not proposed. With
+/// `repeat_unknown` it repeats an unknown outcome too: for commands whose repetition changes nothing.
+pub(crate) async fn propose_until(
+    master: &Master,
+    commands: Vec<Command>,
+    deadline: Instant,
+    repeat_unknown: bool,
+) -> Result<Vec<Reply>, ProposeError> {
+    loop {
+        let attempt = deadline.min(Instant::now() + ATTEMPT);
+        let error = match propose(master, commands.clone(), attempt).await {
+            Ok(replies) if replies.len() == commands.len() => return Ok(replies),
+            Ok(_) => ProposeError::Unknown("the leader's answer does not fit the request".into()),
+            Err(error) => error,
+        };
+        let final_word = matches!(error, ProposeError::Unknown(_)) && !repeat_unknown;
+        if final_word || Instant::now() + RETRY >= deadline {
+            return Err(error);
+        }
+        sleep(RETRY).await;
+    }
+}
+
+/// Asks the leader for an index that every read which arrived before this call must have applied.
+pub(crate) async fn read_index(master: &Master, deadline: Instant) -> Result<u64, ReadIndexError> {
+    let leader = match current(master) {
+        Some(leader) if leader == master.options.id => return master.node.read_index(deadline).await,
+        leader => leader,
+    };
+    let Some(client) = leader.and_then(|id| master.peers.master(id)) else {
+        return Err(ReadIndexError::NotLeader { leader });
+    };
+    match client.call(&ReadIndex, Vec::new(), deadline).await {
+        Ok((result, _)) => result,
+        Err(_) => Err(ReadIndexError::NotLeader { leader: None }),
+    }
+}
+
+/// Why the cluster cannot decide anything just now, and what would help, in one sentence.
+pub(crate) fn why_none(master: &Master) -> String {
+    let me = master.options.id;
+    let masters = &master.options.masters;
+    let connected =
+        |id: &NodeId| *id == me || master.peers.master(*id).is_some_and(|client| client.is_connected());
+    let silent: Vec<String> = masters.keys().filter(|id| !connected(id)).map(NodeId::to_string).collect();
+    if masters.len() - silent.len() > masters.len() / 2 {
+        return format!(
+            "master {me} knows no leader yet: the masters are electing one; try again in a second"
+        );
+    }
+    format!(
+        "master {me} hears no majority of the masters: {} of {} do not answer (master {}); start one of them",
+        silent.len(),
+        masters.len(),
+        silent.join(", "),
+    )
+}

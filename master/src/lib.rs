@@ -1,0 +1,28 @@
+//! The master: gateway for clients, Raft voter, keeper of the cluster.
+//!
+//! [`start`] opens the data directory, serves the client port and the peer port, and meets the other masters. What
+//! it is made of:
+//!
+//! - `api` answers clients, one verb a file; `gateway` has the steps that those answers are made of;
+//! - `peer` answers masters and volumes, and finds the way to them;
+//! - `cluster` is what the leader keeps in order: who is up, where partitions lie, what is reaped;
+//! - `bootstrap` decides whether there is a cluster already; `leader` finds the leader.
+//!
+//! It leaves what commands mean to `raft-store`, and which volumes make a good table to `placement`. Invariant: this
+//! crate decides and asks; everything that must be remembered goes through Raft.
+
+mod api;
+mod bootstrap;
+mod cluster;
+mod gateway;
+mod leader;
+mod master;
+mod meta;
+mod options;
+mod peer;
+mod start;
+mod status;
+mod transport;
+
+pub use options::Options;
+pub use start::{Running, StartError, start};

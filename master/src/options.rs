@@ -1,0 +1,177 @@
+//! What a master is told when it starts.
+//!
+//! Owns the defaults and which values make sense together. Leaves flags, variables and files to the cli.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hayrick_protocol::ids::NodeId;
+use hayrick_protocol::limits::{
+    MASTERS_MAX, OBJECT_BYTES_DEFAULT, OBJECT_BYTES_MAX, PARTITIONS_MAX, REPLICAS_MAX,
+};
+
+/// Raft entries between two snapshots when nothing else is said.
+const SNAPSHOT_AFTER_ENTRIES: u64 = 20_000;
+/// Raft entries kept behind a snapshot, so that a master which was away for a moment needs none.
+const LOG_KEPT_ENTRIES: u64 = 20_000;
+
+/// Everything a master is told when it starts. `HOST:PORT` everywhere.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Its id, unique for the life of the cluster.
+    pub id: NodeId,
+    /// Its data directory, of its own.
+    pub data: PathBuf,
+    /// Where clients are served.
+    pub listen: String,
+    /// Where masters and volumes are served.
+    pub peer_listen: String,
+    /// Its client address as others reach it; by default where it listens.
+    pub advertise: Option<String>,
+    /// Its peer address as others reach it; by default its entry of `masters`.
+    pub peer_advertise: Option<String>,
+    /// Peer addresses of the first masters as others reach them, itself among them.
+    pub masters: BTreeMap<NodeId, String>,
+    /// Copies that are aimed at; fixed when the cluster is formed.
+    pub replicas: u8,
+    /// Copies without which a write is refused; fixed when the cluster is formed.
+    pub min_replicas: u8,
+    /// A power of two; fixed when the cluster is formed.
+    pub partitions: u32,
+    /// A volume without a heartbeat for this long that fails a probe is down.
+    pub down_after: Duration,
+    /// How long garbage stays readable at least.
+    pub reap_after: Duration,
+    /// Bytes of the largest object that is taken.
+    pub max_object_bytes: usize,
+    /// From a request's last byte to its answer.
+    pub request_timeout: Duration,
+    /// Bytes of all bodies that are in memory at a time.
+    pub body_memory_bytes: usize,
+    /// Bytes that the index may cache.
+    pub index_cache_bytes: usize,
+    /// Between two heartbeats of the Raft leader.
+    pub heartbeat: Duration,
+    /// A follower that hears nothing for a random time between these stands for election.
+    pub election: (Duration, Duration),
+    /// Raft entries between two snapshots.
+    pub snapshot_after_entries: u64,
+    /// Raft entries kept behind a snapshot.
+    pub log_kept_entries: u64,
+}
+
+impl Options {
+    /// The defaults of the command line, for this master of these.
+    pub fn new(id: NodeId, data: PathBuf, masters: BTreeMap<NodeId, String>) -> Self {
+        Self {
+            id,
+            data,
+            listen: "127.0.0.1:9090".to_owned(),
+            peer_listen: "127.0.0.1:9092".to_owned(),
+            advertise: None,
+            peer_advertise: None,
+            masters,
+            replicas: 3,
+            min_replicas: 2,
+            partitions: 4096,
+            down_after: Duration::from_secs(3),
+            reap_after: Duration::from_secs(3600),
+            max_object_bytes: OBJECT_BYTES_DEFAULT,
+            request_timeout: Duration::from_secs(5),
+            body_memory_bytes: 256 << 20,
+            index_cache_bytes: 256 << 20,
+            heartbeat: Duration::from_millis(150),
+            election: (Duration::from_millis(500), Duration::from_secs(1)),
+            snapshot_after_entries: SNAPSHOT_AFTER_ENTRIES,
+            log_kept_entries: LOG_KEPT_ENTRIES,
+        }
+    }
+
+    /// One plain sentence about the first value that makes no sense.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let refuse = |reason: String| Err(reason);
+        if self.id == NodeId(0) {
+            return refuse("--id must not be 0".to_owned());
+        }
+        if !self.masters.contains_key(&self.id) {
+            return refuse(format!("--masters does not name master {} itself", self.id));
+        }
+        if self.masters.len() > MASTERS_MAX {
+            return refuse(format!(
+                "--masters names {} masters; at most {MASTERS_MAX} are possible",
+                self.masters.len()
+            ));
+        }
+        if let Some(address) = self.masters.values().find(|address| !address.contains(':')) {
+            return refuse(format!("--masters holds {address:?}, which is no HOST:PORT"));
+        }
+        if !(1..=REPLICAS_MAX).contains(&self.replicas) {
+            return refuse(format!("--replicas is {}; it lies between 1 and {REPLICAS_MAX}", self.replicas));
+        }
+        if !(1..=self.replicas).contains(&self.min_replicas) {
+            return refuse(format!(
+                "--min-replicas is {}; it lies between 1 and --replicas, which is {}",
+                self.min_replicas, self.replicas
+            ));
+        }
+        if !self.partitions.is_power_of_two() || self.partitions > PARTITIONS_MAX {
+            return refuse(format!(
+                "--partitions is {}; it is a power of two up to {PARTITIONS_MAX}",
+                self.partitions
+            ));
+        }
+        if self.max_object_bytes > OBJECT_BYTES_MAX {
+            return refuse(format!(
+                "--max-object-size is over the {OBJECT_BYTES_MAX} bytes that are possible"
+            ));
+        }
+        if self.body_memory_bytes < self.max_object_bytes {
+            return refuse(
+                "--body-memory is below --max-object-size: the largest object would never fit".to_owned(),
+            );
+        }
+        let (shortest, longest) = self.election;
+        if self.heartbeat.is_zero() || shortest < 2 * self.heartbeat || longest <= shortest {
+            return refuse(format!(
+                "--election {shortest:?}-{longest:?} must begin at twice --heartbeat ({:?}) or later, and must be a range",
+                self.heartbeat
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> Options {
+        let masters = (1..=3).map(|id| (NodeId(id), format!("127.0.0.1:9{id}92"))).collect();
+        Options::new(NodeId(1), PathBuf::from("data"), masters)
+    }
+
+    #[test]
+    fn defaults_make_sense() {
+        assert_eq!(options().check(), Ok(()));
+    }
+
+    #[test]
+    fn values_that_cannot_work_together_are_refused_by_name() {
+        let refused = |change: fn(&mut Options), word: &str| {
+            let mut options = options();
+            change(&mut options);
+            let reason = options.check().expect_err("it makes no sense");
+            assert!(reason.contains(word), "{reason:?} does not name {word}");
+        };
+        refused(|o| o.id = NodeId(9), "--masters");
+        refused(|o| o.id = NodeId(0), "--id");
+        refused(|o| o.replicas = 0, "--replicas");
+        refused(|o| o.min_replicas = 4, "--min-replicas");
+        refused(|o| o.partitions = 1000, "--partitions");
+        refused(|o| o.election = (Duration::from_millis(200), Duration::from_secs(1)), "--election");
+        refused(|o| o.body_memory_bytes = 1, "--body-memory");
+        refused(|o| o.max_object_bytes = usize::MAX, "--max-object-size");
+        refused(|o| _ = o.masters.insert(NodeId(2), "nowhere".to_owned()), "HOST:PORT");
+    }
+}

@@ -1,0 +1,290 @@
+//! How a master starts and how it stops.
+//!
+//! Owns the order of both. A master that stops finishes what clients asked, fences its epoch, hands leadership over,
+//! and only then leaves the Raft group. Invariant: when [`start`] returns, both ports are served.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hayrick_disk::RealDisk;
+use hayrick_protocol::cluster_map;
+use hayrick_protocol::messages::Identity;
+use hayrick_protocol::{InstanceId, NodeId};
+use hayrick_raft_store::Node;
+use hayrick_rpc::Local;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::api;
+use crate::bootstrap::{self, Admission};
+use crate::cluster::detect::Detect;
+use crate::cluster::heartbeats::Heartbeats;
+use crate::cluster::members::{self, Members};
+use crate::cluster::place::Place;
+use crate::cluster::{self};
+use crate::gateway::Gateway;
+use crate::master::Master;
+use crate::meta::{Directory, Meta, MetaError, Standing};
+use crate::options::Options;
+use crate::peer::client::Peers;
+use crate::peer::server::Server;
+use crate::transport::{GROUP, PeerTransport};
+
+/// How long [`start`] waits for the other masters to say whether this one may go on; it goes on without them then.
+const FIRST_MEETING: Duration = Duration::from_secs(1);
+/// Shares of the 10 s that a stop may take: requests in flight, fencing the epoch, handing leadership over, and
+/// whatever else is on its way.
+const FINISH_REQUESTS: Duration = Duration::from_millis(5500);
+const FENCE_EPOCH: Duration = Duration::from_millis(1200);
+const HAND_OVER: Duration = Duration::from_millis(1000);
+const FINISH_PEERS: Duration = Duration::from_millis(500);
+const CLOSE_NODE: Duration = Duration::from_millis(1500);
+
+/// Why a master did not start, in one plain sentence.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct StartError(String);
+
+impl From<MetaError> for StartError {
+    fn from(error: MetaError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// A master that serves both its ports.
+pub struct Running {
+    /// Its id.
+    pub id: NodeId,
+    /// Where clients are served.
+    pub client: SocketAddr,
+    /// Where masters and volumes are served.
+    pub peer: SocketAddr,
+    master: Arc<Master>,
+    web: Task,
+    peers: Task,
+    gateway: JoinHandle<()>,
+    background: Vec<JoinHandle<()>>,
+}
+
+/// A listener and what ends it.
+struct Task {
+    stop: CancellationToken,
+    served: JoinHandle<()>,
+}
+
+/// Opens the data directory, serves both ports and starts Raft. The cluster need not be there yet: `/-/ready` tells.
+///
+/// # Errors
+/// When the options make no sense, an address is taken, the directory belongs to somebody else or is damaged, or the
+/// other masters know another directory under this id.
+pub async fn start(options: Options) -> Result<Running, StartError> {
+    options.check().map_err(StartError)?;
+    let disk = Arc::new(RealDisk);
+    let directory = Directory::lock(disk.clone(), &options.data)?;
+    let meta = directory.load_or_create(options.id, InstanceId(rand::random()))?;
+    let web = bind(&options.listen, "--listen").await?;
+    let peer = bind(&options.peer_listen, "--peer-listen").await?;
+    let client = web.1;
+    let own = own(&options, meta.instance, client)?;
+
+    let local = Local::new(Identity::Master(options.id), meta.cluster);
+    let peers = Arc::new(Peers::new(local.clone(), options.masters.clone()));
+    let transport = Arc::new(PeerTransport(Arc::clone(&peers)));
+    let node = Node::open(node_options(&options), disk, transport).await;
+    let node = node.map_err(|error| StartError(in_words(&error)))?;
+    check_log(&options, &meta, node.is_pristine())?;
+    peers.set_node(node.clone());
+
+    let master = Arc::new(Master {
+        gateway: Gateway::new(&options),
+        client_address: own.client.clone(),
+        own,
+        node,
+        peers,
+        admission: Admission::new(directory, meta),
+        members: Members::new(),
+        heartbeats: Heartbeats::new(),
+        detect: Detect::new(),
+        place: Place::new(),
+        stopping: CancellationToken::new(),
+        options,
+    });
+    let running = serve(master, web, peer, local);
+    running.first_meeting().await?;
+    Ok(running)
+}
+
+impl Running {
+    /// Waits until this master cannot go on, and says why in one plain sentence; for ever while it can.
+    pub async fn failed(&self) -> String {
+        self.master.admission.failed().await
+    }
+
+    /// Finishes what is in flight, fences the epoch, hands leadership over and closes all files, within 10 s.
+    pub async fn stop(mut self) {
+        let master = &self.master;
+        self.web.stop.cancel();
+        within(FINISH_REQUESTS, "requests are still in flight", &mut self.web.served).await;
+        master.stopping.cancel();
+        within(FENCE_EPOCH, "the epoch is not fenced; the leader will", &mut self.gateway).await;
+        for task in &self.background {
+            task.abort();
+        }
+        hand_leadership_over(master).await;
+        self.peers.stop.cancel();
+        within(FINISH_PEERS, "peers are still being answered", &mut self.peers.served).await;
+        let node = master.node.clone();
+        within(CLOSE_NODE, "the log is still being closed", &mut tokio::spawn(node.shutdown())).await;
+    }
+
+    /// Gives the other masters a moment to object.
+    async fn first_meeting(&self) -> Result<(), StartError> {
+        let mut meeting = tokio::spawn(bootstrap::run(Arc::clone(&self.master)));
+        // Out of time: it goes on by itself, and `failed` tells what came of it.
+        let _ = timeout(FIRST_MEETING, &mut meeting).await;
+        let Some(reason) = self.master.admission.failure() else { return Ok(()) };
+        self.master.stopping.cancel();
+        self.web.stop.cancel();
+        self.peers.stop.cancel();
+        self.background.iter().for_each(JoinHandle::abort);
+        self.master.node.clone().shutdown().await;
+        Err(StartError(reason))
+    }
+}
+
+fn serve(
+    master: Arc<Master>,
+    (web, client): (TcpListener, SocketAddr),
+    (listener, peer): (TcpListener, SocketAddr),
+    local: Local,
+) -> Running {
+    let task = |stop: CancellationToken, served: JoinHandle<()>| Task { stop, served };
+    let (stop_web, stop_peers) = (CancellationToken::new(), CancellationToken::new());
+    let router = api::router(Arc::clone(&master));
+    let server = Arc::new(Server { master: Arc::clone(&master) });
+    let web = tokio::spawn(hayrick_web::serve(web, router, stop_web.clone().cancelled_owned()));
+    let peers =
+        tokio::spawn(hayrick_rpc::serve(listener, local, server, stop_peers.clone().cancelled_owned()));
+    let gateway = Arc::clone(&master);
+    Running {
+        id: master.options.id,
+        client,
+        peer,
+        web: task(stop_web, web),
+        peers: task(stop_peers, peers),
+        gateway: tokio::spawn(async move { gateway.gateway.run(Arc::clone(&gateway)).await }),
+        background: vec![
+            tokio::spawn(members::run(Arc::clone(&master))),
+            tokio::spawn(cluster::run(Arc::clone(&master))),
+        ],
+        master,
+    }
+}
+
+async fn bind(address: &str, flag: &str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let refused = |error| StartError(format!("cannot listen on {address} ({flag}): {error}"));
+    let listener = TcpListener::bind(address).await.map_err(refused)?;
+    let bound = listener.local_addr().map_err(refused)?;
+    if !bound.ip().is_loopback() {
+        warn!(
+            "{flag} {bound} is reachable from outside, and nothing is protected: who reaches it can read, write and delete"
+        );
+    }
+    Ok((listener, bound))
+}
+
+/// What this master registers as.
+fn own(
+    options: &Options,
+    instance: InstanceId,
+    client: SocketAddr,
+) -> Result<cluster_map::Master, StartError> {
+    if options.advertise.is_none() && client.ip().is_unspecified() {
+        let text =
+            format!("--listen {client} does not say how others reach this master; set --advertise HOST:PORT");
+        return Err(StartError(text));
+    }
+    let peer = options.peer_advertise.as_ref().or_else(|| options.masters.get(&options.id));
+    Ok(cluster_map::Master {
+        id: options.id,
+        instance,
+        client: options.advertise.clone().unwrap_or_else(|| client.to_string()),
+        peer: peer
+            .cloned()
+            .ok_or_else(|| StartError("--masters does not name this master itself".to_owned()))?,
+    })
+}
+
+fn node_options(options: &Options) -> hayrick_raft_store::Options {
+    let (shortest, longest) = options.election;
+    hayrick_raft_store::Options {
+        group: GROUP,
+        heartbeat: options.heartbeat,
+        election: shortest..longest,
+        index_cache_bytes: options.index_cache_bytes,
+        snapshot_after_entries: options.snapshot_after_entries,
+        log_keep_entries: options.log_kept_entries,
+        ..hayrick_raft_store::Options::new(options.id, options.data.join("raft"))
+    }
+}
+
+/// Whether the log is there that the directory once had.
+fn check_log(options: &Options, meta: &Meta, is_pristine: bool) -> Result<(), StartError> {
+    let (id, data) = (options.id, options.data.display());
+    match (meta.standing, is_pristine) {
+        (Standing::Member, true) => Err(StartError(format!(
+            "the Raft log in {data} is gone: master {id} may have voted and must not again; put the directory back as \
+             it was. Where it is lost, the cluster runs on without this master, until a version that knows `hayrick \
+             master remove {id}` and --join can replace it"
+        ))),
+        (Standing::New, false) => Err(StartError(format!(
+            "{data} holds a Raft log but nothing that says whose it is: it was put together from parts; restore the \
+             directory as a whole, or start with an empty one"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// An error with its causes, in one line.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+async fn within(patience: Duration, otherwise: &str, task: &mut JoinHandle<()>) {
+    if timeout(patience, &mut *task).await.is_err() {
+        debug!("stopping although {otherwise}");
+        task.abort();
+    }
+}
+
+/// To whoever is least behind, so that clients wait for no election.
+async fn hand_leadership_over(master: &Master) {
+    if !master.leads() {
+        return;
+    }
+    let status = master.node.status();
+    let voters =
+        status.followers.iter().filter(|follower| status.voters.iter().any(|v| v.node == follower.node));
+    let Some(next) = voters.min_by_key(|follower| {
+        (follower.lag_entries.unwrap_or(u64::MAX), follower.last_heard_ms.unwrap_or(u64::MAX))
+    }) else {
+        return;
+    };
+    if let Err(error) = master.node.transfer_leader(next.node, Instant::now() + HAND_OVER).await {
+        debug!(%error, to = next.node.0, "leadership was not handed over; the others will elect");
+    }
+}

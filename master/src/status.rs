@@ -1,0 +1,261 @@
+//! What `/-/status` shows, and whether this master is ready.
+//!
+//! Owns the names, which are a contract. Everything is this master's own view: its applied state, the heartbeats it
+//! heard, the masters it greeted.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hayrick_protocol::cluster_map::{ClusterConfig, Volume};
+use hayrick_protocol::{NodeId, PlacementId};
+use hayrick_raft_store::{Cluster, Copies, ReadError, Role, Status};
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use crate::master::Master;
+
+/// A master that was not heard of for this long is shown as unreachable.
+const UNREACHABLE_AFTER: Duration = Duration::from_secs(3);
+
+/// The cluster as this master sees it.
+pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
+    let cluster = master.node.cluster();
+    let status = master.node.status();
+    let copies = master.node.copies().await?;
+    let options = &master.options;
+    let config = cluster.config.unwrap_or(ClusterConfig {
+        cluster: cluster.id(),
+        partitions: options.partitions,
+        replicas: options.replicas,
+        min_replicas: options.min_replicas,
+    });
+    let counts = count_copies(&cluster, &copies, config.replicas);
+    let under_replicated: u64 =
+        counts.iter().filter(|(held, _)| **held < config.replicas).map(|(_, n)| n).sum();
+    let shown: Map<String, Value> =
+        counts.iter().rev().map(|(held, n)| (held.to_string(), json!(n))).collect();
+    let counters = &status.counters;
+    Ok(json!({
+        "cluster": config.cluster.to_string(),
+        "node": options.id.0,
+        "version": env!("CARGO_PKG_VERSION"),
+        "leader": status.leader.map(|id| id.0),
+        "term": status.term,
+        "committed": status.committed,
+        "applied": status.applied,
+        "replicas": config.replicas,
+        "min_replicas": config.min_replicas,
+        "partitions": config.partitions,
+        "objects": counters.objects,
+        "object_bytes": counters.object_bytes,
+        "masters": masters(master, &cluster, &status),
+        "volumes": cluster.map.volumes.values().map(|it| volume(master, it)).collect::<Vec<_>>(),
+        "copies": shown,
+        "under_replicated": under_replicated,
+        "garbage": { "needles": counters.garbage_needles, "bytes": counters.garbage_bytes },
+        "orphans": { "bytes": 0 },
+        "moves": [],
+        "waiting": waiting(&cluster, &config),
+        "log": {
+            "first": status.log.first, "last": status.log.last,
+            "files": status.log.files, "bytes": status.log.bytes,
+        },
+        "placements": cluster.table.placements.len(),
+    }))
+}
+
+/// Why this master cannot serve linearizable reads and writes, as far as can be told without asking anybody.
+pub(crate) fn ready(master: &Master) -> Result<(), String> {
+    let cluster = master.node.cluster();
+    let progress = *master.node.watch().borrow();
+    let Some(config) = cluster.config else {
+        let masters = master.options.masters.len();
+        return Err(format!(
+            "no cluster is formed yet: {} of {masters} masters must be started",
+            masters / 2 + 1
+        ));
+    };
+    if progress.leader.is_none() {
+        return Err("no master leads: start a majority of the masters".to_owned());
+    }
+    not_placed(&cluster, &config)?;
+    if !master.gateway.epochs.is_open() {
+        return Err("this master has no epoch open yet: it asks the leader for one".to_owned());
+    }
+    Ok(())
+}
+
+fn not_placed(cluster: &Cluster, config: &ClusterConfig) -> Result<(), String> {
+    let taking = cluster.map.volumes.values().filter(|volume| volume.state.takes_writes()).count();
+    if taking < usize::from(config.min_replicas) {
+        return Err(format!(
+            "{taking} volumes take writes, and a write needs {} copies (--min-replicas); start more",
+            config.min_replicas
+        ));
+    }
+    let placed = cluster.table.current.iter().filter(|current| current.is_some()).count();
+    if placed < config.partitions as usize {
+        return Err(format!(
+            "{placed} of {} partitions have a placement; the first ones wait for {} volumes, at most 10 s",
+            config.partitions, config.replicas
+        ));
+    }
+    Ok(())
+}
+
+/// Live objects by the number of members of their placement that hold them and are there.
+fn count_copies(
+    cluster: &Cluster,
+    copies: &BTreeMap<PlacementId, Copies>,
+    replicas: u8,
+) -> BTreeMap<u8, u64> {
+    let mut counts: BTreeMap<u8, u64> = (0..=replicas).map(|held| (held, 0)).collect();
+    let serves = |id| cluster.map.volumes.get(id).is_some_and(|volume: &Volume| volume.state.serves_reads());
+    for (placement, copies) in copies {
+        let members =
+            cluster.table.placement(*placement).map(|row| row.members.as_slice()).unwrap_or_default();
+        let held = members.iter().filter(|member| serves(member)).count();
+        *counts.entry(u8::try_from(held).unwrap_or(u8::MAX)).or_default() += copies.live.count;
+    }
+    counts
+}
+
+fn masters(master: &Master, cluster: &Cluster, status: &Status) -> Vec<Value> {
+    let now = Instant::now();
+    let members = status.voters.iter().chain(&status.learners);
+    members
+        .map(|member| {
+            let id = member.node;
+            let own = id == master.options.id;
+            let seen =
+                if own { Some(now) } else { master.members.last_heard(id) }.map(|at| now.duration_since(at));
+            let known = cluster.masters.get(&id);
+            let mut shown = json!({
+                "id": id.0,
+                "peer": known.map_or(member.address.as_str(), |known| known.peer.as_str()),
+                "client": known.map_or("", |known| known.client.as_str()),
+                "role": role(status, id, own || seen.is_some_and(|seen| seen < UNREACHABLE_AFTER)),
+                "seen_ms": seen.map(millis),
+            });
+            // Known to the leader only, but for its own and a master's own.
+            if let Some(lag) = lag(status, id) {
+                shown["lag"] = lag.into();
+            }
+            shown
+        })
+        .collect()
+}
+
+fn role(status: &Status, id: NodeId, reachable: bool) -> &'static str {
+    let leads = status.leader == Some(id) && (id != status.node || status.role == Role::Leader);
+    match (reachable, leads) {
+        (false, _) => "unreachable",
+        (true, true) => "leader",
+        (true, false) if status.learners.iter().any(|learner| learner.node == id) => "learner",
+        (true, false) => "follower",
+    }
+}
+
+fn lag(status: &Status, id: NodeId) -> Option<u64> {
+    if status.leader == Some(id) {
+        return Some(0);
+    }
+    if status.node == id {
+        return Some(status.committed.saturating_sub(status.applied));
+    }
+    status.followers.iter().find(|follower| follower.node == id)?.lag_entries
+}
+
+fn volume(master: &Master, volume: &Volume) -> Value {
+    let seen = master.heartbeats.seen(volume.id);
+    let seen_ms = seen.as_ref().map(|seen| millis(Instant::now().duration_since(seen.at)));
+    let status = seen.map(|seen| seen.status).unwrap_or_default();
+    json!({
+        "id": volume.id.0,
+        "addr": volume.addr,
+        "peer": volume.peer,
+        "state": volume.state.to_string(),
+        "zone": volume.zone,
+        "capacity": volume.capacity_bytes,
+        "used": status.used_bytes,
+        "free": status.free_bytes,
+        "needles": status.needles,
+        "bad": status.bad,
+        "seen_ms": seen_ms,
+    })
+}
+
+fn waiting(cluster: &Cluster, config: &ClusterConfig) -> Vec<String> {
+    not_placed(cluster, config).err().into_iter().collect()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hayrick_protocol::cluster_map::{ClusterMap, Placement, VolumeState};
+    use hayrick_protocol::digest::SetDigest;
+    use hayrick_protocol::{ClusterId, Generation, InstanceId, PartitionId, VolumeId};
+    use hayrick_raft_store::Table;
+
+    use super::*;
+
+    fn cluster() -> Cluster {
+        let volume = |id, state| Volume {
+            id: VolumeId(id),
+            instance: InstanceId::UNKNOWN,
+            addr: String::new(),
+            peer: String::new(),
+            zone: String::new(),
+            capacity_bytes: 1,
+            state,
+        };
+        let states = [VolumeState::Up, VolumeState::Full, VolumeState::Down, VolumeState::Up];
+        let volumes = (1..).zip(states).map(|(id, state)| (VolumeId(id), volume(id, state))).collect();
+        let row = |id: u32, members: &[u32]| {
+            let members = members.iter().copied().map(VolumeId).collect();
+            (
+                PlacementId(id),
+                Placement {
+                    id: PlacementId(id),
+                    partition: PartitionId(0),
+                    members,
+                    generation: Generation(1),
+                },
+            )
+        };
+        let placements = [row(1, &[1, 2, 4]), row(2, &[1, 2, 3]), row(3, &[3])].into();
+        Cluster {
+            map: Arc::new(ClusterMap { version: 1, volumes }),
+            table: Arc::new(Table { version: 1, current: vec![Some(PlacementId(1)), None], placements }),
+            ..Cluster::default()
+        }
+    }
+
+    #[test]
+    fn copies_count_members_that_are_there() {
+        let live =
+            |count| Copies { live: SetDigest { count, bytes: 0, sum: 0 }, garbage: SetDigest::default() };
+        let copies =
+            [(PlacementId(1), live(10)), (PlacementId(2), live(5)), (PlacementId(3), live(1))].into();
+        let counts = count_copies(&cluster(), &copies, 3);
+        assert_eq!(counts, [(0, 1), (1, 0), (2, 5), (3, 10)].into());
+    }
+
+    #[test]
+    fn a_partition_without_a_placement_is_waited_for() {
+        let config =
+            ClusterConfig { cluster: ClusterId::UNKNOWN, partitions: 2, replicas: 3, min_replicas: 2 };
+        assert!(
+            not_placed(&cluster(), &config).expect_err("partition 1 has none").contains("1 of 2 partitions")
+        );
+        let config = ClusterConfig { min_replicas: 3, ..config };
+        assert!(
+            not_placed(&cluster(), &config).expect_err("two are too few").contains("2 volumes take writes")
+        );
+    }
+}

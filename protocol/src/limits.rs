@@ -1,0 +1,100 @@
+//! Every bound that a stranger could push against, with its reason.
+//!
+//! Owns the numbers only; who enforces one names it from here.
+
+/// Longest key in bytes after percent-decoding: S3's limit, so that keys move between the two.
+pub const KEY_BYTES_MAX: usize = 1024;
+
+/// Data bytes covered by one block checksum: what a range read must verify at least.
+pub const BLOCK_BYTES: usize = 64 * 1024;
+
+/// Largest `--max-object-size` that may be set: an object is held in memory whole while it is stored.
+pub const OBJECT_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Default of `--max-object-size`.
+pub const OBJECT_BYTES_DEFAULT: usize = 64 * 1024 * 1024;
+
+/// Names and values of all kept headers of an object together.
+pub const HEADERS_BYTES_MAX: usize = 2 * 1024;
+
+/// Objects up to this size are verified whole before the first byte is sent; larger ones block by block.
+pub const VERIFY_WHOLE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Largest frame between our own processes: the largest needle with its key, block checksums and message head.
+pub const FRAME_BYTES_MAX: usize = OBJECT_BYTES_MAX + 1024 * 1024;
+
+/// Largest head of a frame, the part that is decoded by the codec; a table of 65 536 changes fits.
+pub const FRAME_HEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Requests in flight on one connection between our own processes; more wait at the sender.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
+
+/// Bytes that may wait to be sent on one connection; more wait at the caller.
+pub const SEND_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Connections that one frame listener serves at a time.
+pub const PEER_CONNECTIONS_MAX: usize = 1024;
+
+/// Connections that one HTTP listener serves at a time.
+pub const HTTP_CONNECTIONS_MAX: usize = 12_000;
+
+/// Bytes of an HTTP head (request line and all fields): 431 beyond.
+pub const HTTP_HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Fields of an HTTP head: 431 beyond.
+pub const HTTP_FIELDS_MAX: usize = 100;
+
+/// Bytes of an HTTP request target: 414 beyond.
+pub const HTTP_TARGET_BYTES_MAX: usize = 8 * 1024;
+
+/// An HTTP head that is not complete after this is answered 408.
+pub const HTTP_HEAD_TIMEOUT_MS: u64 = 10_000;
+
+/// An HTTP body of which no byte arrives for this long is answered 408.
+pub const HTTP_BODY_IDLE_TIMEOUT_MS: u64 = 30_000;
+
+/// Needle bytes gathered into one append request; a larger needle travels alone.
+pub const APPEND_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Needles gathered into one append request.
+pub const APPEND_BATCH_NEEDLES_MAX: usize = 512;
+
+/// Commands in one Raft entry, so that one entry never stalls apply or a frame.
+pub const BATCH_COMMANDS_MAX: usize = 512;
+
+/// Encoded bytes of one Raft entry.
+pub const ENTRY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Commands that may wait at the leader to be proposed; beyond it answers "overloaded", which proposes nothing.
+pub const PROPOSALS_WAITING_MAX: usize = 8192;
+
+/// How far a seq may be above `resolved_below`: it bounds the memory of an epoch's session. One command of unknown
+/// outcome may stay unresolved for a whole request timeout, while 10 000 a second go on. A gateway keeps below it.
+pub const SESSION_WINDOW: u32 = 65_536;
+
+/// Open epochs of one master; opening one more fences the oldest.
+pub const EPOCHS_OPEN_PER_MASTER_MAX: usize = 4;
+
+/// Needle ids in one delete, doom or reap.
+pub const REAP_BATCH_MAX: usize = 1024;
+
+/// Keys of one page of a listing.
+pub const LIST_LIMIT_MAX: usize = 10_000;
+
+/// Keys of one page of a listing when none is asked for.
+pub const LIST_LIMIT_DEFAULT: usize = 1000;
+
+/// Partitions of a cluster: 2^16 at most, so that a `PartitionId` holds them.
+pub const PARTITIONS_MAX: u32 = 65_536;
+
+/// Copies of an object at most.
+pub const REPLICAS_MAX: u8 = 7;
+
+/// Volumes that may register: members are stored as u32, but tables and heartbeats are sized for this.
+pub const VOLUMES_MAX: usize = 4096;
+
+/// Masters of one cluster.
+pub const MASTERS_MAX: usize = 15;
+
+/// Bytes of an address `HOST:PORT` or the name of a zone in a message.
+pub const NAME_BYTES_MAX: usize = 256;

@@ -1,0 +1,204 @@
+//! What masters and volumes ask of a master, on its peer port.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::cluster_map::VolumeStatus;
+use crate::command::{Applied, Command, Precondition, RegisterVolume, Reply};
+use crate::ids::{ClusterId, InstanceId, NodeId, PlacementId, VolumeId};
+use crate::key::ObjectKey;
+use crate::messages::message;
+use crate::record::Headers;
+
+/// A Raft request; the body is `raft-store`'s own encoding, and so is the reply's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Raft {
+    /// Which Raft group; 0 while there is one.
+    pub group: u16,
+    /// Which of `raft-store`'s requests.
+    pub kind: u8,
+}
+message!(Raft = 0x0201 -> Result<(), String>);
+
+/// To the leader: replicate these commands in this order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Propose {
+    /// At most [`crate::limits::BATCH_COMMANDS_MAX`].
+    pub commands: Vec<Command>,
+}
+message!(Propose = 0x0202 -> Result<Vec<Reply>, ProposeError>);
+
+/// Why there are no replies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
+pub enum ProposeError {
+    /// Nothing was proposed: another master leads, or none.
+    #[error("this master does not lead")]
+    NotLeader {
+        /// Who does, if known.
+        leader: Option<NodeId>,
+    },
+    /// Nothing was proposed: no majority of the masters answers.
+    #[error("no majority of the masters answers")]
+    NoQuorum,
+    /// Nothing was proposed: too much waits already.
+    #[error("the leader has too many commands waiting")]
+    Overloaded,
+    /// It may take effect, now or later, or never.
+    #[error("the outcome is unknown: {0}")]
+    Unknown(String),
+}
+
+/// To the leader: an index that every read which arrived before this question must have applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadIndex;
+message!(ReadIndex = 0x0203 -> Result<u64, ReadIndexError>);
+
+/// Why there is no index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
+pub enum ReadIndexError {
+    /// Another master leads, or none.
+    #[error("this master does not lead")]
+    NotLeader {
+        /// Who does, if known.
+        leader: Option<NodeId>,
+    },
+    /// No majority confirmed that this master leads.
+    #[error("no majority of the masters answers")]
+    NoQuorum,
+}
+
+/// From a volume to every master, once a second or so: it is there, and how it fares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Its id.
+    pub volume: VolumeId,
+    /// Its data directory.
+    pub instance: InstanceId,
+    /// This run of its process; another one under the same id at the same time is a copied directory.
+    pub process: u64,
+    /// How it fares.
+    pub status: VolumeStatus,
+}
+message!(Heartbeat = 0x0204 -> HeartbeatReply);
+
+/// What a master makes of a heartbeat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HeartbeatReply {
+    /// Known.
+    Known,
+    /// Not in the map as it says: register (again).
+    Register,
+    /// Never to be used again: the reason.
+    Refused(String),
+}
+
+/// From a volume that starts to any master, which asks the leader.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Register {
+    /// Who and where.
+    pub volume: RegisterVolume,
+    /// This run of its process.
+    pub process: u64,
+    /// The cluster it belongs to, if any yet.
+    pub cluster: ClusterId,
+}
+message!(Register = 0x0205 -> Result<Registered, RegisterError>);
+
+/// A volume's id and cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// Its id, for ever.
+    pub volume: VolumeId,
+    /// Its cluster, for ever.
+    pub cluster: ClusterId,
+}
+
+/// Why a volume was not registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
+pub enum RegisterError {
+    /// Not now: ask again, or another master.
+    #[error("{0}")]
+    Later(String),
+    /// Never: say so and stop.
+    #[error("{0}")]
+    Never(String),
+}
+
+/// To the leader: an append to this volume failed; probe it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportVolume {
+    /// Which volume.
+    pub volume: VolumeId,
+    /// The placement that the needle was to go to.
+    pub placement: PlacementId,
+    /// What the gateway saw.
+    pub cause: String,
+}
+message!(ReportVolume = 0x0206 -> Verdict);
+
+/// What the leader found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// The volume answers the leader's own probe: the trouble lies between gateway and volume.
+    Works,
+    /// It does not; new current placements are or will be committed.
+    Avoided,
+    /// This master does not lead.
+    NotLeader,
+}
+
+/// Between masters, at start and once a second: who are you, and is there a cluster?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Greet {
+    /// Who asks.
+    pub node: NodeId,
+    /// The asker's data directory.
+    pub instance: InstanceId,
+}
+message!(Greet = 0x0207 -> Greeting);
+
+/// A master about itself and its cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Greeting {
+    /// Its data directory.
+    pub instance: InstanceId,
+    /// Its cluster; [`ClusterId::UNKNOWN`] while it knows of none.
+    pub cluster: ClusterId,
+    /// The data directory that its cluster knows under the asker's id.
+    pub knows_you_as: Option<InstanceId>,
+    /// Whom it takes for the leader.
+    pub leader: Option<NodeId>,
+}
+
+/// A PUT handed over whole, once, by a gateway that cannot reach a volume which the leader can. The body of the
+/// request is the object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandOver {
+    /// The object's key.
+    pub key: ObjectKey,
+    /// Headers to keep.
+    pub headers: Headers,
+    /// What must hold.
+    pub precondition: Precondition,
+    /// MD5 of the body, as the first gateway made it.
+    pub md5: [u8; 16],
+    /// ms that the client's deadline is away.
+    pub deadline_ms: u32,
+}
+message!(HandOver = 0x0208 -> Result<Applied, HandOverError>);
+
+/// Why a handed-over PUT has no success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
+pub enum HandOverError {
+    /// No effect, now or later: the HTTP status and text for the client.
+    #[error("{text}")]
+    Refused {
+        /// 4xx, 503 or 507.
+        status: u16,
+        /// One line.
+        text: String,
+    },
+    /// It may take effect.
+    #[error("{0}")]
+    Unknown(String),
+}

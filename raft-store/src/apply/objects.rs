@@ -1,0 +1,104 @@
+//! Commit and delete: the commands that a client's request ends in.
+
+use hayrick_protocol::AppliedVersion;
+use hayrick_protocol::command::{Applied, Commit, Delete, Precondition, Refusal, Reply};
+use hayrick_protocol::record::{Garbage, ObjectRecord};
+
+use super::{Outcome, Rows};
+use crate::state::{RowKey, State};
+use crate::store::StoreError;
+
+/// The key names the needle, if the placement still takes writes as it did when the needle was appended.
+pub(super) fn commit(state: &mut State, rows: &mut dyn Rows, commit: Commit) -> Outcome {
+    let config = state.cluster.config.ok_or(Refusal::NotFormed)?;
+    let current = state.cluster.table.current(commit.key.partition(config.partitions));
+    if !current.is_some_and(|now| now.id == commit.placement && now.generation == commit.generation) {
+        return Err(Refusal::StalePlacement.into());
+    }
+    let old = rows.object(&commit.key)?;
+    if !holds(&commit.precondition, old.as_ref()) {
+        return Err(Refusal::PreconditionFailed.into());
+    }
+    let version = next_version(state);
+    let record = ObjectRecord {
+        needle: commit.needle(),
+        placement: commit.placement,
+        size: commit.size,
+        crc: commit.crc,
+        md5: commit.md5,
+        version,
+        // The record keeps 48 bits; a clock beyond the year 10 000 is no reason to differ from what is read back.
+        modified_ms: commit.now_ms & 0xffff_ffff_ffff,
+        headers: commit.headers,
+    };
+    rows.put_object(&commit.key, &record)?;
+    state.counters.objects += 1;
+    state.counters.object_bytes += u64::from(record.size);
+    state.change_copies(record.placement, |copies| copies.live.add(record.needle, record.size));
+    let replaced = old.is_some();
+    if let Some(old) = old {
+        discard(
+            state,
+            rows,
+            version,
+            Garbage { key: commit.key, record: old, doomed: false, by_delete: false },
+        )?;
+    }
+    Ok(Reply::Applied(Applied { version, replaced }))
+}
+
+/// The key goes; its needle is garbage from here on.
+pub(super) fn delete(state: &mut State, rows: &mut dyn Rows, delete: &Delete) -> Outcome {
+    let old = rows.object(&delete.key)?;
+    if !holds(&delete.precondition, old.as_ref()) {
+        return Err(Refusal::PreconditionFailed.into());
+    }
+    let old = old.ok_or(Refusal::NotFound)?;
+    let version = next_version(state);
+    rows.remove_object(&delete.key)?;
+    let garbage = Garbage { key: delete.key.clone(), record: old, doomed: false, by_delete: true };
+    discard(state, rows, version, garbage)?;
+    Ok(Reply::Applied(Applied { version, replaced: true }))
+}
+
+fn holds(precondition: &Precondition, old: Option<&ObjectRecord>) -> bool {
+    match precondition {
+        Precondition::None => true,
+        Precondition::Absent => old.is_none(),
+        Precondition::Present => old.is_some(),
+        Precondition::Matches(tags) => old.is_some_and(|old| tags.contains(&old.md5)),
+    }
+}
+
+fn next_version(state: &mut State) -> AppliedVersion {
+    state.changed.insert(RowKey::Counters);
+    state.counters.version.0 += 1;
+    state.counters.version
+}
+
+/// Moves a record that no key names any more to garbage, under the version of the change that did it.
+fn discard(
+    state: &mut State,
+    rows: &mut dyn Rows,
+    version: AppliedVersion,
+    garbage: Garbage,
+) -> Result<(), StoreError> {
+    rows.put_garbage(version, &garbage)?;
+    let record = &garbage.record;
+    let size = u64::from(record.size);
+    let held =
+        state.copies.get(&record.placement).map_or((0, 0), |copies| (copies.live.count, copies.live.bytes));
+    let counters = &mut state.counters;
+    if held.0 == 0 || held.1 < size || counters.objects == 0 || counters.object_bytes < size {
+        return Err(StoreError::lost_count(record.placement));
+    }
+    counters.objects -= 1;
+    counters.object_bytes -= size;
+    counters.garbage_needles += 1;
+    counters.garbage_bytes += size;
+    state.change_copies(record.placement, |copies| {
+        copies.live.remove(record.needle, record.size);
+        copies.garbage.add(record.needle, record.size);
+    });
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! New current placements: the leader computed them, and here they are checked and recorded.
+
+use std::collections::BTreeSet;
+
+use hayrick_protocol::cluster_map::{Placement, TableChange, VolumeState};
+use hayrick_protocol::command::{Refusal, Reply};
+use hayrick_protocol::limits::REPLICAS_MAX;
+use hayrick_protocol::{Generation, PartitionId, PlacementId};
+
+use super::Outcome;
+use crate::state::{RowKey, State};
+
+/// Changes current members of partitions, all of it or nothing; refused if map or table moved since it was computed.
+pub(super) fn change(
+    state: &mut State,
+    map_version: u64,
+    table_version: u64,
+    changes: Vec<TableChange>,
+) -> Outcome {
+    if (map_version, table_version) != (state.cluster.map.version, state.cluster.table.version) {
+        return Err(Refusal::StaleTable.into());
+    }
+    check(state, &changes)?;
+    let mut changed = false;
+    for change in changes {
+        changed |= change_one(state, change);
+    }
+    if changed {
+        state.change_table().version += 1;
+        state.changed.insert(RowKey::TableVersion);
+    }
+    Ok(Reply::Done)
+}
+
+fn check(state: &State, changes: &[TableChange]) -> Result<(), Refusal> {
+    let invalid = |why: String| Err(Refusal::Invalid(why));
+    let mut partitions = BTreeSet::new();
+    for TableChange { partition, members } in changes {
+        if usize::from(partition.0) >= state.cluster.table.current.len() {
+            return invalid(format!("there is no partition {partition}"));
+        }
+        if !partitions.insert(partition) {
+            return invalid(format!("partition {partition} is changed twice"));
+        }
+        if members.len() > usize::from(REPLICAS_MAX) {
+            return invalid(format!("partition {partition} would have {} members", members.len()));
+        }
+        if !members.is_sorted_by(|a, b| a < b) {
+            return invalid(format!("the members of partition {partition} are not distinct and ascending"));
+        }
+        let usable = |id| state.cluster.map.volumes.get(id).is_some_and(|v| v.state != VolumeState::Removed);
+        if let Some(unknown) = members.iter().find(|id| !usable(*id)) {
+            return invalid(format!("partition {partition} would have volume {unknown}, which there is not"));
+        }
+    }
+    let added = u32::try_from(changes.len()).unwrap_or(u32::MAX);
+    if state.next.placement.checked_add(added).is_none() {
+        return invalid("every placement id was handed out".into());
+    }
+    Ok(())
+}
+
+/// Makes the placement with these members current: a former one if there was, else a new row. Whether anything changed.
+fn change_one(state: &mut State, change: TableChange) -> bool {
+    let partition = change.partition;
+    let old = state.cluster.table.current(partition).map(|placement| placement.id);
+    let new = match state.placement_of(partition, &change.members) {
+        _ if change.members.is_empty() => None,
+        Some(former) if Some(former) == old => return false,
+        Some(former) => {
+            raise_generation(state, former);
+            Some(former)
+        }
+        None => {
+            state.next.placement += 1;
+            state.changed.insert(RowKey::Counters);
+            let id = PlacementId(state.next.placement);
+            state.add_placement(Placement {
+                id,
+                partition,
+                members: change.members,
+                generation: Generation(1),
+            });
+            Some(id)
+        }
+    };
+    if old == new {
+        return false;
+    }
+    if let Some(old) = old {
+        raise_generation(state, old);
+    }
+    set_current(state, partition, new);
+    true
+}
+
+fn raise_generation(state: &mut State, placement: PlacementId) {
+    if let Some(row) = state.change_table().placements.get_mut(&placement) {
+        row.generation.0 += 1;
+    }
+    state.changed.insert(RowKey::Placement(placement));
+}
+
+fn set_current(state: &mut State, partition: PartitionId, placement: Option<PlacementId>) {
+    if let Some(current) = state.change_table().current.get_mut(usize::from(partition.0)) {
+        *current = placement;
+    }
+    state.changed.insert(RowKey::Current(partition));
+}

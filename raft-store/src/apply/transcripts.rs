@@ -1,0 +1,295 @@
+//! Apply as it can be read: `tests/transcripts/*.txt` hold commands, and below each the reply and the rows it changed.
+//!
+//! `UPDATE_TRANSCRIPTS=1 cargo test -p hayrick-raft-store` writes the files anew; the diff is then to be read.
+//! A line `>` is a command (`name field=value …`), `#` a remark; all else is output.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use hayrick_protocol::cluster_map::{ClusterConfig, Master, TableChange, VolumeState};
+use hayrick_protocol::command::{Command, Commit, Delete, Precondition, RegisterVolume, Session as Sending};
+use hayrick_protocol::record::{Garbage, Headers, ObjectRecord};
+use hayrick_protocol::{
+    AppliedVersion, ClusterId, EpochId, Generation, InstanceId, NodeId, ObjectKey, PartitionId, PlacementId,
+    Seq, VolumeId,
+};
+
+use super::{Rows, apply};
+use crate::state::{RowKey, State};
+use crate::store::StoreError;
+
+/// Rows in memory.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct MemoryRows {
+    pub(crate) objects: BTreeMap<ObjectKey, ObjectRecord>,
+    pub(crate) garbage: BTreeMap<AppliedVersion, Garbage>,
+}
+
+impl Rows for MemoryRows {
+    fn object(&mut self, key: &ObjectKey) -> Result<Option<ObjectRecord>, StoreError> {
+        Ok(self.objects.get(key).cloned())
+    }
+
+    fn put_object(&mut self, key: &ObjectKey, record: &ObjectRecord) -> Result<(), StoreError> {
+        self.objects.insert(key.clone(), record.clone());
+        Ok(())
+    }
+
+    fn remove_object(&mut self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.objects.remove(key);
+        Ok(())
+    }
+
+    fn garbage(&mut self, version: AppliedVersion) -> Result<Option<Garbage>, StoreError> {
+        Ok(self.garbage.get(&version).cloned())
+    }
+
+    fn put_garbage(&mut self, version: AppliedVersion, garbage: &Garbage) -> Result<(), StoreError> {
+        self.garbage.insert(version, garbage.clone());
+        Ok(())
+    }
+
+    fn remove_garbage(&mut self, version: AppliedVersion) -> Result<(), StoreError> {
+        self.garbage.remove(&version);
+        Ok(())
+    }
+}
+
+#[test]
+fn transcripts_are_as_they_were() {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+    let mut seen = 0;
+    for file in std::fs::read_dir(dir).expect("the transcripts") {
+        let path = file.expect("an entry").path();
+        check(&path);
+        seen += 1;
+    }
+    assert!(seen >= 5, "{seen} transcripts");
+}
+
+fn check(path: &Path) {
+    let text = std::fs::read_to_string(path).expect("readable");
+    let (mut state, mut rows) = (State::default(), MemoryRows::default());
+    let mut out = String::new();
+    for line in text.lines().filter(|line| line.is_empty() || line.starts_with(['>', '#'])) {
+        writeln!(out, "{line}").expect("a string");
+        if let Some(command) = line.strip_prefix("> ") {
+            run(&mut state, &mut rows, command, &mut out);
+        }
+    }
+    if std::env::var_os("UPDATE_TRANSCRIPTS").is_some() {
+        return std::fs::write(path, &out).expect("written");
+    }
+    assert!(out == text, "{} differs; what came out:\n{out}", path.display());
+}
+
+fn run(state: &mut State, rows: &mut MemoryRows, line: &str, out: &mut String) {
+    let before = (state.clone(), rows.clone());
+    state.changed.clear();
+    let reply = apply(state, rows, parse(line)).expect("rows in memory do not fail");
+    writeln!(out, "{reply:?}").expect("a string");
+    for key in state.changed.clone() {
+        show_row(&before.0, state, key, out);
+    }
+    let keys = before.1.objects.keys().chain(rows.objects.keys());
+    for key in keys.collect::<std::collections::BTreeSet<_>>() {
+        if before.1.objects.get(key) != rows.objects.get(key) {
+            let shown = rows.objects.get(key).map_or("gone".into(), show_record);
+            writeln!(out, "  object {key}: {shown}").expect("a string");
+        }
+    }
+    let versions = before.1.garbage.keys().chain(rows.garbage.keys());
+    for version in versions.collect::<std::collections::BTreeSet<_>>() {
+        if before.1.garbage.get(version) != rows.garbage.get(version) {
+            let shown = rows.garbage.get(version).map_or("gone".into(), |garbage| {
+                let how = if garbage.by_delete { "deleted" } else { "overwritten" };
+                let doomed = if garbage.doomed { ", doomed" } else { "" };
+                format!("{} {how}{doomed}, {}", garbage.key, show_record(&garbage.record))
+            });
+            writeln!(out, "  garbage {version}: {shown}").expect("a string");
+        }
+    }
+}
+
+fn show_record(record: &ObjectRecord) -> String {
+    let ObjectRecord { needle, placement, size, version, .. } = record;
+    format!(
+        "needle {}/{}, placement {placement}, {size} bytes, version {version}",
+        needle.epoch(),
+        needle.seq()
+    )
+}
+
+fn show_row(before: &State, after: &State, key: RowKey, out: &mut String) {
+    if before.row(key) == after.row(key) {
+        return;
+    }
+    let (table, map) = (&after.cluster.table, &after.cluster.map);
+    let gone = || "gone".to_owned();
+    let shown = match key {
+        RowKey::Config => format!("{:?}", after.cluster.config),
+        RowKey::Counters => {
+            let (now, next) = (after.counters, after.next);
+            format!(
+                "version {}; {} objects, {} bytes; {} garbage, {} bytes; last ids: volume {}, placement {}, epoch {}",
+                now.version,
+                now.objects,
+                now.object_bytes,
+                now.garbage_needles,
+                now.garbage_bytes,
+                next.volume,
+                next.placement,
+                next.epoch
+            )
+        }
+        RowKey::MapVersion => map.version.to_string(),
+        RowKey::TableVersion => table.version.to_string(),
+        RowKey::Volume(id) => map.volumes.get(&id).map_or_else(gone, |v| {
+            format!(
+                "{} at {} {} in {:?}, {} bytes, {}",
+                v.instance, v.addr, v.peer, v.zone, v.capacity_bytes, v.state
+            )
+        }),
+        RowKey::Placement(id) => table.placements.get(&id).map_or_else(gone, |p| {
+            let members: Vec<u32> = p.members.iter().map(|id| id.0).collect();
+            format!("partition {}, members {members:?}, generation {}", p.partition, p.generation)
+        }),
+        RowKey::Current(id) => {
+            table.current[usize::from(id.0)].map_or_else(gone, |id| format!("placement {id}"))
+        }
+        RowKey::Master(id) => after
+            .cluster
+            .masters
+            .get(&id)
+            .map_or_else(gone, |m| format!("{} at {} {}", m.instance, m.client, m.peer)),
+        RowKey::Session(id) => after.sessions.get(&id).map_or_else(gone, |session| {
+            let seqs: Vec<u32> = session.answers.keys().map(|seq| seq.0).collect();
+            let (master, below) = (session.epoch.master, session.resolved_below);
+            format!("of master {master}, resolved below {below}, remembers {seqs:?}")
+        }),
+        RowKey::Copies(id) => after.copies.get(&id).map_or_else(gone, |copies| {
+            let (live, garbage) = (copies.live, copies.garbage);
+            let (lc, lb, gc, gb) = (live.count, live.bytes, garbage.count, garbage.bytes);
+            format!("{lc} live with {lb} bytes, {gc} garbage with {gb} bytes")
+        }),
+    };
+    writeln!(out, "  {key:?}: {shown}").expect("a string");
+}
+
+/// The fields of one line.
+struct Fields<'a>(BTreeMap<&'a str, &'a str>);
+
+impl Fields<'_> {
+    fn text(&self, name: &str) -> String {
+        self.0.get(name).copied().unwrap_or_default().to_owned()
+    }
+
+    fn number<T: TryFrom<u64>>(&self, name: &str, otherwise: u64) -> T {
+        let number = self.0.get(name).map_or(otherwise, |text| text.parse().expect("a number"));
+        T::try_from(number).ok().expect("it fits")
+    }
+
+    fn list(&self, name: &str) -> Vec<u64> {
+        let text = self.text(name);
+        text.split(',').filter(|part| !part.is_empty()).map(|part| part.parse().expect("a number")).collect()
+    }
+
+    fn instance(&self) -> InstanceId {
+        InstanceId([self.number("instance", 1); 16])
+    }
+
+    fn sending(&self) -> Sending {
+        Sending {
+            epoch: EpochId(self.number("epoch", 1)),
+            seq: Seq(self.number("seq", 1)),
+            resolved_below: Seq(self.number("resolved_below", 1)),
+        }
+    }
+
+    fn key(&self) -> ObjectKey {
+        ObjectKey::new(&self.text("key")).expect("a key")
+    }
+
+    fn precondition(&self) -> Precondition {
+        match &*self.text("if") {
+            "" => Precondition::None,
+            "absent" => Precondition::Absent,
+            "present" => Precondition::Present,
+            md5 => Precondition::Matches(vec![[md5.parse().expect("a number"); 16]]),
+        }
+    }
+}
+
+fn parse(line: &str) -> Command {
+    let mut words = line.split_whitespace();
+    let name = words.next().expect("a command");
+    let fields = Fields(words.map(|word| word.split_once('=').expect("name=value")).collect());
+    match name {
+        "form" => Command::FormCluster(ClusterConfig {
+            cluster: ClusterId([fields.number("cluster", 9); 16]),
+            partitions: fields.number("partitions", 1),
+            replicas: fields.number("replicas", 3),
+            min_replicas: fields.number("min_replicas", 2),
+        }),
+        "master" => Command::RegisterMaster(Master {
+            id: NodeId(fields.number("id", 1)),
+            instance: fields.instance(),
+            client: fields.text("client"),
+            peer: fields.text("peer"),
+        }),
+        "volume" => Command::RegisterVolume(RegisterVolume {
+            instance: fields.instance(),
+            volume: fields.0.contains_key("id").then(|| VolumeId(fields.number("id", 0))),
+            addr: fields.text("addr"),
+            peer: fields.text("peer"),
+            zone: fields.text("zone"),
+            capacity_bytes: fields.number("capacity", 100),
+        }),
+        "volumes" => {
+            let to = match &*fields.text("to") {
+                "up" => VolumeState::Up,
+                "suspect" => VolumeState::Suspect,
+                "down" => VolumeState::Down,
+                "removed" => VolumeState::Removed,
+                other => panic!("{other} is no state in transcripts"),
+            };
+            let ids = fields.list("ids").into_iter();
+            Command::SetVolumeStates(ids.map(|id| (VolumeId(id as u32), to)).collect())
+        }
+        "table" => Command::ChangeTable {
+            map_version: fields.number("map", 0),
+            table_version: fields.number("table", 0),
+            changes: vec![TableChange {
+                partition: PartitionId(fields.number("partition", 0)),
+                members: fields.list("members").into_iter().map(|id| VolumeId(id as u32)).collect(),
+            }],
+        },
+        "open" => Command::OpenEpoch {
+            master: NodeId(fields.number("master", 1)),
+            at_start: fields.text("at_start") == "yes",
+            nonce: fields.number("nonce", 1),
+        },
+        "fence" => Command::FenceEpoch(EpochId(fields.number("epoch", 1))),
+        "commit" => Command::Commit(Commit {
+            session: fields.sending(),
+            key: fields.key(),
+            placement: PlacementId(fields.number("placement", 1)),
+            generation: Generation(fields.number("generation", 1)),
+            size: fields.number("size", 10),
+            crc: 1,
+            md5: [fields.number("md5", 1); 16],
+            headers: Headers::default(),
+            precondition: fields.precondition(),
+            now_ms: 1000,
+        }),
+        "delete" => Command::Delete(Delete {
+            session: fields.sending(),
+            key: fields.key(),
+            precondition: fields.precondition(),
+        }),
+        "doom" => Command::Doom(fields.list("versions").into_iter().map(AppliedVersion).collect()),
+        "reaped" => Command::Reaped(fields.list("versions").into_iter().map(AppliedVersion).collect()),
+        other => panic!("{other} is no command in transcripts"),
+    }
+}

@@ -1,0 +1,109 @@
+//! When the state is made durable for the log's sake, and how far the log is purged.
+//!
+//! openraft's own policy knows neither bytes nor snapshots on their way, so it is switched off, and this task decides:
+//! after so many entries, or when the log is large, a snapshot is built (a durable checkpoint, nothing is copied) and the
+//! log is purged up to some way behind it, but not beyond what the receiver of a snapshot will need next. Invariant: the
+//! log is never purged beyond the last durable checkpoint (openraft holds to that by itself).
+
+use std::time::Duration;
+
+use hayrick_protocol::NodeId;
+use openraft::Raft;
+use openraft::async_runtime::watch::WatchReceiver;
+
+use crate::log::Log;
+use crate::machine::Machine;
+use crate::network::Transits;
+use crate::options::Options;
+use crate::types::Types;
+
+/// The log is looked at this often even when it does not grow: a receiver may have caught up.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a snapshot may take to be built before it is asked for again.
+const BUILD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The task's knowledge.
+pub(crate) struct Keeper {
+    pub(crate) raft: Raft<Types, Machine>,
+    pub(crate) machine: Machine,
+    pub(crate) log: Log,
+    pub(crate) transits: Transits,
+    pub(crate) options: Options,
+}
+
+impl Keeper {
+    /// Runs until Raft stops.
+    pub(crate) async fn run(self) {
+        let mut applied = self.machine.applied();
+        let mut kept_from = self.log.purged().map_or(0, |id| id.index);
+        loop {
+            let _ = tokio::time::timeout(LOOK_EVERY, applied.changed()).await;
+            let index = *applied.borrow_and_update();
+            let due = index >= kept_from.saturating_add(self.step());
+            let large = index > kept_from && self.log.status().bytes > self.options.log_bytes_max / 2;
+            if !due && !large {
+                continue;
+            }
+            let Some(snapshot) = self.snapshot(index).await else {
+                if self.raft.metrics().borrow_watched().running_state.is_err() {
+                    return;
+                }
+                continue;
+            };
+            // Large entries: half of those there are is kept.
+            let purged = self.log.purged().map_or(0, |id| id.index);
+            let keep = if large { snapshot.saturating_sub(purged) / 2 } else { u64::MAX };
+            kept_from = snapshot.saturating_sub(keep.min(self.options.log_keep_entries));
+            let upto = self.limit_to_transits(kept_from);
+            if upto > purged && self.raft.trigger().purge_log(upto).await.is_err() {
+                return;
+            }
+            if large {
+                // It may stay large, for a receiver's sake; a checkpoint for every entry would not make it smaller.
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+
+    fn step(&self) -> u64 {
+        self.options.snapshot_after_entries.saturating_add(self.options.log_keep_entries)
+    }
+
+    /// Has a snapshot built that holds at least `index`; gives its index.
+    async fn snapshot(&self, index: u64) -> Option<u64> {
+        // After a start openraft takes what was applied anew for a snapshot, though none of it is durable yet.
+        self.machine.checkpoint().await.ok()?;
+        self.raft.trigger().snapshot().await.ok()?;
+        let wait = self.raft.wait(Some(BUILD_TIMEOUT));
+        let built = wait.metrics(
+            |metrics| metrics.snapshot.is_some_and(|id| id.index >= index) || metrics.running_state.is_err(),
+            "the snapshot is built",
+        );
+        built.await.ok()?.snapshot.map(|id| id.index)
+    }
+
+    /// How far the log may go for the sake of those who just get a snapshot and then need what follows on it.
+    fn limit_to_transits(&self, upto: u64) -> u64 {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let mut transits = self.transits.lock();
+        let Some(replication) = metrics.replication else {
+            transits.clear();
+            return upto;
+        };
+        let matched = |node: &NodeId| replication.get(&node.0).copied().flatten().map_or(0, |id| id.index);
+        transits.retain(|node, index| replication.contains_key(&node.0) && matched(node).max(*index) < upto);
+        let needed = transits.iter().map(|(node, index)| matched(node).max(*index)).min();
+        match needed {
+            Some(_) if self.log.status().bytes > self.options.log_bytes_max => {
+                tracing::warn!(
+                    nodes = ?transits.keys().collect::<Vec<_>>(),
+                    "the log is too large to be kept for masters that catch up by snapshot; they will need another"
+                );
+                transits.clear();
+                upto
+            }
+            Some(needed) => needed.min(upto),
+            None => upto,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The replicated index: Raft log, state machine and snapshots behind a small API.
+//!
+//! [`Node`] is all that others need: it proposes commands, answers reads from the applied state, and takes the Raft
+//! requests of other masters. This crate names openraft and redb, and no other does. It decides nothing about
+//! volumes or placements (that is `master/`), and it opens no sockets: bytes travel through a [`Transport`].
+//!
+//! One [`Node`] is one Raft group; there are no globals, so several groups can live in one process.
+
+mod apply;
+mod backend;
+mod cluster;
+mod errors;
+mod keeper;
+mod log;
+mod log_index;
+mod log_record;
+#[cfg(test)]
+mod log_tests;
+mod machine;
+#[cfg(test)]
+mod machine_tests;
+mod network;
+mod node;
+mod observe;
+mod options;
+mod proposer;
+mod sessions;
+mod snapshot;
+mod state;
+mod status;
+mod store;
+mod transport;
+mod types;
+mod view;
+mod wire;
+
+pub use cluster::{Cluster, OpenEpoch, Table};
+pub use errors::{InitializeError, OpenError, ReadError, Timeout, TransferError};
+pub use node::Node;
+pub use options::Options;
+pub use status::{Copies, Counters, Follower, LogStatus, Member, Page, Progress, Role, Status};
+pub use transport::{Transport, TransportError};

@@ -1,0 +1,446 @@
+//! The Raft log on disk: openraft's log storage over one append stream.
+//!
+//! Appends, votes, truncations and purges go into one queue in the order they were made; one thread writes what has
+//! gathered, syncs once, and then everybody is told. Recent entries are read from memory, older ones from the files.
+//! What a record looks like is in `log_record`, what is known in memory in `log_index`.
+//!
+//! Invariants: a vote is durable before `save_vote` returns, an entry before its callback says so; a file is removed
+//! only after a durable record says that its entries are purged; the first failed write ends all appending.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, Range, RangeBounds};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hayrick_disk::{
+    Disk, DurableRecords, FileId, Format, Location, OpenError as StreamError, Owner, Record, Stream,
+};
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::errors::OpenError;
+use crate::log_index::{Found, Index, Replay};
+use crate::log_record::{self, Content, LogFormat, Start};
+use crate::options::Options;
+use crate::status::LogStatus;
+use crate::types::{Entry, LogId, Types, Vote, entry_bytes};
+
+/// Bytes of entries that one replication request carries; a larger entry travels alone.
+const REPLICATE_BYTES_MAX: usize = 4 << 20;
+/// Bytes that may wait for the writer, in the unit of the semaphore.
+const QUEUE_KIB_MAX: u32 = 256 << 10;
+/// Free space that the log leaves alone, so that the index file can still be made durable.
+const RESERVE_BYTES: u64 = 64 << 20;
+/// Records that one submission carries.
+const SUBMISSION_RECORDS_MAX: usize = 1024;
+
+/// The log: storage and reader in one. Clones are the same log.
+#[derive(Clone)]
+pub(crate) struct Log {
+    stream: Arc<Stream<LogFormat>>,
+    index: Arc<Mutex<Index>>,
+    room: Arc<Semaphore>,
+    /// A submission of several records stays below half a file.
+    submission_bytes_max: usize,
+}
+
+impl Log {
+    /// Reads all of it back. `dir` is created if need be.
+    pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: &Options) -> Result<Self, OpenError> {
+        let replay = Arc::new(Mutex::new(Replay::default()));
+        let index = Arc::new(Mutex::new(Index::default()));
+        let recorder =
+            Recorder { state: Start::default(), replay: Arc::clone(&replay), index: Arc::clone(&index) };
+        let file_bytes = options.log_file_bytes.max(hayrick_disk::FILE_BYTES_MIN);
+        let stream_options = hayrick_disk::Options {
+            file_bytes,
+            zero_ahead_bytes: (4 << 20).min(file_bytes / 4),
+            idle_mark_after: Duration::from_millis(20),
+            queue_bytes_max: (QUEUE_KIB_MAX as usize) << 11,
+            queue_records_max: usize::MAX,
+            reserve_bytes: RESERVE_BYTES,
+            ..hayrick_disk::Options::new(dir, "log")
+        };
+        let stream = Stream::open(disk, stream_options, recorder).map_err(|error| open_error(dir, error))?;
+        let found = std::mem::take(&mut *replay.lock());
+        let found = found
+            .finish(options.log_cache_bytes)
+            .map_err(|what| OpenError::Damaged { path: dir.to_owned(), what })?;
+        // Opening may have written the first file's start: it holds no entries, so nothing is lost by replacing.
+        *index.lock() = found;
+        let log = Self {
+            stream: Arc::new(stream),
+            index,
+            room: Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize)),
+            submission_bytes_max: usize::try_from(file_bytes / 4).unwrap_or(usize::MAX),
+        };
+        log.remove_obsolete_files();
+        Ok(log)
+    }
+
+    /// Whether it never held anything.
+    pub(crate) fn is_pristine(&self) -> bool {
+        let index = self.index.lock();
+        index.vote.is_none() && index.last().is_none()
+    }
+
+    pub(crate) fn status(&self) -> LogStatus {
+        let stream = self.stream.status();
+        let index = self.index.lock();
+        LogStatus {
+            first: index.first().unwrap_or(0),
+            last: index.last().map_or(0, |id| id.index),
+            files: stream.files.len() as u64,
+            bytes: stream.allocated_bytes,
+        }
+    }
+
+    pub(crate) fn purged(&self) -> Option<LogId> {
+        self.index.lock().purged
+    }
+
+    /// Why it takes nothing any more.
+    pub(crate) fn failed(&self) -> Option<String> {
+        self.index.lock().failed.clone()
+    }
+
+    /// Writes down what rides along otherwise, and waits until all is durable.
+    pub(crate) async fn flush(&self) {
+        let committed = self.index.lock().committed;
+        let (done, flushed) = oneshot::channel();
+        let submitted =
+            self.stream.submit(vec![log_record::committed(committed.as_ref()).into()], move |_| {
+                let _ = done.send(());
+            });
+        if submitted.is_ok() {
+            let _ = flushed.await;
+        }
+    }
+
+    /// Queues records; `done` runs in the writer thread, and learns of earlier failures too.
+    fn submit(
+        &self,
+        records: Vec<Record>,
+        permit: Option<OwnedSemaphorePermit>,
+        done: impl FnOnce(&mut Index, Result<Vec<Location>, io::Error>) + Send + 'static,
+    ) -> io::Result<()> {
+        if let Some(failed) = self.failed() {
+            return Err(io::Error::other(failed));
+        }
+        let index = Arc::clone(&self.index);
+        let result = self.stream.submit(records, move |result| {
+            let mut index = index.lock();
+            if let Err(error) = &result {
+                index.failed.get_or_insert_with(|| error.to_string());
+            }
+            let result = match &index.failed {
+                Some(failed) => Err(io::Error::other(failed.clone())),
+                None => Ok(result.unwrap_or_default()),
+            };
+            done(&mut index, result);
+            drop(permit);
+        });
+        result.map_err(|error| {
+            self.index.lock().failed.get_or_insert_with(|| error.to_string());
+            io::Error::other(error)
+        })
+    }
+
+    /// Queues a record and waits until it is durable.
+    async fn submit_and_wait(
+        &self,
+        record: Vec<u8>,
+        change: impl FnOnce(&mut Index) + Send + 'static,
+    ) -> io::Result<()> {
+        let (done, durable) = oneshot::channel();
+        self.submit(vec![record.into()], None, move |index, result| {
+            if result.is_ok() {
+                change(index);
+            }
+            let _ = done.send(result.map(drop));
+        })?;
+        durable.await.map_err(|_| io::Error::other("the log was closed"))?
+    }
+
+    fn remove_obsolete_files(&self) {
+        let status = self.stream.status();
+        for file in status.files {
+            if Some(file) == status.active || !self.index.lock().is_obsolete(file) {
+                return;
+            }
+            match self.stream.remove_file(file) {
+                Ok(()) => self.index.lock().forget_file(file),
+                // It holds nothing that is needed; it is tried again at the next purge.
+                Err(error) => return tracing::warn!(%file, %error, "a purged log file cannot be removed"),
+            }
+        }
+    }
+
+    /// Entries of a range, at most about `bytes_max` of them, but at least one if there is one.
+    async fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
+        let mut places = Vec::new();
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        {
+            // The files are opened under the lock: a purge drops the places before it removes the files.
+            let index = self.index.lock();
+            for found in index.find(range) {
+                if bytes > bytes_max {
+                    break;
+                }
+                match found {
+                    Found::Cached(entry) => {
+                        bytes += entry_bytes(&entry);
+                        entries.push(entry);
+                    }
+                    Found::Stored(id, at) => {
+                        bytes += at.len as usize;
+                        let reader =
+                            self.stream.reader(at.file).ok_or_else(|| unreadable(&id, "its file is gone"))?;
+                        places.push((id, at, reader));
+                    }
+                }
+            }
+        }
+        if places.is_empty() {
+            return Ok(entries);
+        }
+        let read = move || places.iter().map(|(id, at, reader)| read_stored(id, at, reader)).collect();
+        let mut stored: Vec<Entry> = tokio::task::spawn_blocking(read)
+            .await
+            .map_err(io::Error::other)
+            .and_then(|read: io::Result<_>| read)?;
+        stored.append(&mut entries);
+        Ok(stored)
+    }
+}
+
+fn read_stored(id: &LogId, at: &Location, reader: &hayrick_disk::Reader) -> io::Result<Entry> {
+    let mut record = vec![0; at.len as usize];
+    reader.read_exact_at(at.offset, &mut record)?;
+    if !LogFormat::verify(&record, reader.salt()) {
+        return Err(unreadable(id, "its checksum does not match"));
+    }
+    match log_record::read_entry(record) {
+        Ok(entry) if entry.log_id == *id => Ok(entry),
+        _ => Err(unreadable(id, "something else lies in its place")),
+    }
+}
+
+fn unreadable(id: &LogId, why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("entry {} of the log cannot be read: {why}", id.index))
+}
+
+fn open_error(dir: &Path, error: StreamError) -> OpenError {
+    match error {
+        StreamError::DamagedHeader { path } => OpenError::Damaged { path, what: "its header".into() },
+        error => OpenError::Io { path: dir.to_owned(), source: io::Error::other(error) },
+    }
+}
+
+impl RaftLogReader<Types> for Log {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, io::Error> {
+        let start = match range.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(last) => last.saturating_add(1),
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => u64::MAX,
+        };
+        self.read(start..end, usize::MAX).await
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.index.lock().vote)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        self.read(start..end, REPLICATE_BYTES_MAX).await
+    }
+
+    async fn get_key_log_ids(
+        &mut self,
+        range: std::ops::RangeInclusive<LogId>,
+    ) -> Result<Vec<LogId>, io::Error> {
+        let index = self.index.lock();
+        // The last entry of each leader. (openraft's documentation says the first, its code and its suite the last.)
+        let mut keys: Vec<LogId> = Vec::new();
+        for at in range.start().index..=range.end().index {
+            let id =
+                index.log_id(at).ok_or_else(|| unreadable(range.start(), "the range is not in the log"))?;
+            match keys.last_mut() {
+                Some(last) if last.leader_id == id.leader_id => *last = id,
+                _ => keys.push(id),
+            }
+        }
+        Ok(keys)
+    }
+}
+
+impl RaftLogStorage<Types> for Log {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<Types>, io::Error> {
+        let index = self.index.lock();
+        Ok(LogState { last_purged_log_id: index.purged, last_log_id: index.last() })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let vote = *vote;
+        self.submit_and_wait(log_record::vote(&vote), move |index| index.vote = Some(vote)).await
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        self.index.lock().committed = committed;
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.index.lock().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<Types>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut batch = AppendBatch::default();
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        for entry in entries {
+            let bytes = entry_bytes(&entry);
+            if !batch.is_empty()
+                && (batch.bytes + bytes > self.submission_bytes_max
+                    || batch.ids.len() >= SUBMISSION_RECORDS_MAX)
+            {
+                self.append_batch(std::mem::take(&mut batch), None).await?;
+            }
+            batch.push(entry, bytes);
+        }
+        self.append_batch(batch, Some(callback)).await
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        self.index.lock().truncate_after(last.map(|id| id.index));
+        self.submit(vec![log_record::truncate(last.as_ref()).into()], None, |_, _| ())
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        self.index.lock().purge(upto);
+        let (done, durable) = oneshot::channel();
+        self.submit(vec![log_record::purge(&upto).into()], None, move |_, result| {
+            let _ = done.send(result.is_ok());
+        })?;
+        let log = self.clone();
+        tokio::spawn(async move {
+            if durable.await == Ok(true) {
+                // A failure is a panic in there; the files stay, and the next start or purge removes them.
+                let _ = tokio::task::spawn_blocking(move || log.remove_obsolete_files()).await;
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Entries on their way to the writer in one submission.
+#[derive(Default)]
+struct AppendBatch {
+    entries: Vec<Entry>,
+    ids: Vec<LogId>,
+    bytes: usize,
+}
+
+impl AppendBatch {
+    fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    fn push(&mut self, entry: Entry, bytes: usize) {
+        self.ids.push(entry.log_id);
+        self.bytes += bytes;
+        self.entries.push(entry);
+    }
+}
+
+impl Log {
+    async fn append_batch(&self, batch: AppendBatch, callback: Option<IOFlushed<Types>>) -> io::Result<()> {
+        let kib = u32::try_from(batch.bytes >> 10).unwrap_or(u32::MAX).clamp(1, QUEUE_KIB_MAX);
+        let permit = Arc::clone(&self.room).acquire_many_owned(kib).await.map_err(io::Error::other)?;
+        let mut records: Vec<Record> = Vec::with_capacity(batch.ids.len() + 1);
+        {
+            let mut index = self.index.lock();
+            if index.committed != index.committed_written {
+                index.committed_written = index.committed;
+                records.push(log_record::committed(index.committed.as_ref()).into());
+            }
+            for entry in batch.entries {
+                records.push(log_record::entry(&entry));
+                index.push(entry)?;
+            }
+        }
+        let ids = batch.ids;
+        self.submit(records, Some(permit), move |index, result| {
+            let result = result.map(|places| {
+                let skipped = places.len() - ids.len();
+                ids.iter().zip(&places[skipped..]).for_each(|(id, place)| index.place(id, *place));
+                index.evict();
+            });
+            if let Some(callback) = callback {
+                callback.io_completed(result);
+            }
+        })
+    }
+}
+
+/// The stream's owner: hears of every record that is found at start, and of every one that becomes durable.
+struct Recorder {
+    /// What the durable records say so far.
+    state: Start,
+    replay: Arc<Mutex<Replay>>,
+    index: Arc<Mutex<Index>>,
+}
+
+impl Owner for Recorder {
+    fn recovered(&mut self, at: Location, record: &[u8]) {
+        let mut replay = self.replay.lock();
+        match log_record::content(record) {
+            Ok(content) => replay.record(at, content),
+            Err(error) => replay.damaged(format!("file {} at {}: {error}", at.file, at.offset)),
+        }
+        self.state = replay.state;
+    }
+
+    fn damaged(&mut self, file: FileId, range: Range<u64>) {
+        let what = format!("file {file}, bytes {} to {}", range.start, range.end);
+        self.replay.lock().damaged(what);
+    }
+
+    fn first_records(&mut self, _file: FileId) -> Vec<Vec<u8>> {
+        vec![log_record::start(&self.state)]
+    }
+
+    fn durable(&mut self, records: DurableRecords<'_>) {
+        let mut index = self.index.lock();
+        for (at, record) in records.iter() {
+            index.begun(at.file);
+            let content = log_record::content(record).expect("these are the bytes that were just written");
+            if let Content::Entry(id) = content {
+                index.holds(at.file, id.index);
+            }
+            self.state.follow(content);
+        }
+    }
+}

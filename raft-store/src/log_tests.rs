@@ -1,0 +1,245 @@
+//! The log against openraft's own suite, and against disks that forget what was not synced.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hayrick_disk::{Disk, FaultyDisk, RealDisk};
+use hayrick_protocol::NodeId;
+use openraft::storage::{IOFlushed, RaftLogStorage};
+use openraft::testing::log::{StoreBuilder, Suite};
+use openraft::type_config::TypeConfigExt;
+use openraft::{EntryPayload, RaftLogReader, StorageError};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tempfile::TempDir;
+
+use crate::log::Log;
+use crate::machine::Machine;
+use crate::options::Options;
+use crate::types::{Commands, Entry, LeaderId, LogId, Types, Vote};
+
+struct OnRealFiles;
+
+impl StoreBuilder<Types, Log, Machine, TempDir> for OnRealFiles {
+    async fn build(&self) -> Result<(TempDir, Log, Machine), StorageError<Types>> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let options = Options { log_file_bytes: 1 << 20, ..Options::new(NodeId(1), dir.path()) };
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let log = Log::open(Arc::clone(&disk), &dir.path().join("log"), &options).expect("a log");
+        let machine = Machine::open(disk, &options).expect("a state");
+        Ok((dir, log, machine))
+    }
+}
+
+/// openraft's suite runs the runtime itself.
+#[test]
+fn openrafts_suite_passes_on_real_files() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(Suite::test_all(OnRealFiles)).expect("the suite passes");
+}
+
+const DIR: &str = "/log";
+
+fn options() -> Options {
+    Options { log_file_bytes: 32 << 10, log_cache_bytes: 4 << 10, ..Options::new(NodeId(1), "/") }
+}
+
+fn open(disk: &FaultyDisk) -> Log {
+    Log::open(Arc::new(disk.clone()), Path::new(DIR), &options()).expect("the log opens")
+}
+
+fn entry(term: u64, index: u64, bytes: usize) -> Entry {
+    let payload = EntryPayload::Normal(Commands(Bytes::from(vec![index as u8; bytes])));
+    Entry { log_id: LogId::new(LeaderId { term, node_id: 1 }, index), payload }
+}
+
+async fn append(log: &mut Log, entries: Vec<Entry>) -> Result<(), std::io::Error> {
+    let (done, flushed) = Types::oneshot();
+    log.append(entries, IOFlushed::signal(done)).await?;
+    flushed.await.expect("the callback runs")
+}
+
+async fn all(log: &mut Log) -> Vec<Entry> {
+    log.try_get_log_entries(0..u64::MAX).await.expect("readable")
+}
+
+/// What was acknowledged must be there after a crash; what was not may be.
+#[derive(Debug, Default)]
+struct Model {
+    vote: Option<Vote>,
+    entries: Vec<Entry>,
+    purged: Option<LogId>,
+}
+
+impl Model {
+    fn end(&self) -> u64 {
+        self.entries.last().map_or(self.purged.map_or(0, |id| id.index + 1), |entry| entry.log_id.index + 1)
+    }
+
+    /// Does one random thing to both; false when the disk failed.
+    async fn step(&mut self, log: &mut Log, random: &mut StdRng) -> bool {
+        let term = self.vote.map_or(0, |vote| vote.leader_id.term);
+        match random.random_range(0..10) {
+            0 => {
+                let vote = Vote::new(term + 1, random.random_range(1..4));
+                if log.save_vote(&vote).await.is_err() {
+                    return false;
+                }
+                self.vote = Some(vote);
+            }
+            1 if !self.entries.is_empty() => {
+                let keep = random.random_range(0..self.entries.len());
+                let after = if keep == 0 { self.purged } else { Some(self.entries[keep - 1].log_id) };
+                if log.truncate_after(after).await.is_err() {
+                    return false;
+                }
+                self.entries.truncate(keep);
+            }
+            2 if !self.entries.is_empty() => {
+                let upto = self.entries[random.random_range(0..self.entries.len())].log_id;
+                if log.purge(upto).await.is_err() {
+                    return false;
+                }
+                self.entries.retain(|entry| entry.log_id.index > upto.index);
+                self.purged = Some(upto);
+            }
+            3 => log.save_committed(self.entries.first().map(|entry| entry.log_id)).await.expect("in memory"),
+            _ => {
+                let count = random.random_range(1..6);
+                let entries: Vec<Entry> =
+                    (0..count).map(|n| entry(term, self.end() + n, random.random_range(0..3000))).collect();
+                if append(log, entries.clone()).await.is_err() {
+                    return false;
+                }
+                self.entries.extend(entries);
+            }
+        }
+        true
+    }
+
+    /// The log has all of the model, and otherwise only what was on its way when the power went.
+    async fn check(&self, log: &mut Log, seed: u64) {
+        let vote = log.read_vote().await.expect("in memory");
+        assert!(vote >= self.vote, "seed {seed}: the vote went back from {:?} to {vote:?}", self.vote);
+        let found = all(log).await;
+        let indexes: Vec<u64> = found.iter().map(|entry| entry.log_id.index).collect();
+        assert!(indexes.windows(2).all(|pair| pair[0] + 1 == pair[1]), "seed {seed}: a hole in {indexes:?}");
+        for entry in &self.entries {
+            assert!(found.contains(entry), "seed {seed}: entry {} is gone of {indexes:?}", entry.log_id);
+        }
+    }
+}
+
+/// One life after the other, each ended by a power failure at a random step.
+async fn lives(seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut disk = FaultyDisk::new(seed);
+    let mut model = Model::default();
+    for _ in 0..4 {
+        let mut log = open(&disk);
+        model.check(&mut log, seed).await;
+        // Truncations and purges that were not flushed may have been forgotten: from here on what is there counts.
+        model.entries = all(&mut log).await;
+        model.vote = log.read_vote().await.expect("in memory");
+        model.purged = log.get_log_state().await.expect("in memory").last_purged_log_id;
+        disk.fail_power_after(random.random_range(1..120));
+        for _ in 0..60 {
+            // What a truncation or purge took is gone from the model at once, but not yet from the disk.
+            if !model.step(&mut log, &mut random).await {
+                break;
+            }
+        }
+        disk = disk.crash(random.random());
+        drop(log);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_acknowledged_entry_or_vote_is_lost_to_a_power_failure() {
+    for seed in 0..60 {
+        println!("seed {seed}");
+        lives(seed).await;
+    }
+}
+
+#[tokio::test]
+async fn old_entries_are_read_back_from_the_files() {
+    let disk = FaultyDisk::new(1);
+    let mut log = open(&disk);
+    let want: Vec<Entry> = (0..200).map(|index| entry(1, index, 700)).collect();
+    for entry in &want {
+        append(&mut log, vec![entry.clone()]).await.expect("appended");
+    }
+    assert_eq!(all(&mut log).await, want, "most of them are not in memory");
+    let some = log.limited_get_log_entries(3, 150).await.expect("readable");
+    assert_eq!(some, want[3..150]);
+    drop(log);
+    assert_eq!(all(&mut open(&disk.restart())).await, want);
+}
+
+#[tokio::test]
+async fn purged_files_are_removed_and_the_vote_survives_them() {
+    let disk = FaultyDisk::new(1);
+    let mut log = open(&disk);
+    let vote = Vote::new_committed(7, 2);
+    log.save_vote(&vote).await.expect("durable");
+    for index in 0..300 {
+        append(&mut log, vec![entry(7, index, 1000)]).await.expect("appended");
+    }
+    let before = log.status();
+    let upto = LogId::new(LeaderId { term: 7, node_id: 1 }, 250);
+    log.purge(upto).await.expect("queued");
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    while log.status().files + 4 > before.files {
+        assert!(tokio::time::Instant::now() < deadline, "{:?} of {before:?}", log.status());
+        tokio::task::yield_now().await;
+    }
+    drop(log);
+    let mut log = open(&disk.restart());
+    assert_eq!(log.read_vote().await.expect("in memory"), Some(vote));
+    assert_eq!(log.get_log_state().await.expect("in memory").last_purged_log_id, Some(upto));
+    assert_eq!(all(&mut log).await.first().map(|entry| entry.log_id.index), Some(251));
+}
+
+#[tokio::test]
+async fn a_flipped_bit_or_a_missing_file_is_refused_with_the_remedy() {
+    let disk = FaultyDisk::new(1);
+    let mut log = open(&disk);
+    for index in 0..300 {
+        append(&mut log, vec![entry(1, index, 1000)]).await.expect("appended");
+    }
+    drop(log);
+    let mut files = disk.list(Path::new(DIR)).expect("listed");
+    files.retain(|name| name.ends_with(".log"));
+    files.sort();
+    let victim = Path::new(DIR).join(&files[2]);
+    let refused = |disk: &FaultyDisk| {
+        let error =
+            Log::open(Arc::new(disk.clone()), Path::new(DIR), &options()).err().expect("refused").to_string();
+        assert!(error.contains("hayrick master remove"), "{error}");
+    };
+    let flipped = disk.restart();
+    assert!(flipped.flip(&victim, 9000, 1));
+    refused(&flipped);
+    let missing = flipped.restart();
+    missing.remove(&victim).expect("removed");
+    refused(&missing);
+}
+
+#[tokio::test]
+async fn a_failed_sync_fails_the_append_and_all_that_follow() {
+    let disk = FaultyDisk::new(1);
+    let mut log = open(&disk);
+    append(&mut log, vec![entry(1, 0, 10)]).await.expect("appended");
+    disk.fail_sync(1);
+    // A mark of the idle stream may meet the failure first.
+    let mut failed = false;
+    for index in 1..4 {
+        failed |= append(&mut log, vec![entry(1, index, 10)]).await.is_err();
+    }
+    assert!(failed);
+    assert!(append(&mut log, vec![entry(1, 4, 10)]).await.is_err());
+    assert!(log.save_vote(&Vote::new(9, 1)).await.is_err(), "no vote is acknowledged either");
+    assert!(log.failed().is_some());
+}

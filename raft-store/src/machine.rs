@@ -1,0 +1,389 @@
+//! openraft's state machine: entries go to a thread of their own, which applies them and answers.
+//!
+//! Owns the order of things around apply: rows are committed (without a sync), then published to readers, then answered;
+//! when enough has changed, a checkpoint makes it all durable. What a command does is left to `apply`, what a snapshot is
+//! to `snapshot`. Invariant: whoever got a reply finds its effect in `get`, and a failed apply is never followed by
+//! another, nor by a checkpoint.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+
+use futures_util::{Stream, StreamExt};
+use hayrick_disk::Disk;
+use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
+use openraft::type_config::alias::SnapshotOf;
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{oneshot, watch};
+
+use crate::apply::{Rows, apply};
+use crate::cluster::Cluster;
+use crate::errors::OpenError;
+use crate::options::Options;
+use crate::snapshot::{Building, SnapshotData};
+use crate::state::State;
+use crate::status::Counters;
+use crate::store::{Applied, Reader, Store, StoreError, rename};
+use crate::types::{Entry, LogId, Replies, SnapshotMeta, StoredMembership, Types};
+use crate::view::View;
+
+/// Entries applied in one transaction.
+const APPLY_ENTRIES_MAX: usize = 256;
+/// Jobs that may wait for the thread: openraft waits for each, and readers of the whole state are few.
+const JOBS_WAITING_MAX: usize = 64;
+
+/// The applied state as readers see it, and the thread that changes it.
+#[derive(Clone)]
+pub(crate) struct Machine {
+    shared: Arc<Shared>,
+    jobs: mpsc::SyncSender<Job>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+/// A snapshot as openraft hands it around.
+pub(crate) type RaftSnapshot = SnapshotOf<Types, SnapshotData>;
+
+/// What was published last.
+#[derive(Clone)]
+pub(crate) struct Published {
+    pub(crate) reader: Arc<Reader>,
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) counters: Counters,
+}
+
+struct Shared {
+    core: Mutex<Core>,
+    published: RwLock<Published>,
+    applied: watch::Sender<u64>,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    cache_bytes: usize,
+    checkpoint_after: (u64, u64),
+}
+
+/// The state itself. Who holds the lock sees it between two batches.
+struct Core {
+    store: Store,
+    state: State,
+    applied: Applied,
+    /// Rows and bytes changed since the last checkpoint.
+    since_checkpoint: (u64, u64),
+    failed: Option<String>,
+}
+
+enum Job {
+    Apply { entries: Vec<Applicable>, done: oneshot::Sender<io::Result<()>> },
+    Checkpoint { done: oneshot::Sender<io::Result<()>> },
+    Install { meta: SnapshotMeta, data: SnapshotData, done: oneshot::Sender<io::Result<()>> },
+    Stop,
+}
+
+type Applicable = (Entry, Option<ApplyResponder<Types>>);
+
+impl Machine {
+    /// Opens the index in `options.dir` and starts the thread. Blocks: not for async threads.
+    pub(crate) fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<Self, OpenError> {
+        let path = options.dir.join(INDEX_FILE);
+        let (store, state, applied) = Store::open(disk.as_ref(), &path, options.index_cache_bytes)?;
+        let reader = store.reader().map_err(|error| error.into_open_error(&path))?;
+        let published = Published {
+            reader: Arc::new(reader),
+            cluster: Arc::new(state.cluster.clone()),
+            counters: state.counters,
+        };
+        let shared = Arc::new(Shared {
+            applied: watch::Sender::new(applied.index()),
+            core: Mutex::new(Core { store, state, applied, since_checkpoint: (0, 0), failed: None }),
+            published: RwLock::new(published),
+            disk,
+            dir: options.dir.clone(),
+            cache_bytes: options.index_cache_bytes,
+            checkpoint_after: (options.checkpoint_after_rows, options.checkpoint_after_bytes),
+        });
+        let (jobs, waiting) = mpsc::sync_channel(JOBS_WAITING_MAX);
+        let for_thread = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("raft-apply".into())
+            .spawn(move || run(&for_thread, &waiting))
+            .map_err(|source| OpenError::Io { path, source })?;
+        Ok(Self { shared, jobs, thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// What requests read. Costs reference counts.
+    pub(crate) fn published(&self) -> Published {
+        self.shared.published.read().clone()
+    }
+
+    pub(crate) fn reader(&self) -> Arc<Reader> {
+        Arc::clone(&self.shared.published.read().reader)
+    }
+
+    pub(crate) fn cluster(&self) -> Arc<Cluster> {
+        Arc::clone(&self.shared.published.read().cluster)
+    }
+
+    /// The applied index, as it grows.
+    pub(crate) fn applied(&self) -> watch::Receiver<u64> {
+        self.shared.applied.subscribe()
+    }
+
+    /// Waits for the batch in progress, at worst for a checkpoint.
+    pub(crate) async fn view(&self) -> io::Result<Arc<View>> {
+        let shared = Arc::clone(&self.shared);
+        let view = tokio::task::spawn_blocking(move || {
+            let core = shared.core.lock();
+            let reader = Arc::clone(&shared.published.read().reader);
+            core.check()?;
+            Ok(Arc::new(View { reader, state: core.state.clone(), applied: core.applied.clone() }))
+        });
+        view.await.map_err(io::Error::other)?
+    }
+
+    /// Raft's part of the applied state.
+    pub(crate) fn applied_now(&self) -> Applied {
+        self.shared.core.lock().applied.clone()
+    }
+
+    /// Why it takes nothing any more.
+    pub(crate) fn failed(&self) -> Option<String> {
+        // A batch in progress says nothing of failure yet.
+        self.shared.core.try_lock().and_then(|core| core.failed.clone())
+    }
+
+    /// Makes everything applied so far durable.
+    pub(crate) async fn checkpoint(&self) -> io::Result<()> {
+        self.job(|done| Job::Checkpoint { done }).await
+    }
+
+    /// Makes everything durable and ends the thread.
+    pub(crate) async fn stop(&self) -> io::Result<()> {
+        let result = self.checkpoint().await;
+        let (jobs, thread) = (self.jobs.clone(), self.thread.lock().take());
+        let ended = tokio::task::spawn_blocking(move || {
+            let _ = jobs.send(Job::Stop);
+            thread.map(JoinHandle::join)
+        });
+        if matches!(ended.await, Ok(Some(Err(_)))) {
+            return Err(io::Error::other("the apply thread panicked"));
+        }
+        result
+    }
+
+    async fn job(&self, job: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Job) -> io::Result<()> {
+        let (done, result) = oneshot::channel();
+        let stopped = || io::Error::other("the state machine has stopped");
+        self.jobs.try_send(job(done)).map_err(|error| match error {
+            mpsc::TrySendError::Full(_) => io::Error::other("too many jobs wait for the state machine"),
+            mpsc::TrySendError::Disconnected(_) => stopped(),
+        })?;
+        result.await.map_err(|_| stopped())?
+    }
+}
+
+/// Name of the index file in the node's directory.
+const INDEX_FILE: &str = "index.redb";
+/// Name of a snapshot that is being installed from this very process (tests and restarts).
+const INSTALL_FILE: &str = "install.new";
+
+fn run(shared: &Shared, jobs: &mpsc::Receiver<Job>) {
+    while let Ok(job) = jobs.recv() {
+        let mut core = shared.core.lock();
+        match job {
+            Job::Apply { entries, done } => {
+                let result = core.apply(shared, entries);
+                // Whoever waits is told before a checkpoint makes the next batch wait.
+                let _ = done.send(result);
+                let (rows, bytes) = core.since_checkpoint;
+                if rows >= shared.checkpoint_after.0 || bytes >= shared.checkpoint_after.1 {
+                    let _ = core.checkpoint();
+                }
+            }
+            Job::Checkpoint { done } => {
+                let _ = done.send(core.checkpoint());
+            }
+            Job::Install { meta, data, done } => {
+                let _ = done.send(core.install(shared, &meta, data));
+            }
+            Job::Stop => return,
+        }
+    }
+}
+
+impl Core {
+    fn check(&self) -> io::Result<()> {
+        self.failed.as_ref().map_or(Ok(()), |failed| Err(io::Error::other(failed.clone())))
+    }
+
+    /// After a failure state and rows may disagree: nothing of it may be used or made durable.
+    fn fail<T>(&mut self, result: Result<T, StoreError>) -> io::Result<T> {
+        result.map_err(|error| {
+            tracing::error!(%error, "the state machine stops");
+            self.failed = Some(error.to_string());
+            io::Error::other(error)
+        })
+    }
+
+    fn apply(&mut self, shared: &Shared, entries: Vec<Applicable>) -> io::Result<()> {
+        self.check()?;
+        let has_commands = entries.iter().any(|(entry, _)| matches!(entry.payload, EntryPayload::Normal(_)));
+        let mut replies = vec![Replies::default(); entries.len()];
+        if has_commands {
+            let Self { store, state, since_checkpoint, .. } = self;
+            let result = store.write(false, |tables| {
+                for ((entry, _), replies) in entries.iter().zip(&mut replies) {
+                    apply_commands(state, tables, entry, replies)?;
+                }
+                since_checkpoint.0 += tables.rows;
+                since_checkpoint.1 += tables.bytes;
+                Ok(())
+            });
+            self.fail(result)?;
+        }
+        for (entry, _) in &entries {
+            if let EntryPayload::Membership(membership) = &entry.payload {
+                self.applied.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+            }
+            self.applied.last = Some(entry.log_id);
+        }
+        if has_commands {
+            self.publish(shared)?;
+        }
+        shared.applied.send_replace(self.applied.index());
+        for ((_, responder), reply) in entries.into_iter().zip(replies) {
+            if let Some(responder) = responder {
+                responder.send(reply);
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, shared: &Shared) -> io::Result<()> {
+        let reader = self.store.reader();
+        let reader = Arc::new(self.fail(reader)?);
+        let cluster =
+            std::mem::take(&mut self.state.cluster_changed).then(|| Arc::new(self.state.cluster.clone()));
+        let mut published = shared.published.write();
+        published.reader = reader;
+        published.counters = self.state.counters;
+        if let Some(cluster) = cluster {
+            published.cluster = cluster;
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self) -> io::Result<()> {
+        self.check()?;
+        let Self { store, state, applied, .. } = self;
+        let result = store.write(true, |tables| tables.checkpoint(state, applied));
+        self.fail(result)?;
+        self.state.changed.clear();
+        self.since_checkpoint = (0, 0);
+        Ok(())
+    }
+
+    fn install(&mut self, shared: &Shared, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
+        self.check()?;
+        let result = self.replace(shared, meta, data);
+        self.fail(result)?;
+        tracing::info!(index = self.applied.index(), "installed a snapshot from the leader");
+        self.state.cluster_changed = true;
+        self.publish(shared)?;
+        shared.applied.send_replace(self.applied.index());
+        Ok(())
+    }
+
+    /// Puts the snapshot's file in the place of the present one. A crash leaves the one or the other.
+    fn replace(
+        &mut self,
+        shared: &Shared,
+        meta: &SnapshotMeta,
+        data: SnapshotData,
+    ) -> Result<(), StoreError> {
+        let applied = Applied { last: meta.last_log_id, membership: meta.last_membership.clone() };
+        let building = match data {
+            SnapshotData::Received(building) => *building,
+            SnapshotData::View(view) => {
+                let path = shared.dir.join(INSTALL_FILE);
+                Building::copy(shared.disk.as_ref(), &path, shared.cache_bytes, view)?
+            }
+        };
+        let (built, path, state) = building.finish(&applied)?;
+        rename(shared.disk.as_ref(), &path, &shared.dir.join(INDEX_FILE))?;
+        (self.store, self.state, self.applied) = (built, state, applied);
+        self.since_checkpoint = (0, 0);
+        Ok(())
+    }
+}
+
+fn apply_commands(
+    state: &mut State,
+    rows: &mut dyn Rows,
+    entry: &Entry,
+    replies: &mut Replies,
+) -> Result<(), StoreError> {
+    let EntryPayload::Normal(commands) = &entry.payload else { return Ok(()) };
+    let damaged = |_| StoreError::Damaged(format!("entry {} does not parse", entry.log_id.index));
+    for command in commands.decode().map_err(damaged)? {
+        replies.0.push(apply(state, rows, command)?);
+    }
+    Ok(())
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        let applied = self.applied_now();
+        Ok((applied.last, applied.membership))
+    }
+
+    async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut batches = entries.ready_chunks(APPLY_ENTRIES_MAX);
+        while let Some(batch) = batches.next().await {
+            let entries = batch.into_iter().collect::<Result<Vec<_>, _>>()?;
+            self.job(|done| Job::Apply { entries, done }).await?;
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> Result<(), io::Error> {
+        let meta = meta.clone();
+        self.job(|done| Job::Install { meta, data: snapshot, done }).await
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot>, io::Error> {
+        let view = self.view().await?;
+        Ok(view.applied.last.is_some().then(|| snapshot_of(view)))
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for Machine {
+    type SnapshotData = SnapshotData;
+
+    /// What is durable afterwards is at least what the snapshot holds: the log up to there may go.
+    async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
+        let view = self.view().await?;
+        self.checkpoint().await?;
+        Ok(snapshot_of(view))
+    }
+}
+
+fn snapshot_of(view: Arc<View>) -> RaftSnapshot {
+    let meta =
+        SnapshotMeta { last_log_id: view.applied.last, last_membership: view.applied.membership.clone() };
+    Snapshot { meta, snapshot: SnapshotData::View(view) }
+}

@@ -1,0 +1,238 @@
+//! The state machine: the same entries give the same state, however they are batched, and whatever happens in between.
+
+use std::sync::Arc;
+
+use futures_util::stream;
+use hayrick_disk::{Disk, FaultyDisk};
+use hayrick_protocol::cluster_map::{ClusterConfig, TableChange, VolumeState};
+use hayrick_protocol::command::{Command, Commit, Delete, Precondition, RegisterVolume, Session as Sending};
+use hayrick_protocol::record::Headers;
+use hayrick_protocol::{
+    AppliedVersion, ClusterId, EpochId, Generation, InstanceId, NodeId, ObjectKey, PartitionId, PlacementId,
+    Seq, VolumeId,
+};
+use openraft::EntryPayload;
+use openraft::storage::RaftStateMachine;
+use proptest::prelude::*;
+
+use crate::apply::apply;
+use crate::apply::transcripts::MemoryRows;
+use crate::machine::Machine;
+use crate::options::Options;
+use crate::state::State;
+use crate::types::{Commands, Entry, LeaderId, LogId};
+
+fn open(disk: &FaultyDisk, dir: &str) -> Machine {
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    disk.create_dir_all(dir.as_ref()).expect("a directory");
+    let options =
+        Options { checkpoint_after_rows: 7, index_cache_bytes: 1 << 20, ..Options::new(NodeId(1), dir) };
+    Machine::open(disk, &options).expect("the index opens")
+}
+
+fn entry(index: u64, commands: &[Command]) -> Entry {
+    let framed = Commands::frame(commands);
+    let commands = Commands::join([(commands.len(), &framed)].into_iter());
+    Entry {
+        log_id: LogId::new(LeaderId { term: 1, node_id: 1 }, index),
+        payload: EntryPayload::Normal(commands),
+    }
+}
+
+async fn feed(machine: &mut Machine, entries: &[Entry]) {
+    let items: Vec<_> = entries.iter().map(|entry| Ok((entry.clone(), None))).collect();
+    machine.apply(stream::iter(items)).await.expect("applied");
+}
+
+async fn hash(machine: &Machine) -> u128 {
+    machine.view().await.expect("a view").hash().expect("readable")
+}
+
+/// What a cluster needs before commits are accepted.
+fn prelude() -> Vec<Command> {
+    let mut commands = vec![Command::FormCluster(ClusterConfig {
+        cluster: ClusterId([9; 16]),
+        partitions: 4,
+        replicas: 3,
+        min_replicas: 1,
+    })];
+    commands.extend((1..=3).map(|n| register(n, "v")));
+    commands.push(Command::OpenEpoch { master: NodeId(1), at_start: true, nonce: 1 });
+    commands.extend((0..4).map(|partition| table(3, u64::from(partition), partition, vec![1, 2])));
+    commands
+}
+
+fn register(n: u8, addr: &str) -> Command {
+    Command::RegisterVolume(RegisterVolume {
+        instance: InstanceId([n; 16]),
+        volume: None,
+        addr: addr.to_owned(),
+        peer: "p".to_owned(),
+        zone: String::new(),
+        capacity_bytes: 1,
+    })
+}
+
+fn table(map_version: u64, table_version: u64, partition: u16, members: Vec<u32>) -> Command {
+    let members = members.into_iter().map(VolumeId).collect();
+    let changes = vec![TableChange { partition: PartitionId(partition), members }];
+    Command::ChangeTable { map_version, table_version, changes }
+}
+
+fn sending() -> impl Strategy<Value = Sending> {
+    (1u32..4, 1u32..40, 0u32..30).prop_map(|(epoch, seq, below)| Sending {
+        epoch: EpochId(epoch),
+        seq: Seq(seq),
+        resolved_below: Seq(below),
+    })
+}
+
+fn key() -> impl Strategy<Value = ObjectKey> {
+    (0u8..12).prop_map(|n| ObjectKey::new(&format!("key-{n}")).expect("a key"))
+}
+
+fn precondition() -> impl Strategy<Value = Precondition> {
+    prop_oneof![
+        4 => Just(Precondition::None),
+        1 => Just(Precondition::Absent),
+        1 => Just(Precondition::Present),
+        1 => (0u8..4).prop_map(|n| Precondition::Matches(vec![[n; 16]])),
+    ]
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let commit = (sending(), key(), 1u32..7, 1u32..4, 0u32..99, 0u8..4, precondition()).prop_map(
+        |(session, key, placement, generation, size, md5, precondition)| {
+            Command::Commit(Commit {
+                session,
+                key,
+                placement: PlacementId(placement),
+                generation: Generation(generation),
+                size,
+                crc: 5,
+                md5: [md5; 16],
+                headers: Headers::default(),
+                precondition,
+                now_ms: 7,
+            })
+        },
+    );
+    let delete = (sending(), key(), precondition())
+        .prop_map(|(session, key, precondition)| Command::Delete(Delete { session, key, precondition }));
+    let versions = || prop::collection::vec((0u64..60).prop_map(AppliedVersion), 0..4);
+    let members = prop::sample::subsequence(vec![1u32, 2, 3], 0..=3);
+    prop_oneof![
+        30 => commit,
+        10 => delete,
+        3 => (1u64..4, any::<bool>(), 0u64..4)
+            .prop_map(|(m, at_start, nonce)| Command::OpenEpoch { master: NodeId(m), at_start, nonce }),
+        1 => (1u32..5).prop_map(|epoch| Command::FenceEpoch(EpochId(epoch))),
+        3 => (3u64..6, 4u64..9, 0u16..5, members).prop_map(|(m, t, p, members)| table(m, t, p, members)),
+        1 => (1u8..5, "[ab]").prop_map(|(n, addr)| register(n, &addr)),
+        1 => (1u32..4, any::<bool>()).prop_map(|(id, up)| {
+            Command::SetVolumeStates(vec![(VolumeId(id), if up { VolumeState::Up } else { VolumeState::Down })])
+        }),
+        3 => versions().prop_map(Command::Doom),
+        3 => versions().prop_map(Command::Reaped),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// One applies entry by entry; one all at once, and is killed now and then; one starts from a snapshot half-way.
+    #[test]
+    fn batching_restarts_and_snapshots_do_not_change_the_state(
+        random in prop::collection::vec(prop::collection::vec(command(), 0..6), 1..40),
+        kills in prop::collection::vec(1usize..40, 0..4),
+        seed: u64,
+    ) {
+        let mut entries = vec![entry(0, &prelude())];
+        entries.extend(random.iter().zip(1..).map(|(commands, index)| entry(index, commands)));
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(async {
+            let disk = FaultyDisk::new(seed);
+            let mut one = open(&disk, "/one");
+            for entry in &entries {
+                feed(&mut one, std::slice::from_ref(entry)).await;
+            }
+            let want = hash(&one).await;
+
+            let mut killed = FaultyDisk::new(seed);
+            let mut two = open(&killed, "/two");
+            for kill in kills {
+                let from = two.applied_now().last.map_or(0, |id| id.index as usize + 1);
+                feed(&mut two, &entries[from..entries.len().min(from.max(kill))]).await;
+                killed = killed.crash(seed);
+                two = open(&killed, "/two");
+            }
+            let from = two.applied_now().last.map_or(0, |id| id.index as usize + 1);
+            feed(&mut two, &entries[from..]).await;
+            assert_eq!(hash(&two).await, want, "killed and started again");
+            two.stop().await.expect("stopped");
+            assert_eq!(hash(&open(&killed.crash(seed), "/two")).await, want, "stopped, and started again");
+
+            let half = entries.len() / 2;
+            let mut source = open(&disk, "/source");
+            feed(&mut source, &entries[..half]).await;
+            let mut three = open(&disk, "/three");
+            if let Some(snapshot) = source.get_current_snapshot().await.expect("a snapshot") {
+                three.install_snapshot(&snapshot.meta, snapshot.snapshot).await.expect("installed");
+            }
+            assert_eq!(hash(&three).await, hash(&source).await, "installed");
+            feed(&mut three, &entries[half..]).await;
+            assert_eq!(hash(&three).await, want, "from a snapshot on");
+        });
+    }
+
+    /// What is counted, kept and remembered is what is there.
+    #[test]
+    fn counters_and_digests_are_exact(random in prop::collection::vec(command(), 0..300)) {
+        let (mut state, mut rows) = (State::default(), MemoryRows::default());
+        for command in prelude().into_iter().chain(random) {
+            apply(&mut state, &mut rows, command).expect("rows in memory do not fail");
+        }
+        let counters = state.counters;
+        prop_assert_eq!(counters.objects, rows.objects.len() as u64);
+        prop_assert_eq!(counters.garbage_needles, rows.garbage.len() as u64);
+        prop_assert_eq!(counters.object_bytes, rows.objects.values().map(|r| u64::from(r.size)).sum::<u64>());
+        let mut copies = std::collections::BTreeMap::<_, crate::status::Copies>::new();
+        for record in rows.objects.values() {
+            copies.entry(record.placement).or_default().live.add(record.needle, record.size);
+        }
+        for garbage in rows.garbage.values().filter(|garbage| !garbage.doomed) {
+            let record = &garbage.record;
+            copies.entry(record.placement).or_default().garbage.add(record.needle, record.size);
+        }
+        prop_assert_eq!(&state.copies, &copies);
+        let loaded = State::load(state.rows()).expect("own rows");
+        prop_assert!(loaded.rows().eq(state.rows()));
+        prop_assert_eq!(&loaded.cluster, &state.cluster);
+        prop_assert_eq!(&loaded.sessions, &state.sessions);
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_was_flipped_is_refused_or_stops_but_never_panics() {
+    let disk = FaultyDisk::new(3);
+    let mut machine = open(&disk, "/m");
+    feed(&mut machine, &[entry(0, &prelude())]).await;
+    machine.stop().await.expect("stopped");
+    drop(machine);
+    let path = std::path::Path::new("/m/index.redb");
+    let len = disk.bytes(path).expect("the index").len() as u64;
+    let mut refused = 0;
+    for offset in (0..len).step_by(509) {
+        let flipped = disk.restart();
+        let bytes = disk.bytes(path).expect("the index");
+        flipped.overwrite(path, offset, &[bytes[offset as usize] ^ 0x55]);
+        let shared: Arc<dyn Disk> = Arc::new(flipped);
+        let options = Options { index_cache_bytes: 1 << 20, ..Options::new(NodeId(1), "/m") };
+        match Machine::open(shared, &options) {
+            Ok(machine) => drop(machine.view().await.map(|view| view.hash())),
+            Err(_) => refused += 1,
+        }
+        disk.overwrite(path, 0, &bytes);
+    }
+    assert!(refused > 0, "the header of the file is looked at");
+}

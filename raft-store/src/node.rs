@@ -1,0 +1,350 @@
+//! One Raft node behind a small API: all that others see of this crate.
+//!
+//! Owns the order in which log, state machine, network and proposer are started and stopped. What commands mean is
+//! told in `apply`. Invariant: an error that says "not proposed" is only given when nothing was handed to Raft.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hayrick_disk::Disk;
+use hayrick_protocol::command::{Command, Reply};
+use hayrick_protocol::limits::LIST_LIMIT_MAX;
+use hayrick_protocol::messages::master::{ProposeError, ReadIndexError};
+use hayrick_protocol::record::{Garbage, ObjectRecord};
+use hayrick_protocol::{AppliedVersion, NodeId, ObjectKey, PlacementId};
+use openraft::errors::{InitializeError as RaftInitializeError, LinearizableReadError, RaftError};
+use openraft::{BasicNode, Config, Raft, ReadPolicy, SnapshotPolicy};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+use crate::errors::{InitializeError, OpenError, ReadError, Timeout, TransferError};
+use crate::keeper::Keeper;
+use crate::log::Log;
+use crate::machine::Machine;
+use crate::network::{self, Network, Transits};
+use crate::observe;
+use crate::options::Options;
+use crate::proposer::Proposer;
+use crate::snapshot::Receiver;
+use crate::status::{Copies, Page, Progress, Role, Status};
+use crate::transport::Transport;
+use crate::types::Types;
+
+/// A snapshot is given up by its sender, chunk by chunk, not by the clock.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
+/// One master's part in a Raft group. Cheap to clone; all clones are the same node.
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: Options,
+    raft: Raft<Types, Machine>,
+    machine: Machine,
+    log: Log,
+    receiver: Arc<Receiver>,
+    proposer: Proposer,
+    progress: watch::Receiver<Progress>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Node {
+    /// Opens the directory (creating it if need be), recovers log and state, and starts Raft.
+    pub async fn open(
+        options: Options,
+        disk: Arc<dyn Disk>,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, OpenError> {
+        let config = raft_config(&options)?;
+        let (for_files, disk_of_files) = (options.clone(), Arc::clone(&disk));
+        let opened = tokio::task::spawn_blocking(move || open_files(&disk_of_files, &for_files)).await;
+        let (log, machine) = opened.map_err(|error| OpenError::Raft(error.to_string()))??;
+        let transits = Transits::default();
+        let network = Network {
+            transport,
+            append_timeout: options.election.end.max(Duration::from_secs(2)),
+            chunk_bytes: options.snapshot_chunk_bytes,
+            transits: Arc::clone(&transits),
+        };
+        let raft = Raft::new(options.node.0, config, network, log.clone(), machine.clone()).await;
+        let raft = raft.map_err(|error| OpenError::Raft(error.to_string()))?;
+        let proposer = Proposer::default();
+        let (told, progress) = watch::channel(observe::progress(&raft, &machine));
+        let keeper = Keeper {
+            raft: raft.clone(),
+            machine: machine.clone(),
+            log: log.clone(),
+            transits,
+            options: options.clone(),
+        };
+        let tasks = vec![
+            tokio::spawn(proposer.clone().run(raft.clone(), options.election.end)),
+            tokio::spawn(observe::run(raft.clone(), machine.clone(), told)),
+            tokio::spawn(keeper.run()),
+        ];
+        let receiver = Arc::new(Receiver::new(disk, &options.dir, options.index_cache_bytes));
+        let tasks = Mutex::new(tasks);
+        Ok(Self {
+            inner: Arc::new(Inner { options, raft, machine, log, receiver, proposer, progress, tasks }),
+        })
+    }
+
+    /// Whether neither log nor state has anything yet: no vote, no entry, no snapshot.
+    pub fn is_pristine(&self) -> bool {
+        self.inner.log.is_pristine() && self.inner.machine.applied_now().last.is_none()
+    }
+
+    /// Forms the Raft group of these masters (id → peer address). Idempotent, and safe on several of them at once as
+    /// long as all are given the same. Does nothing on a node that is not pristine.
+    pub async fn initialize(&self, masters: BTreeMap<NodeId, String>) -> Result<(), InitializeError> {
+        let masters: BTreeMap<u64, BasicNode> =
+            masters.into_iter().map(|(id, addr)| (id.0, BasicNode { addr })).collect();
+        match self.inner.raft.initialize(masters).await {
+            Ok(()) | Err(RaftError::APIError(RaftInitializeError::NotAllowed(_))) => Ok(()),
+            Err(RaftError::APIError(RaftInitializeError::NotInMembers(_))) => {
+                Err(InitializeError::NotAMember)
+            }
+            Err(RaftError::Fatal(error)) => Err(InitializeError::Stopped(error.to_string())),
+        }
+    }
+
+    /// A Raft request from another master; the answer goes back as it is. Bytes that do not parse are refused in words.
+    pub async fn handle(&self, kind: u8, body: Bytes) -> Result<Bytes, String> {
+        network::handle(&self.inner.raft, &self.inner.receiver, kind, body).await
+    }
+
+    /// Replicates the commands, in this order and in one entry, and gives apply's reply to each. Leader only.
+    ///
+    /// `NotLeader`, `NoQuorum` and `Overloaded` mean that nothing was proposed; everything else that is not success is
+    /// `Unknown`. Commands that arrive while an entry is in flight share the next one.
+    pub async fn propose(
+        &self,
+        commands: Vec<Command>,
+        deadline: Instant,
+    ) -> Result<Vec<Reply>, ProposeError> {
+        let progress = *self.inner.progress.borrow();
+        if progress.role != Role::Leader {
+            return Err(ProposeError::NotLeader { leader: progress.leader });
+        }
+        if !self.has_quorum() {
+            return Err(ProposeError::NoQuorum);
+        }
+        if commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.inner.proposer.propose(&commands, deadline, || self.has_quorum()).await
+    }
+
+    /// An index which every read that arrived before this call must have applied; confirmed by a round to a majority
+    /// that started after this call. Leader only; never answered from a lease.
+    pub async fn read_index(&self, deadline: Instant) -> Result<u64, ReadIndexError> {
+        let round = self.inner.raft.get_read_log_id(ReadPolicy::ReadIndex);
+        match tokio::time::timeout_at(deadline, round).await {
+            Ok(Ok((read, _))) => Ok(read.index()),
+            Ok(Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)))) => {
+                Err(ReadIndexError::NotLeader { leader: forward.leader_id.map(NodeId) })
+            }
+            Ok(Err(RaftError::Fatal(_))) => Err(ReadIndexError::NotLeader { leader: None }),
+            Ok(Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)))) | Err(_) => {
+                Err(ReadIndexError::NoQuorum)
+            }
+        }
+    }
+
+    /// Waits until the entry is applied here.
+    pub async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<(), Timeout> {
+        let mut applied = self.inner.machine.applied();
+        let reached = applied.wait_for(|applied| *applied >= index);
+        match tokio::time::timeout_at(deadline, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Timeout),
+        }
+    }
+
+    /// The record of a key in the applied state. Takes microseconds and may be called from async code.
+    pub fn get(&self, key: &ObjectKey) -> Result<Option<ObjectRecord>, ReadError> {
+        Ok(self.inner.machine.reader().object(key)?)
+    }
+
+    /// At most `limit` keys (and at most [`LIST_LIMIT_MAX`]) that begin with `prefix`, from `start` on (included), in byte
+    /// order, from one view. Long lists take milliseconds.
+    pub fn list(&self, prefix: &str, start: &str, limit: usize) -> Result<Page, ReadError> {
+        let limit = limit.min(LIST_LIMIT_MAX);
+        let mut page = Page::default();
+        self.inner.machine.reader().objects(prefix.max(start), |key, record| {
+            if !key.as_str().starts_with(prefix) {
+                return false;
+            }
+            if page.keys.len() >= limit {
+                page.next = Some(key);
+                return false;
+            }
+            page.keys.push((key, record));
+            true
+        })?;
+        Ok(page)
+    }
+
+    /// At most `limit` garbage rows above version `after`, oldest first, from one view.
+    pub fn garbage(
+        &self,
+        after: AppliedVersion,
+        limit: usize,
+    ) -> Result<Vec<(AppliedVersion, Garbage)>, ReadError> {
+        Ok(self.inner.machine.reader().garbage(after, limit)?)
+    }
+
+    /// Config, map, table, masters and open epochs as last applied. Costs a reference count.
+    pub fn cluster(&self) -> Arc<Cluster> {
+        self.inner.machine.cluster()
+    }
+
+    /// What each placement's members must hold, from one view; placements that hold nothing are left out.
+    pub async fn copies(&self) -> Result<BTreeMap<PlacementId, Copies>, ReadError> {
+        let view = self.inner.machine.view().await.map_err(|error| ReadError::Index(error.to_string()))?;
+        Ok(view.state.copies.clone())
+    }
+
+    /// Applied index, leader, role and term, as they change.
+    pub fn watch(&self) -> watch::Receiver<Progress> {
+        self.inner.progress.clone()
+    }
+
+    /// Everything worth showing.
+    pub fn status(&self) -> Status {
+        let Inner { options, raft, machine, log, .. } = &*self.inner;
+        observe::status(options, raft, machine, log)
+    }
+
+    /// Hands leadership to a voter and waits until it took over.
+    pub async fn transfer_leader(&self, to: NodeId, deadline: Instant) -> Result<(), TransferError> {
+        if self.inner.progress.borrow().role != Role::Leader {
+            return Err(TransferError::NotLeader);
+        }
+        if to == self.inner.options.node {
+            return Ok(());
+        }
+        let is_voter = self.inner.raft.voter_ids().any(|id| id == to.0);
+        if !is_voter {
+            return Err(TransferError::NotAVoter);
+        }
+        let stopped = |error: &dyn std::fmt::Display| TransferError::Stopped(error.to_string());
+        self.inner.raft.trigger().transfer_leader(to.0).await.map_err(|error| stopped(&error))?;
+        let mut progress = self.watch();
+        let taken = progress.wait_for(|progress| progress.leader == Some(to));
+        match tokio::time::timeout_at(deadline, taken).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(stopped(&error)),
+            Err(_) => Err(TransferError::Timeout),
+        }
+    }
+
+    /// The hash of the whole applied state, and the index it was taken at: equal on all nodes at equal indexes.
+    /// Reads everything.
+    pub async fn state_hash(&self) -> Result<(u64, String), ReadError> {
+        let failed = |error: &dyn std::fmt::Display| ReadError::Index(error.to_string());
+        let view = self.inner.machine.view().await.map_err(|error| failed(&error))?;
+        let index = view.applied.index();
+        let hash =
+            tokio::task::spawn_blocking(move || view.hash()).await.map_err(|error| failed(&error))??;
+        Ok((index, format!("{hash:032x}")))
+    }
+
+    /// Stops Raft, makes log and state durable and ends the threads. Other clones answer with errors afterwards.
+    pub async fn shutdown(self) {
+        if let Err(error) = self.inner.raft.shutdown().await {
+            tracing::error!(%error, "Raft did not stop as it should");
+        }
+        let tasks = std::mem::take(&mut *self.inner.tasks.lock());
+        for task in tasks {
+            task.abort();
+            // It ends by being aborted.
+            let _ = task.await;
+        }
+        if let Err(error) = self.inner.machine.stop().await {
+            tracing::warn!(%error, "the state was not made durable; the log has it");
+        }
+        self.inner.log.flush().await;
+    }
+
+    fn has_quorum(&self) -> bool {
+        observe::has_quorum(&self.inner.raft, self.inner.options.election.end)
+    }
+}
+
+fn raft_config(options: &Options) -> Result<Arc<Config>, OpenError> {
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let config = Config {
+        cluster_name: format!("hayrick group {}", options.group),
+        heartbeat_interval: ms(options.heartbeat),
+        election_timeout_min: ms(options.election.start),
+        election_timeout_max: ms(options.election.end),
+        install_snapshot_timeout: ms(SNAPSHOT_TIMEOUT),
+        // Snapshots and purging are the keeper's.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        enable_pre_vote: Some(true),
+        // A leader that resumes its old term after a restart takes the term's first entry, and not its own last one, for
+        // the least that a read must see: reads would go back behind what it acknowledged before. A new term is cheap.
+        enable_leader_restore: Some(false),
+        backoff: "50ms 100ms 200ms ...500ms".into(),
+        ..Config::default()
+    };
+    config.validate().map(Arc::new).map_err(|error| OpenError::Options(error.to_string()))
+}
+
+fn open_files(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Log, Machine), OpenError> {
+    let dir = options.dir.join("log");
+    let io = |source| OpenError::Io { path: dir.clone(), source };
+    disk.create_dir_all(&dir).map_err(io)?;
+    let log = Log::open(Arc::clone(disk), &dir, options)?;
+    let machine = Machine::open(Arc::clone(disk), options)?;
+    let (purged, applied) = (log.purged(), machine.applied_now().last);
+    if let Some(applied) = applied.filter(|_| log.is_pristine()) {
+        // With the entries the vote is gone, and this node might give it twice.
+        let what = format!("the index holds what entry {} made, and there is no log at all", applied.index);
+        return Err(OpenError::Damaged { path: dir, what });
+    }
+    if purged.map(|id| id.index) > applied.map(|id| id.index) {
+        let what = format!(
+            "the log begins behind entry {}, the index ends at {}",
+            purged.map_or(0, |id| id.index),
+            applied.map_or(0, |id| id.index)
+        );
+        return Err(OpenError::Damaged { path: options.dir.clone(), what });
+    }
+    Ok((log, machine))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use hayrick_disk::FaultyDisk;
+    use openraft::EntryPayload;
+    use openraft::storage::RaftStateMachine;
+
+    use super::*;
+    use crate::types::{Entry, LeaderId, LogId};
+
+    #[tokio::test]
+    async fn an_index_without_its_log_is_refused() {
+        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
+        disk.create_dir_all("/raft".as_ref()).expect("a sound disk");
+        let options = Options { index_cache_bytes: 1 << 20, ..Options::new(NodeId(1), "/raft") };
+        let mut machine = Machine::open(Arc::clone(&disk), &options).expect("a new index");
+        let log_id = LogId::new(LeaderId { term: 1, node_id: 1 }, 0);
+        let entry = Entry { log_id, payload: EntryPayload::Blank };
+        machine.apply(stream::iter([Ok((entry, None))])).await.expect("applied");
+        machine.stop().await.expect("durable");
+        drop(machine);
+        let opened = tokio::task::spawn_blocking(move || open_files(&disk, &options)).await.expect("it ends");
+        assert!(matches!(opened, Err(OpenError::Damaged { .. })), "it may have voted");
+    }
+}

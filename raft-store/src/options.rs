@@ -1,0 +1,62 @@
+//! What a node can be told when it is opened.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hayrick_protocol::NodeId;
+
+/// Settings of one node; [`Options::new`] has the defaults.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// This master.
+    pub node: NodeId,
+    /// Directory of log and state; created if need be. The caller holds whatever lock guards it.
+    pub dir: PathBuf,
+    /// Which Raft group; 0 while there is one. For logs only: the transport names it on the wire.
+    pub group: u16,
+    /// How often a leader is heard of.
+    pub heartbeat: Duration,
+    /// A follower that hears of no leader stands for election after the upper bound and a random time within.
+    pub election: Range<Duration>,
+    /// Bytes of the index that are kept in memory.
+    pub index_cache_bytes: usize,
+    /// Changed rows after which the state is made durable.
+    pub checkpoint_after_rows: u64,
+    /// Changed bytes after which the state is made durable.
+    pub checkpoint_after_bytes: u64,
+    /// Entries applied since the last purge after which the log is purged again.
+    pub snapshot_after_entries: u64,
+    /// Entries that stay in the log for followers that lag; who lags more comes back by snapshot.
+    pub log_keep_entries: u64,
+    /// Bytes of one log file.
+    pub log_file_bytes: u64,
+    /// Bytes of recent entries that are kept in memory for replication.
+    pub log_cache_bytes: usize,
+    /// Bytes of the log beyond which it is purged even though a snapshot is in transit.
+    pub log_bytes_max: u64,
+    /// Bytes of one piece of a snapshot on the wire.
+    pub snapshot_chunk_bytes: usize,
+}
+
+impl Options {
+    /// The defaults for master `node` with its files in `dir`.
+    pub fn new(node: NodeId, dir: impl Into<PathBuf>) -> Self {
+        Self {
+            node,
+            dir: dir.into(),
+            group: 0,
+            heartbeat: Duration::from_millis(150),
+            election: Duration::from_millis(500)..Duration::from_secs(1),
+            index_cache_bytes: 256 << 20,
+            checkpoint_after_rows: 4096,
+            checkpoint_after_bytes: 4 << 20,
+            snapshot_after_entries: 50_000,
+            log_keep_entries: 100_000,
+            log_file_bytes: 64 << 20,
+            log_cache_bytes: 32 << 20,
+            log_bytes_max: 4 << 30,
+            snapshot_chunk_bytes: 1 << 20,
+        }
+    }
+}

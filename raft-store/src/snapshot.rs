@@ -1,0 +1,316 @@
+//! Snapshots: a state on its way to another node, and the file it is built into there.
+//!
+//! The sender tells a view as rows, chunk by chunk, one request each; the receiver puts them into a new index file as they
+//! come, so neither holds more than a chunk. The last chunk carries the hash of all bytes; only when it matches is the
+//! file made durable and handed to openraft, which installs it by a rename.
+//!
+//! A chunk that was lost is sent again; a receiver that started over asks for the whole snapshot again. A transfer of a
+//! newer leader replaces an older one's, never the other way round. Invariant: nothing is begun under the file's name
+//! before the one that is complete was installed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hayrick_disk::Disk;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::state::State;
+use crate::store::{Applied, Store, StoreError, TableId};
+use crate::types::{DecodeError, Input, Vote, put_vote};
+use crate::view::{Row, RowStream, View, take_row};
+
+/// Name of the file that a received snapshot is built in.
+const RECEIVE_FILE: &str = "receive.new";
+/// Bytes of the small state that a receiver holds in memory; what is meant to be in it takes a tenth of this at most.
+const SMALL_BYTES_MAX: usize = 512 << 20;
+
+/// What openraft holds for a snapshot.
+pub(crate) enum SnapshotData {
+    /// This node's own state.
+    View(Arc<View>),
+    /// A file that was built from another node's state, and verified.
+    Received(Box<Building>),
+}
+
+/// A new index file, not yet in place.
+pub(crate) struct Building {
+    store: Store,
+    path: PathBuf,
+    small: Vec<(Vec<u8>, Vec<u8>)>,
+    small_bytes: usize,
+    hasher: Box<Xxh3>,
+}
+
+impl Building {
+    pub(crate) fn create(disk: &dyn Disk, path: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
+        let store = Store::create(disk, path, cache_bytes)?;
+        Ok(Self { store, path: path.to_owned(), small: Vec::new(), small_bytes: 0, hasher: Box::default() })
+    }
+
+    /// Builds one from a view in this process.
+    pub(crate) fn copy(
+        disk: &dyn Disk,
+        path: &Path,
+        cache_bytes: usize,
+        view: Arc<View>,
+    ) -> Result<Self, StoreError> {
+        let mut building = Self::create(disk, path, cache_bytes)?;
+        let mut rows = RowStream::new(view);
+        while let Some(chunk) = rows.next_chunk(1 << 20)? {
+            building.put(&chunk)?;
+        }
+        Ok(building)
+    }
+
+    /// Takes the rows of one chunk in. Blocks.
+    fn put(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
+        let malformed = |_| StoreError::Damaged("a row of the snapshot does not parse".into());
+        self.hasher.update(chunk);
+        let Self { store, small, small_bytes, .. } = self;
+        store.write(false, |tables| {
+            let mut input = Input(chunk);
+            while let Some(Row { table, key, value }) = take_row(&mut input).map_err(malformed)? {
+                if table == TableId::Small {
+                    *small_bytes += key.len() + value.len();
+                    small.push((key.to_vec(), value.to_vec()));
+                }
+                tables.put_raw(table, key, value)?;
+            }
+            if *small_bytes > SMALL_BYTES_MAX {
+                return Err(StoreError::Damaged("the snapshot's small state is not small".into()));
+            }
+            Ok(())
+        })
+    }
+
+    fn hash(&self) -> u128 {
+        self.hasher.digest128()
+    }
+
+    /// Makes it durable as the state at `applied`; it still has its temporary name.
+    pub(crate) fn finish(self, applied: &Applied) -> Result<(Store, PathBuf, State), StoreError> {
+        let state = State::load(self.small.into_iter()).map_err(StoreError::Damaged)?;
+        self.store.write(true, |tables| tables.checkpoint(&state, applied))?;
+        Ok((self.store, self.path, state))
+    }
+}
+
+/// One request of a transfer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    /// The leader's vote.
+    pub(crate) vote: Vote,
+    /// Which transfer; random.
+    pub(crate) transfer: u64,
+    /// Counts the chunks of a transfer from 0.
+    pub(crate) number: u64,
+    /// The hash of all bytes, with the last chunk.
+    pub(crate) end: Option<u128>,
+    /// What the snapshot is of.
+    pub(crate) applied: Bytes,
+    /// Rows.
+    pub(crate) rows: Bytes,
+}
+
+impl Chunk {
+    /// {vote, transfer u64, number u64, {0} or {1, hash u128}, length u32, applied, rows}
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = Vec::with_capacity(64 + self.applied.len() + self.rows.len());
+        put_vote(&mut out, &self.vote);
+        out.extend_from_slice(&self.transfer.to_le_bytes());
+        out.extend_from_slice(&self.number.to_le_bytes());
+        out.push(self.end.is_some().into());
+        if let Some(hash) = self.end {
+            out.extend_from_slice(&hash.to_le_bytes());
+        }
+        out.extend_from_slice(
+            &u32::try_from(self.applied.len()).expect("memberships are small").to_le_bytes(),
+        );
+        out.extend_from_slice(&self.applied);
+        out.extend_from_slice(&self.rows);
+        out.into()
+    }
+
+    pub(crate) fn decode(bytes: &Bytes) -> Result<Self, DecodeError> {
+        let mut input = Input(bytes);
+        let vote = input.vote()?;
+        let (transfer, number) = (input.u64()?, input.u64()?);
+        let end = if input.bool()? {
+            let hash = input.bytes(16)?.try_into().map_err(|_| DecodeError)?;
+            Some(u128::from_le_bytes(hash))
+        } else {
+            None
+        };
+        let applied_len = input.u32()? as usize;
+        let applied = bytes.slice_ref(input.bytes(applied_len)?);
+        let rows = bytes.slice_ref(input.0);
+        Ok(Self { vote, transfer, number, end, applied, rows })
+    }
+}
+
+/// What the receiver makes of a chunk.
+pub(crate) enum Received {
+    /// Send this one next.
+    Next(u64),
+    /// It knows nothing of this transfer (any more): begin a new one.
+    Restart,
+    /// All there and verified: install it, then call [`Installing::done`].
+    Complete(Applied, Box<Building>, Installing),
+    /// It was installed before, under this vote.
+    Installed(Vote),
+}
+
+/// The receiving end: one transfer at a time.
+pub(crate) struct Receiver {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    cache_bytes: usize,
+    slot: Arc<Mutex<Slot>>,
+}
+
+/// A complete file on its way into place, by its name. Chunks wait as long as this lives: another transfer would be built
+/// under the same name, and then be installed in its stead.
+pub(crate) struct Installing {
+    slot: OwnedMutexGuard<Slot>,
+    transfer: u64,
+}
+
+impl Installing {
+    /// It was installed, or was not needed, under this vote.
+    pub(crate) fn done(mut self, vote: Vote) {
+        self.slot.installed = Some((self.transfer, vote));
+    }
+}
+
+#[derive(Default)]
+struct Slot {
+    running: Option<Transfer>,
+    /// The last transfer that was installed, for a sender that did not hear of it.
+    installed: Option<(u64, Vote)>,
+}
+
+struct Transfer {
+    vote: Vote,
+    id: u64,
+    next: u64,
+    building: Building,
+}
+
+impl Receiver {
+    pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path, cache_bytes: usize) -> Self {
+        Self { disk, path: dir.join(RECEIVE_FILE), cache_bytes, slot: Arc::default() }
+    }
+
+    /// Takes one chunk in. A repeated one does no harm.
+    pub(crate) async fn take(self: &Arc<Self>, chunk: Chunk) -> Result<Received, String> {
+        let mut slot = Arc::clone(&self.slot).lock_owned().await;
+        if let Some((id, vote)) = slot.installed
+            && id == chunk.transfer
+        {
+            return Ok(Received::Installed(vote));
+        }
+        let transfer = match slot.running.take() {
+            Some(running) if running.id == chunk.transfer => running,
+            // A deposed leader does not take the place of the one that replaced it.
+            Some(running) if chunk.number > 0 || running.vote > chunk.vote => {
+                slot.running = Some(running);
+                return Ok(Received::Restart);
+            }
+            None if chunk.number > 0 => return Ok(Received::Restart),
+            _ => self.begin(&chunk).await?,
+        };
+        if chunk.number != transfer.next {
+            let next = transfer.next;
+            slot.running = Some(transfer);
+            return Ok(Received::Next(next));
+        }
+        let (transfer, chunk) = put(transfer, chunk).await?;
+        match chunk.end {
+            None => {
+                let next = transfer.next;
+                slot.running = Some(transfer);
+                Ok(Received::Next(next))
+            }
+            Some(hash) if hash == transfer.building.hash() => {
+                let applied = Applied::decode(&chunk.applied).map_err(|error| error.to_string())?;
+                let installing = Installing { slot, transfer: transfer.id };
+                Ok(Received::Complete(applied, Box::new(transfer.building), installing))
+            }
+            Some(_) => Err("the snapshot that arrived is not the one that was sent: its hash differs".into()),
+        }
+    }
+
+    async fn begin(self: &Arc<Self>, chunk: &Chunk) -> Result<Transfer, String> {
+        let receiver = Arc::clone(self);
+        let create = move || Building::create(receiver.disk.as_ref(), &receiver.path, receiver.cache_bytes);
+        let building = tokio::task::spawn_blocking(create).await.map_err(|error| error.to_string())?;
+        let building = building.map_err(|error| error.to_string())?;
+        Ok(Transfer { vote: chunk.vote, id: chunk.transfer, next: 0, building })
+    }
+}
+
+async fn put(mut transfer: Transfer, chunk: Chunk) -> Result<(Transfer, Chunk), String> {
+    let put = move || {
+        transfer.building.put(&chunk.rows)?;
+        transfer.next += 1;
+        Ok::<_, StoreError>((transfer, chunk))
+    };
+    let done = tokio::task::spawn_blocking(put).await.map_err(|error| error.to_string())?;
+    done.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hayrick_disk::FaultyDisk;
+    use proptest::prelude::*;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// An empty snapshot in one chunk.
+    fn whole(transfer: u64) -> Chunk {
+        let applied = Applied::default().encode().into();
+        let end = Some(Xxh3::new().digest128());
+        Chunk { vote: Vote::new(1, 2), transfer, number: 0, end, applied, rows: Bytes::new() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_other_transfer_is_begun_while_one_is_installed() {
+        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
+        disk.create_dir_all(Path::new("/raft")).expect("a sound disk");
+        let receiver = Arc::new(Receiver::new(disk, Path::new("/raft"), 1 << 20));
+        let Ok(Received::Complete(_, building, installing)) = receiver.take(whole(1)).await else {
+            panic!("one chunk is all");
+        };
+        // The sender did not wait for the end, or another leader began anew. The clock moves only while nothing else does.
+        let second = timeout(Duration::from_secs(1), receiver.take(whole(2))).await;
+        assert!(second.is_err(), "it would take the name from under the first");
+        drop(building);
+        installing.done(Vote::new(1, 2));
+        assert!(matches!(receiver.take(whole(1)).await, Ok(Received::Installed(_))));
+        assert!(matches!(receiver.take(whole(2)).await, Ok(Received::Complete(..))));
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_round_trip(
+            term: u64, transfer: u64, number: u64, end: Option<u128>,
+            applied in prop::collection::vec(any::<u8>(), 0..40), rows in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let vote = Vote::new(term, 3);
+            let chunk = Chunk { vote, transfer, number, end, applied: applied.into(), rows: rows.into() };
+            prop_assert_eq!(Chunk::decode(&chunk.encode()).expect("own bytes"), chunk);
+        }
+
+        #[test]
+        fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
+            let _ = Chunk::decode(&bytes.clone().into());
+            let mut input = Input(&bytes);
+            while let Ok(Some(_)) = take_row(&mut input) {}
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The small replicated state: all but the rows of objects and garbage. It lives in memory.
+//!
+//! Owns its shape, what changed since it was last written down, and the rows it is written down as: one row per thing,
+//! so that a checkpoint writes what changed. How commands change it is told in `apply`. Invariant: `State::load` of all
+//! rows gives an equal state, and equal states have equal rows.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use hayrick_protocol::cluster_map::{ClusterConfig, Master, Placement, Volume};
+use hayrick_protocol::limits::PARTITIONS_MAX;
+use hayrick_protocol::{EpochId, NodeId, PartitionId, PlacementId, VolumeId, codec};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::{Cluster, Table};
+use crate::sessions::Session;
+use crate::status::{Copies, Counters};
+
+/// The small state.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    /// What is published to requests.
+    pub(crate) cluster: Cluster,
+    pub(crate) next: NextIds,
+    pub(crate) counters: Counters,
+    pub(crate) sessions: BTreeMap<EpochId, Session>,
+    pub(crate) copies: BTreeMap<PlacementId, Copies>,
+    /// Rows that differ from what was written down last.
+    pub(crate) changed: BTreeSet<RowKey>,
+    /// `cluster` differs from what was published last.
+    pub(crate) cluster_changed: bool,
+    /// Which placement of a partition has exactly these members. Made from the table.
+    by_members: HashMap<(PartitionId, Vec<VolumeId>), PlacementId>,
+}
+
+/// The last ids that were handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct NextIds {
+    pub(crate) volume: u32,
+    pub(crate) placement: u32,
+    pub(crate) epoch: u32,
+}
+
+/// Names a row of the small state. On disk: a byte for the kind and the id, big-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum RowKey {
+    Config,
+    Counters,
+    MapVersion,
+    TableVersion,
+    Volume(VolumeId),
+    Placement(PlacementId),
+    Current(PartitionId),
+    Master(NodeId),
+    Session(EpochId),
+    Copies(PlacementId),
+}
+
+impl RowKey {
+    pub(crate) fn encode(self) -> Vec<u8> {
+        let with = |kind: u8, id: &[u8]| [&[kind], id].concat();
+        match self {
+            Self::Config => with(1, &[]),
+            Self::Counters => with(2, &[]),
+            Self::MapVersion => with(3, &[]),
+            Self::TableVersion => with(4, &[]),
+            Self::Volume(id) => with(5, &id.0.to_be_bytes()),
+            Self::Placement(id) => with(6, &id.0.to_be_bytes()),
+            Self::Current(id) => with(7, &id.0.to_be_bytes()),
+            Self::Master(id) => with(8, &id.0.to_be_bytes()),
+            Self::Session(id) => with(9, &id.0.to_be_bytes()),
+            Self::Copies(id) => with(10, &id.0.to_be_bytes()),
+        }
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (kind, id) = bytes.split_first()?;
+        let u32_id = || id.try_into().ok().map(u32::from_be_bytes);
+        match kind {
+            1..=4 if !id.is_empty() => None,
+            1 => Some(Self::Config),
+            2 => Some(Self::Counters),
+            3 => Some(Self::MapVersion),
+            4 => Some(Self::TableVersion),
+            5 => u32_id().map(|id| Self::Volume(VolumeId(id))),
+            6 => u32_id().map(|id| Self::Placement(PlacementId(id))),
+            7 => id.try_into().ok().map(|id| Self::Current(PartitionId(u16::from_be_bytes(id)))),
+            8 => id.try_into().ok().map(|id| Self::Master(NodeId(u64::from_be_bytes(id)))),
+            9 => u32_id().map(|id| Self::Session(EpochId(id))),
+            10 => u32_id().map(|id| Self::Copies(PlacementId(id))),
+            _ => None,
+        }
+    }
+}
+
+impl State {
+    /// A row as it is now; `None` if there is none.
+    pub(crate) fn row(&self, key: RowKey) -> Option<Vec<u8>> {
+        let Cluster { config, map, table, masters, .. } = &self.cluster;
+        match key {
+            RowKey::Config => config.as_ref().map(codec::encode),
+            RowKey::Counters => Some(codec::encode(&(self.counters, self.next))),
+            RowKey::MapVersion => Some(codec::encode(&map.version)),
+            RowKey::TableVersion => Some(codec::encode(&table.version)),
+            RowKey::Volume(id) => map.volumes.get(&id).map(codec::encode),
+            RowKey::Placement(id) => table.placements.get(&id).map(codec::encode),
+            RowKey::Current(id) => {
+                table.current.get(usize::from(id.0)).copied().flatten().as_ref().map(codec::encode)
+            }
+            RowKey::Master(id) => masters.get(&id).map(codec::encode),
+            RowKey::Session(id) => self.sessions.get(&id).map(codec::encode),
+            RowKey::Copies(id) => self.copies.get(&id).map(codec::encode),
+        }
+    }
+
+    /// Every row there is, in the order of the keys' bytes.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> + '_ {
+        let single = [RowKey::Config, RowKey::Counters, RowKey::MapVersion, RowKey::TableVersion];
+        let table = &self.cluster.table;
+        let partitions = (0..table.current.len()).filter_map(|at| u16::try_from(at).ok());
+        single
+            .into_iter()
+            .chain(self.cluster.map.volumes.keys().map(|id| RowKey::Volume(*id)))
+            .chain(table.placements.keys().map(|id| RowKey::Placement(*id)))
+            .chain(partitions.map(|id| RowKey::Current(PartitionId(id))))
+            .chain(self.cluster.masters.keys().map(|id| RowKey::Master(*id)))
+            .chain(self.sessions.keys().map(|id| RowKey::Session(*id)))
+            .chain(self.copies.keys().map(|id| RowKey::Copies(*id)))
+            .filter_map(|key| Some((key.encode(), self.row(key)?)))
+    }
+
+    /// The state whose rows these are, in the order of their keys; or which row does not fit.
+    pub(crate) fn load(rows: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Result<Self, String> {
+        let mut state = Self::default();
+        for (key, value) in rows {
+            let unfit = || format!("the row {key:02x?} of the small state does not parse");
+            let row = RowKey::decode(&key).ok_or_else(unfit)?;
+            state.put(row, &value).ok_or_else(unfit)?;
+        }
+        state.epochs_from_sessions();
+        let table = &state.cluster.table;
+        state.by_members =
+            table.placements.values().map(|p| ((p.partition, p.members.clone()), p.id)).collect();
+        Ok(state)
+    }
+
+    fn put(&mut self, row: RowKey, value: &[u8]) -> Option<()> {
+        fn read<T: DeserializeOwned>(value: &[u8]) -> Option<T> {
+            codec::decode(value).ok()
+        }
+        match row {
+            RowKey::Config => {
+                let config: ClusterConfig = read(value)?;
+                if !config.partitions.is_power_of_two() || config.partitions > PARTITIONS_MAX {
+                    return None;
+                }
+                self.cluster.config = Some(config);
+                self.table().current = vec![None; config.partitions as usize];
+            }
+            RowKey::Counters => (self.counters, self.next) = read(value)?,
+            RowKey::MapVersion => Arc::make_mut(&mut self.cluster.map).version = read(value)?,
+            RowKey::TableVersion => self.table().version = read(value)?,
+            RowKey::Volume(id) => {
+                let volume: Volume = read(value).filter(|volume: &Volume| volume.id == id)?;
+                Arc::make_mut(&mut self.cluster.map).volumes.insert(id, volume);
+            }
+            RowKey::Placement(id) => {
+                let placement: Placement = read(value).filter(|placement: &Placement| placement.id == id)?;
+                self.table().placements.insert(id, placement);
+            }
+            RowKey::Current(id) => {
+                let current = read(value)?;
+                *self.table().current.get_mut(usize::from(id.0))? = Some(current);
+            }
+            RowKey::Master(id) => {
+                let master: Master = read(value).filter(|master: &Master| master.id == id)?;
+                Arc::make_mut(&mut self.cluster.masters).insert(id, master);
+            }
+            RowKey::Session(id) => drop(self.sessions.insert(id, read(value)?)),
+            RowKey::Copies(id) => drop(self.copies.insert(id, read(value)?)),
+        }
+        Some(())
+    }
+
+    fn table(&mut self) -> &mut Table {
+        Arc::make_mut(&mut self.cluster.table)
+    }
+
+    fn epochs_from_sessions(&mut self) {
+        let epochs = self.sessions.iter().map(|(id, session)| (*id, session.epoch)).collect();
+        self.cluster.epochs = Arc::new(epochs);
+    }
+
+    /// The map, to be changed; its version is raised.
+    pub(crate) fn change_map(&mut self, volume: VolumeId) -> &mut BTreeMap<VolumeId, Volume> {
+        self.cluster_changed = true;
+        self.changed.extend([RowKey::MapVersion, RowKey::Volume(volume)]);
+        &mut Arc::make_mut(&mut self.cluster.map).volumes
+    }
+
+    pub(crate) fn raise_map_version(&mut self) {
+        self.cluster_changed = true;
+        self.changed.insert(RowKey::MapVersion);
+        Arc::make_mut(&mut self.cluster.map).version += 1;
+    }
+
+    /// The table, to be changed by whoever marks the rows.
+    pub(crate) fn change_table(&mut self) -> &mut Table {
+        self.cluster_changed = true;
+        self.table()
+    }
+
+    pub(crate) fn change_masters(&mut self, master: NodeId) -> &mut BTreeMap<NodeId, Master> {
+        self.cluster_changed = true;
+        self.changed.insert(RowKey::Master(master));
+        Arc::make_mut(&mut self.cluster.masters)
+    }
+
+    pub(crate) fn open_session(&mut self, epoch: EpochId, session: Session) {
+        self.changed.insert(RowKey::Session(epoch));
+        self.sessions.insert(epoch, session);
+        self.epochs_from_sessions();
+        self.cluster_changed = true;
+    }
+
+    /// Forgets an epoch and all its answers; whether it was open.
+    pub(crate) fn close_session(&mut self, epoch: EpochId) -> bool {
+        let was_open = self.sessions.remove(&epoch).is_some();
+        if was_open {
+            self.changed.insert(RowKey::Session(epoch));
+            self.epochs_from_sessions();
+            self.cluster_changed = true;
+        }
+        was_open
+    }
+
+    /// The placement of the partition with exactly these members, if there ever was one.
+    pub(crate) fn placement_of(&self, partition: PartitionId, members: &[VolumeId]) -> Option<PlacementId> {
+        self.by_members.get(&(partition, members.to_vec())).copied()
+    }
+
+    pub(crate) fn add_placement(&mut self, placement: Placement) {
+        self.changed.insert(RowKey::Placement(placement.id));
+        self.by_members.insert((placement.partition, placement.members.clone()), placement.id);
+        self.change_table().placements.insert(placement.id, placement);
+    }
+
+    /// Changes what a placement's members must hold. A row that holds nothing goes.
+    pub(crate) fn change_copies(&mut self, placement: PlacementId, change: impl FnOnce(&mut Copies)) {
+        let copies = self.copies.entry(placement).or_default();
+        change(copies);
+        if *copies == Copies::default() {
+            self.copies.remove(&placement);
+        }
+        self.changed.insert(RowKey::Copies(placement));
+    }
+}

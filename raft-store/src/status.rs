@@ -1,0 +1,132 @@
+//! What a node tells about itself.
+
+use hayrick_protocol::digest::SetDigest;
+use hayrick_protocol::record::ObjectRecord;
+use hayrick_protocol::{AppliedVersion, NodeId, ObjectKey};
+use serde::{Deserialize, Serialize};
+
+/// What a node is in its Raft group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Role {
+    /// Leads.
+    Leader,
+    /// Votes, and follows a leader or waits for one.
+    #[default]
+    Follower,
+    /// Stands for election.
+    Candidate,
+    /// Receives the log without a vote.
+    Learner,
+    /// Stopped, for good or because its disk failed.
+    Stopped,
+}
+
+/// What changes often and is worth waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Index of the last entry applied here.
+    pub applied: u64,
+    /// Who leads, as far as this node knows.
+    pub leader: Option<NodeId>,
+    /// What this node is.
+    pub role: Role,
+    /// The current term.
+    pub term: u64,
+}
+
+/// One node, all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// This node.
+    pub node: NodeId,
+    /// Who leads, as far as this node knows.
+    pub leader: Option<NodeId>,
+    /// The current term.
+    pub term: u64,
+    /// What this node is.
+    pub role: Role,
+    /// Index of the last entry known to be committed.
+    pub committed: u64,
+    /// Index of the last entry applied here.
+    pub applied: u64,
+    /// On the leader: a majority answered within the last election timeout. Elsewhere: a leader is known.
+    pub has_quorum: bool,
+    /// Who votes.
+    pub voters: Vec<Member>,
+    /// Who receives the log without a vote.
+    pub learners: Vec<Member>,
+    /// On the leader: how the others fare. Empty elsewhere.
+    pub followers: Vec<Follower>,
+    /// What the applied state holds.
+    pub counters: Counters,
+    /// The log.
+    pub log: LogStatus,
+    /// Why the node stopped, if it did of itself.
+    pub stopped: Option<String>,
+}
+
+/// A member of the Raft group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its id.
+    pub node: NodeId,
+    /// `HOST:PORT` of its peer port.
+    pub address: String,
+}
+
+/// How a follower fares, as the leader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Follower {
+    /// Its id.
+    pub node: NodeId,
+    /// Entries it lacks; `None` while the leader does not know yet.
+    pub lag_entries: Option<u64>,
+    /// Milliseconds since it acknowledged something that was sent then; `None` if it never did.
+    pub last_heard_ms: Option<u64>,
+}
+
+/// What the applied state holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counters {
+    /// The last change of the index.
+    pub version: AppliedVersion,
+    /// Live objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub object_bytes: u64,
+    /// Needles that were overwritten or deleted and are not reaped yet.
+    pub garbage_needles: u64,
+    /// Their bytes.
+    pub garbage_bytes: u64,
+}
+
+/// The log on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogStatus {
+    /// Index of the first entry kept; 0 if there is none.
+    pub first: u64,
+    /// Index of the last entry; 0 if there is none.
+    pub last: u64,
+    /// Files.
+    pub files: u64,
+    /// Bytes allocated to them.
+    pub bytes: u64,
+}
+
+/// What a placement's members must hold between them, exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Copies {
+    /// Needles that records name.
+    pub live: SetDigest,
+    /// Needles of garbage that is not doomed.
+    pub garbage: SetDigest,
+}
+
+/// Part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// Keys in byte order.
+    pub keys: Vec<(ObjectKey, ObjectRecord)>,
+    /// The first key that did not fit: where the next page starts.
+    pub next: Option<ObjectKey>,
+}

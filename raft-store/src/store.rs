@@ -1,0 +1,473 @@
+//! The index file: objects, garbage and the small state in one redb database.
+//!
+//! ```text
+//! table     key                      value
+//! objects   the key's UTF-8 bytes    the record (protocol's record.rs)
+//! garbage   version u64              the garbage row (record.rs)
+//! small     {0}                      {1, applied: log id or none, membership's log id or none, membership}
+//!           kind u8, id (state.rs)   the thing, by the codec
+//! ```
+//! Rows of objects and garbage are committed without a sync; a checkpoint commits them durably together with the small
+//! state, the applied index and the membership. Invariant: what a crash leaves is a checkpoint, whole.
+//!
+//! Nothing outside this file knows how rows are kept: an overlay that is written behind would take its place here.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hayrick_disk::{Disk, File};
+use hayrick_protocol::record::{Garbage, ObjectRecord};
+use hayrick_protocol::{AppliedVersion, ObjectKey, PlacementId, codec};
+use redb::{
+    Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition,
+    WriteTransaction,
+};
+use thiserror::Error;
+
+use crate::apply::Rows;
+use crate::backend::Backend;
+use crate::errors::{OpenError, ReadError};
+use crate::state::State;
+use crate::types::{DecodeError, Input, LogId, Members, StoredMembership, put_log_id_option};
+
+type Bytes = &'static [u8];
+const OBJECTS: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("objects");
+const GARBAGE: TableDefinition<'static, u64, Bytes> = TableDefinition::new("garbage");
+const SMALL: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("small");
+const RAFT_ROW: &[u8] = &[0];
+const RAFT_ROW_VERSION: u8 = 1;
+
+/// Index files up to this size are verified whole when they are opened: a second or so. In a larger one damage is found
+/// when a page is read, and redb may take it for a bug of its own then.
+const VERIFY_WHOLE_BYTES_MAX: u64 = 1 << 30;
+
+/// Why the index cannot go on. The node stops: other nodes have the same rows and no such trouble.
+#[derive(Debug, Error)]
+pub(crate) enum StoreError {
+    /// redb or the disk below it.
+    #[error("the index file failed: {0}")]
+    Redb(#[from] redb::Error),
+    /// What was read is not what was written.
+    #[error("the index is damaged: {0}")]
+    Damaged(String),
+    /// The disk, outside redb.
+    #[error("the index file failed: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl StoreError {
+    pub(crate) fn lost_count(placement: PlacementId) -> Self {
+        Self::Damaged(format!("placement {placement} holds less than its records say"))
+    }
+
+    fn row(table: &str, error: &dyn std::fmt::Display) -> Self {
+        Self::Damaged(format!("a row of {table}: {error}"))
+    }
+
+    pub(crate) fn into_open_error(self, path: &Path) -> OpenError {
+        let path = path.to_owned();
+        match self {
+            Self::Io(source) | Self::Redb(redb::Error::Io(source)) => OpenError::Io { path, source },
+            other => OpenError::Damaged { path, what: other.to_string() },
+        }
+    }
+}
+
+impl From<StoreError> for ReadError {
+    fn from(error: StoreError) -> Self {
+        Self::Index(error.to_string())
+    }
+}
+
+/// What of Raft lies with the state.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Applied {
+    /// The last entry applied.
+    pub(crate) last: Option<LogId>,
+    /// The last membership applied.
+    pub(crate) membership: StoredMembership,
+}
+
+impl Applied {
+    pub(crate) fn index(&self) -> u64 {
+        self.last.map_or(0, |id| id.index)
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut row = vec![RAFT_ROW_VERSION];
+        put_log_id_option(&mut row, self.last.as_ref());
+        put_log_id_option(&mut row, self.membership.log_id().as_ref());
+        row.extend_from_slice(&codec::encode(&Members::from(self.membership.membership())));
+        row
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut input = Input(bytes);
+        if input.u8()? != RAFT_ROW_VERSION {
+            return Err(DecodeError);
+        }
+        let last = input.log_id_option()?;
+        let membership_id = input.log_id_option()?;
+        let members: Members = codec::decode(input.0).map_err(|_| DecodeError)?;
+        Ok(Self { last, membership: StoredMembership::new(membership_id, members.into_membership()?) })
+    }
+}
+
+/// An open index file.
+pub(crate) struct Store {
+    /// There until drop.
+    db: Option<Database>,
+    backend: Backend,
+    /// Something was committed, or half committed, that is not durable.
+    dirty: AtomicBool,
+    guard: Guard,
+}
+
+impl Store {
+    /// Opens the file, or makes an empty one, and reads the small state.
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        path: &Path,
+        cache_bytes: usize,
+    ) -> Result<(Self, State, Applied), OpenError> {
+        let fail = |error: StoreError| error.into_open_error(path);
+        if !disk.exists(path).map_err(|error| fail(error.into()))? {
+            // A crash while the first file is made must not leave something that looks damaged.
+            let fresh = path.with_extension("new");
+            drop(Self::create(disk, &fresh, cache_bytes).map_err(fail)?);
+            rename(disk, &fresh, path).map_err(|error| fail(error.into()))?;
+        }
+        let file = disk.open(path).map_err(|error| fail(error.into()))?;
+        let store = Self::over(file, cache_bytes).map_err(fail)?;
+        let (state, applied) = store.reader().and_then(|reader| reader.load()).map_err(fail)?;
+        Ok((store, state, applied))
+    }
+
+    /// Makes an empty file, durably but for its name; replaces one that was left there.
+    pub(crate) fn create(disk: &dyn Disk, path: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
+        match disk.remove(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let store = Self::over(disk.create(path)?, cache_bytes)?;
+        store.write(true, |_| Ok(()))?;
+        Ok(store)
+    }
+
+    fn over(file: Arc<dyn File>, cache_bytes: usize) -> Result<Self, StoreError> {
+        let file_bytes = file.len()?;
+        let backend = Backend::new(file);
+        let mut builder = Database::builder();
+        builder.set_cache_size(cache_bytes);
+        builder.set_check_integrity_on_open(file_bytes <= VERIFY_WHOLE_BYTES_MAX);
+        let guard = Guard::default();
+        let db =
+            guard.run(|| Ok(builder.create_with_backend(backend.clone()).map_err(redb::Error::from)?))?;
+        Ok(Self { db: Some(db), backend, dirty: AtomicBool::new(false), guard })
+    }
+
+    /// One transaction; durable, or not until the next one that is.
+    pub(crate) fn write<T>(
+        &self,
+        durable: bool,
+        change: impl FnOnce(&mut Tables<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.dirty.store(true, Ordering::SeqCst);
+        let result = self.guard.run(|| {
+            let mut transaction = self.db().begin_write().map_err(redb::Error::from)?;
+            let durability = if durable { Durability::Immediate } else { Durability::None };
+            transaction.set_durability(durability).map_err(redb::Error::from)?;
+            // Without it, opening after a crash reads the whole file.
+            transaction.set_quick_repair(durable);
+            let result = change(&mut Tables::open(&transaction)?)?;
+            transaction.commit().map_err(redb::Error::from)?;
+            Ok(result)
+        })?;
+        if durable {
+            self.dirty.store(false, Ordering::SeqCst);
+        }
+        Ok(result)
+    }
+
+    /// A frozen look at the rows as last committed.
+    pub(crate) fn reader(&self) -> Result<Reader, StoreError> {
+        self.guard.run(|| {
+            let transaction = self.db().begin_read().map_err(redb::Error::from)?;
+            let open = |table| transaction.open_table(table).map_err(redb::Error::from);
+            Ok(Reader {
+                objects: open(OBJECTS)?,
+                garbage: transaction.open_table(GARBAGE).map_err(redb::Error::from)?,
+                small: open(SMALL)?,
+                guard: self.guard.clone(),
+            })
+        })
+    }
+
+    fn db(&self) -> &Database {
+        self.db.as_ref().expect("it is there until drop")
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if self.dirty.load(Ordering::SeqCst) {
+            self.backend.seal();
+        }
+        if let Some(db) = self.db.take()
+            && self.guard.is_broken()
+        {
+            // redb would panic once more while closing, and then there is nobody to catch it.
+            std::mem::forget(db);
+        }
+    }
+}
+
+/// Renames durably.
+pub(crate) fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> std::io::Result<()> {
+    disk.rename(from, to)?;
+    disk.sync_dir(to.parent().unwrap_or(&PathBuf::from(".")))
+}
+
+/// redb asserts what it believes of its pages. On a damaged file such an assertion is damage, not a bug of ours; after one
+/// nothing of the file is touched any more.
+#[derive(Clone, Default)]
+struct Guard(Arc<AtomicBool>);
+
+impl Guard {
+    fn is_broken(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn run<T>(&self, run: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if self.is_broken() {
+            return Err(StoreError::Damaged("it was found damaged before".into()));
+        }
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+            self.0.store(true, Ordering::SeqCst);
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not parse");
+            Err(StoreError::Damaged(text.to_owned()))
+        })
+    }
+}
+
+/// The tables in a write transaction.
+pub(crate) struct Tables<'txn> {
+    objects: Table<'txn, Bytes, Bytes>,
+    garbage: Table<'txn, u64, Bytes>,
+    small: Table<'txn, Bytes, Bytes>,
+    /// Rows changed so far.
+    pub(crate) rows: u64,
+    /// Bytes of keys and values changed so far.
+    pub(crate) bytes: u64,
+}
+
+impl<'txn> Tables<'txn> {
+    fn open(transaction: &'txn WriteTransaction) -> Result<Self, StoreError> {
+        Ok(Self {
+            objects: transaction.open_table(OBJECTS).map_err(redb::Error::from)?,
+            garbage: transaction.open_table(GARBAGE).map_err(redb::Error::from)?,
+            small: transaction.open_table(SMALL).map_err(redb::Error::from)?,
+            rows: 0,
+            bytes: 0,
+        })
+    }
+
+    /// Writes down what changed of the small state, and Raft's part.
+    pub(crate) fn checkpoint(&mut self, state: &State, applied: &Applied) -> Result<(), StoreError> {
+        for key in &state.changed {
+            let name = key.encode();
+            match state.row(*key) {
+                Some(row) => drop(self.small.insert(&*name, &*row).map_err(redb::Error::from)?),
+                None => drop(self.small.remove(&*name).map_err(redb::Error::from)?),
+            }
+        }
+        self.small.insert(RAFT_ROW, &*applied.encode()).map_err(redb::Error::from)?;
+        Ok(())
+    }
+
+    /// Puts a row as it came from another node's [`Reader::raw_rows`].
+    pub(crate) fn put_raw(&mut self, table: TableId, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        match table {
+            TableId::Objects => drop(self.objects.insert(key, value).map_err(redb::Error::from)?),
+            TableId::Garbage => {
+                let version = key.try_into().map(u64::from_be_bytes);
+                let version = version.map_err(|error| StoreError::row("garbage", &error))?;
+                self.garbage.insert(version, value).map_err(redb::Error::from)?;
+            }
+            TableId::Small => drop(self.small.insert(key, value).map_err(redb::Error::from)?),
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.rows += 1;
+        self.bytes += bytes as u64;
+    }
+}
+
+impl Rows for Tables<'_> {
+    fn object(&mut self, key: &ObjectKey) -> Result<Option<ObjectRecord>, StoreError> {
+        let row = self.objects.get(key.as_str().as_bytes()).map_err(redb::Error::from)?;
+        row.map(|row| decode_object(row.value())).transpose()
+    }
+
+    fn put_object(&mut self, key: &ObjectKey, record: &ObjectRecord) -> Result<(), StoreError> {
+        let (key, record) = (key.as_str().as_bytes(), record.encode());
+        self.objects.insert(key, &*record).map_err(redb::Error::from)?;
+        self.count(key.len() + record.len());
+        Ok(())
+    }
+
+    fn remove_object(&mut self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.objects.remove(key.as_str().as_bytes()).map_err(redb::Error::from)?;
+        self.count(key.as_str().len());
+        Ok(())
+    }
+
+    fn garbage(&mut self, version: AppliedVersion) -> Result<Option<Garbage>, StoreError> {
+        let row = self.garbage.get(version.0).map_err(redb::Error::from)?;
+        row.map(|row| decode_garbage(row.value())).transpose()
+    }
+
+    fn put_garbage(&mut self, version: AppliedVersion, garbage: &Garbage) -> Result<(), StoreError> {
+        let row = garbage.encode();
+        self.garbage.insert(version.0, &*row).map_err(redb::Error::from)?;
+        self.count(row.len());
+        Ok(())
+    }
+
+    fn remove_garbage(&mut self, version: AppliedVersion) -> Result<(), StoreError> {
+        self.garbage.remove(version.0).map_err(redb::Error::from)?;
+        self.count(size_of::<u64>());
+        Ok(())
+    }
+}
+
+/// Which table a raw row belongs to; its number on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TableId {
+    Small = 0,
+    Objects = 1,
+    Garbage = 2,
+}
+
+/// The rows as they were at one commit.
+pub(crate) struct Reader {
+    objects: ReadOnlyTable<Bytes, Bytes>,
+    garbage: ReadOnlyTable<u64, Bytes>,
+    small: ReadOnlyTable<Bytes, Bytes>,
+    guard: Guard,
+}
+
+impl Reader {
+    pub(crate) fn object(&self, key: &ObjectKey) -> Result<Option<ObjectRecord>, StoreError> {
+        self.guard.run(|| {
+            let row = self.objects.get(key.as_str().as_bytes()).map_err(redb::Error::from)?;
+            row.map(|row| decode_object(row.value())).transpose()
+        })
+    }
+
+    /// Objects from `start` on, in key order, until `visit` says stop.
+    pub(crate) fn objects(
+        &self,
+        start: &str,
+        mut visit: impl FnMut(ObjectKey, ObjectRecord) -> bool,
+    ) -> Result<(), StoreError> {
+        self.guard.run(|| {
+            for row in self.objects.range(start.as_bytes()..).map_err(redb::Error::from)? {
+                let (key, record) = row.map_err(redb::Error::from)?;
+                let text =
+                    std::str::from_utf8(key.value()).map_err(|error| StoreError::row("objects", &error))?;
+                let key = ObjectKey::new(text).map_err(|error| StoreError::row("objects", &error))?;
+                if !visit(key, decode_object(record.value())?) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Garbage above a version, oldest first.
+    pub(crate) fn garbage(
+        &self,
+        after: AppliedVersion,
+        limit: usize,
+    ) -> Result<Vec<(AppliedVersion, Garbage)>, StoreError> {
+        self.guard.run(|| {
+            let Some(first) = after.0.checked_add(1) else { return Ok(Vec::new()) };
+            let rows = self.garbage.range(first..).map_err(redb::Error::from)?;
+            rows.take(limit)
+                .map(|row| {
+                    let (version, garbage) = row.map_err(redb::Error::from)?;
+                    Ok((AppliedVersion(version.value()), decode_garbage(garbage.value())?))
+                })
+                .collect()
+        })
+    }
+
+    /// Rows of objects or garbage as bytes, from behind `after` on, in key order, until `visit` says stop.
+    pub(crate) fn raw_rows(
+        &self,
+        table: TableId,
+        after: Option<&[u8]>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.guard.run(|| {
+            match table {
+                TableId::Objects => {
+                    let bounds = (after.map_or(Unbounded, Excluded), Unbounded::<&[u8]>);
+                    for row in self.objects.range::<&[u8]>(bounds).map_err(redb::Error::from)? {
+                        let (key, value) = row.map_err(redb::Error::from)?;
+                        if !visit(key.value(), value.value()) {
+                            break;
+                        }
+                    }
+                }
+                TableId::Garbage => {
+                    let after = after.and_then(|after| after.try_into().ok()).map(u64::from_be_bytes);
+                    let bounds = (after.map_or(Unbounded, Excluded), Unbounded);
+                    for row in self.garbage.range::<u64>(bounds).map_err(redb::Error::from)? {
+                        let (key, value) = row.map_err(redb::Error::from)?;
+                        if !visit(&key.value().to_be_bytes(), value.value()) {
+                            break;
+                        }
+                    }
+                }
+                TableId::Small => {}
+            }
+            Ok(())
+        })
+    }
+
+    /// The small state and Raft's part, as of the last checkpoint.
+    fn load(&self) -> Result<(State, Applied), StoreError> {
+        self.guard.run(|| self.load_rows())
+    }
+
+    fn load_rows(&self) -> Result<(State, Applied), StoreError> {
+        let mut applied = Applied::default();
+        let mut rows = Vec::new();
+        for row in self.small.iter().map_err(redb::Error::from)? {
+            let (key, value) = row.map_err(redb::Error::from)?;
+            if key.value() == RAFT_ROW {
+                applied = Applied::decode(value.value()).map_err(|error| StoreError::row("small", &error))?;
+            } else {
+                rows.push((key.value().to_vec(), value.value().to_vec()));
+            }
+        }
+        let state = State::load(rows.into_iter()).map_err(StoreError::Damaged)?;
+        Ok((state, applied))
+    }
+}
+
+fn decode_object(bytes: &[u8]) -> Result<ObjectRecord, StoreError> {
+    ObjectRecord::decode(bytes).map_err(|error| StoreError::row("objects", &error))
+}
+
+fn decode_garbage(bytes: &[u8]) -> Result<Garbage, StoreError> {
+    Garbage::decode(bytes).map_err(|error| StoreError::row("garbage", &error))
+}

@@ -1,0 +1,426 @@
+//! Three nodes in one process, over a transport that can be cut, on disks that can crash.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use hayrick_disk::{Disk, FaultyDisk};
+use hayrick_protocol::cluster_map::{ClusterConfig, TableChange};
+use hayrick_protocol::command::{Command, Commit, Precondition, Refusal, RegisterVolume, Reply, Session};
+use hayrick_protocol::messages::master::{ProposeError, ReadIndexError};
+use hayrick_protocol::record::Headers;
+use hayrick_protocol::{
+    ClusterId, EpochId, Generation, InstanceId, NodeId, ObjectKey, PartitionId, PlacementId, Seq, VolumeId,
+};
+use hayrick_raft_store::{Node, Options, Role, Transport, TransportError};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// Requests go straight to the other node's `handle`.
+#[derive(Clone, Default)]
+struct Wires(Arc<Mutex<WiresState>>);
+
+#[derive(Default)]
+struct WiresState {
+    nodes: BTreeMap<NodeId, Node>,
+    cut: BTreeSet<NodeId>,
+    chunks: u64,
+}
+
+struct Wire {
+    from: NodeId,
+    wires: Wires,
+}
+
+impl Transport for Wire {
+    fn send(
+        &self,
+        to: NodeId,
+        _address: String,
+        kind: u8,
+        body: Bytes,
+        deadline: Instant,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        let (from, wires) = (self.from, self.wires.clone());
+        async move {
+            let node = {
+                let mut state = wires.0.lock();
+                state.chunks += u64::from(kind == 4);
+                if state.cut.contains(&from) || state.cut.contains(&to) {
+                    return Err(TransportError::Unreachable("the wire is cut".into()));
+                }
+                state.nodes.get(&to).cloned()
+            };
+            let node = node.ok_or_else(|| TransportError::Unreachable("nobody listens".into()))?;
+            let answer = tokio::time::timeout_at(deadline, node.handle(kind, body)).await;
+            let answer = answer.map_err(|_| TransportError::NoReply("too late".into()))?;
+            // An answer does not come through a wire that was cut meanwhile.
+            if wires.0.lock().cut.iter().any(|cut| *cut == from || *cut == to) {
+                return Err(TransportError::NoReply("the wire is cut".into()));
+            }
+            answer.map_err(TransportError::Refused)
+        }
+        .boxed()
+    }
+}
+
+struct Cluster {
+    wires: Wires,
+    disks: BTreeMap<NodeId, FaultyDisk>,
+    change: fn(&mut Options),
+}
+
+const WAIT: Duration = Duration::from_secs(20);
+
+fn soon() -> Instant {
+    Instant::now() + WAIT
+}
+
+impl Cluster {
+    async fn start(count: u64, change: fn(&mut Options)) -> Self {
+        let disks = (1..=count).map(|id| (NodeId(id), FaultyDisk::new(id))).collect();
+        let cluster = Self { wires: Wires::default(), disks, change };
+        let masters: BTreeMap<NodeId, String> =
+            cluster.disks.keys().map(|id| (*id, format!("master-{id}"))).collect();
+        for id in masters.keys() {
+            assert!(cluster.open(*id).await.is_pristine());
+        }
+        for id in masters.keys() {
+            // The same call on several nodes, one of them twice, is safe.
+            cluster.node(*id).initialize(masters.clone()).await.expect("formed");
+        }
+        cluster.node(NodeId(1)).initialize(masters).await.expect("formed");
+        cluster
+    }
+
+    async fn open(&self, id: NodeId) -> Node {
+        let mut options = Options {
+            heartbeat: Duration::from_millis(100),
+            election: Duration::from_millis(400)..Duration::from_millis(800),
+            log_file_bytes: 1 << 20,
+            index_cache_bytes: 4 << 20,
+            ..Options::new(id, "/master")
+        };
+        (self.change)(&mut options);
+        let disk: Arc<dyn Disk> = Arc::new(self.disks[&id].clone());
+        let wire = Arc::new(Wire { from: id, wires: self.wires.clone() });
+        let node = Node::open(options, disk, wire).await.expect("the node opens");
+        self.wires.0.lock().nodes.insert(id, node.clone());
+        node
+    }
+
+    fn node(&self, id: NodeId) -> Node {
+        self.wires.0.lock().nodes[&id].clone()
+    }
+
+    fn nodes(&self) -> Vec<Node> {
+        self.wires.0.lock().nodes.values().cloned().collect()
+    }
+
+    fn cut(&self, id: NodeId) {
+        self.wires.0.lock().cut.insert(id);
+    }
+
+    fn heal(&self) {
+        self.wires.0.lock().cut.clear();
+    }
+
+    /// Ends a node as a kill does, with its disk as it is.
+    async fn kill(&mut self, id: NodeId, power_too: Option<u64>) {
+        let node = self.wires.0.lock().nodes.remove(&id).expect("it runs");
+        let disk = self.disks.get_mut(&id).expect("it has a disk");
+        let after = power_too.map_or_else(|| disk.restart(), |seed| disk.crash(seed));
+        let before = std::mem::replace(disk, after);
+        // What the old process still does reaches a disk that nobody sees.
+        before.fail_power_after(0);
+        node.shutdown().await;
+    }
+
+    /// Whoever leads with a majority, among those that are not cut off.
+    async fn leader(&self) -> Node {
+        let deadline = soon();
+        loop {
+            for node in self.nodes() {
+                let status = node.status();
+                let cut = self.wires.0.lock().cut.contains(&status.node);
+                if !cut && status.role == Role::Leader && node.read_index(soon()).await.is_ok() {
+                    return node;
+                }
+            }
+            assert!(
+                Instant::now() < deadline,
+                "no leader: {:?}",
+                self.nodes().iter().map(Node::status).collect::<Vec<_>>()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Proposes at whoever leads until it is answered. Repeats unknown outcomes too: sessions make that safe.
+    async fn propose(&self, commands: Vec<Command>) -> Vec<Reply> {
+        let deadline = soon();
+        loop {
+            let leader = self.leader().await;
+            match leader.propose(commands.clone(), Instant::now() + Duration::from_secs(2)).await {
+                Ok(replies) => return replies,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+        }
+    }
+
+    /// A cluster with one volume, one partition and one open epoch.
+    async fn form(&self) -> EpochId {
+        let replies = self
+            .propose(vec![
+                Command::FormCluster(ClusterConfig {
+                    cluster: ClusterId([7; 16]),
+                    partitions: 1,
+                    replicas: 1,
+                    min_replicas: 1,
+                }),
+                Command::RegisterVolume(RegisterVolume {
+                    instance: InstanceId([1; 16]),
+                    volume: None,
+                    addr: "a".into(),
+                    peer: "p".into(),
+                    zone: String::new(),
+                    capacity_bytes: 1,
+                }),
+                Command::ChangeTable {
+                    map_version: 1,
+                    table_version: 0,
+                    changes: vec![TableChange { partition: PartitionId(0), members: vec![VolumeId(1)] }],
+                },
+                Command::OpenEpoch { master: NodeId(1), at_start: true, nonce: 1 },
+            ])
+            .await;
+        match replies.last() {
+            Some(Reply::EpochOpened(epoch)) => *epoch,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// All nodes have applied what the leader has, and have the same state.
+    async fn agree(&self) {
+        let deadline = soon();
+        loop {
+            let index = self.leader().await.read_index(soon()).await.unwrap_or(u64::MAX);
+            let mut hashes = BTreeSet::new();
+            for node in self.nodes() {
+                if node.wait_applied(index, Instant::now() + Duration::from_secs(1)).await.is_ok() {
+                    hashes.insert(node.state_hash().await.expect("readable"));
+                } else {
+                    hashes.insert((0, format!("{:?}", node.status())));
+                }
+            }
+            if hashes.len() == 1 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{hashes:#?}");
+        }
+    }
+}
+
+fn commit(epoch: EpochId, seq: u32) -> Command {
+    Command::Commit(Commit {
+        session: Session { epoch, seq: Seq(seq), resolved_below: Seq(1) },
+        key: key(seq),
+        placement: PlacementId(1),
+        generation: Generation(1),
+        size: 10,
+        crc: 1,
+        md5: [3; 16],
+        headers: Headers::default(),
+        precondition: Precondition::None,
+        now_ms: 1,
+    })
+}
+
+fn key(n: u32) -> ObjectKey {
+    ObjectKey::new(&format!("dir/{n:05}")).expect("a key")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_elect_commit_and_agree() {
+    let cluster = Cluster::start(3, |_| ()).await;
+    let epoch = cluster.form().await;
+    let proposals = (1..=200).map(|seq| {
+        let leader = cluster.leader();
+        async move { leader.await.propose(vec![commit(epoch, seq), commit(epoch, seq)], soon()).await }
+    });
+    for replies in futures_util::future::join_all(proposals).await {
+        let replies = replies.expect("committed");
+        assert!(matches!(replies[0], Reply::Applied(_)));
+        assert_eq!(replies[0], replies[1], "the second sending is answered as the first");
+    }
+    cluster.agree().await;
+    for node in cluster.nodes() {
+        assert_eq!(node.get(&key(7)).expect("readable").expect("there").size, 10);
+        let page = node.list("dir/", "dir/00100", 10).expect("readable");
+        assert_eq!(page.keys.first().map(|(key, _)| key.clone()), Some(key(100)));
+        assert_eq!((page.keys.len(), page.next), (10, Some(key(110))));
+        assert_eq!(node.list("dirt", "", 10).expect("readable").keys, vec![]);
+        let status = node.status();
+        assert_eq!((status.counters.objects, status.voters.len()), (200, 3));
+        assert_eq!(node.copies().await.expect("readable")[&PlacementId(1)].live.count, 200);
+        assert_eq!(node.cluster().id(), ClusterId([7; 16]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_leader_is_replaced_and_catches_up_when_it_returns() {
+    let mut cluster = Cluster::start(3, |_| ()).await;
+    let epoch = cluster.form().await;
+    cluster.propose(vec![commit(epoch, 1)]).await;
+    for round in 0..3 {
+        let dead = cluster.leader().await.status().node;
+        cluster.kill(dead, Some(round)).await;
+        let before = Instant::now();
+        cluster.propose(vec![commit(epoch, 10 + round as u32)]).await;
+        println!("round {round}: failover took {:?}", before.elapsed());
+        cluster.open(dead).await;
+        cluster.agree().await;
+    }
+    for seq in [1, 10, 11, 12] {
+        assert!(cluster.node(NodeId(1)).get(&key(seq)).expect("readable").is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_off_leader_proposes_nothing_and_answers_no_read() {
+    let cluster = Cluster::start(3, |_| ()).await;
+    let epoch = cluster.form().await;
+    let old = cluster.leader().await;
+    let id = old.status().node;
+    cluster.cut(id);
+    // It may not know yet: then the outcome is unknown, and never a success.
+    let first = old.propose(vec![commit(epoch, 1)], Instant::now() + Duration::from_secs(1)).await;
+    assert!(matches!(first, Err(ProposeError::Unknown(_) | ProposeError::NoQuorum)), "{first:?}");
+    let later = old.propose(vec![commit(epoch, 2)], Instant::now() + Duration::from_secs(1)).await;
+    assert_eq!(later, Err(ProposeError::NoQuorum));
+    let read = old.read_index(Instant::now() + Duration::from_secs(1)).await;
+    assert!(matches!(read, Err(ReadIndexError::NoQuorum | ReadIndexError::NotLeader { .. })), "{read:?}");
+    assert!(!old.status().has_quorum);
+    cluster.propose(vec![commit(epoch, 3)]).await;
+    cluster.heal();
+    cluster.agree().await;
+    assert!(old.get(&key(3)).expect("readable").is_some());
+    assert!(old.get(&key(2)).expect("readable").is_none(), "it was surely not proposed");
+    let follower =
+        cluster.nodes().into_iter().find(|node| node.status().role == Role::Follower).expect("two follow");
+    let refused = follower.propose(vec![commit(epoch, 4)], soon()).await;
+    assert!(matches!(refused, Err(ProposeError::NotLeader { leader: Some(_) })), "{refused:?}");
+    // Its entry was replaced, and asking again with the same seq does it once.
+    let again = cluster.propose(vec![commit(epoch, 1)]).await;
+    assert_eq!(again, cluster.propose(vec![commit(epoch, 1)]).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_away_longer_than_the_log_is_kept_comes_back_by_snapshot() {
+    let mut cluster = Cluster::start(3, |options| {
+        options.snapshot_after_entries = 20;
+        options.log_keep_entries = 10;
+        options.snapshot_chunk_bytes = 4 << 10;
+    })
+    .await;
+    let epoch = cluster.form().await;
+    // Enough for several chunks, whenever the snapshot is taken.
+    cluster.propose((1001..=1300).map(|seq| commit(epoch, seq)).collect()).await;
+    let leader = cluster.leader().await.status().node;
+    let away = cluster.disks.keys().copied().find(|id| *id != leader).expect("there are three");
+    cluster.kill(away, None).await;
+    let before = cluster.node(leader).status().log.last;
+    for seq in 1..=300 {
+        cluster.propose(vec![commit(epoch, seq)]).await;
+    }
+    let deadline = soon();
+    // Whoever leads then: nobody has the entries any more.
+    while cluster.nodes().iter().any(|node| node.status().log.first <= before + 10) {
+        assert!(Instant::now() < deadline, "the logs are purged");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let node = cluster.open(away).await;
+    cluster.agree().await;
+    assert!(cluster.wires.0.lock().chunks > 5, "it came in pieces");
+    assert!(node.get(&key(300)).expect("readable").is_some());
+    // And it is whole: it survives a power failure, and takes part.
+    drop(node);
+    cluster.kill(away, Some(5)).await;
+    cluster.open(away).await;
+    cluster.propose(vec![commit(epoch, 301)]).await;
+    cluster.agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_the_power_failure_of_all() {
+    let mut cluster = Cluster::start(3, |options| options.checkpoint_after_rows = 50).await;
+    let epoch = cluster.form().await;
+    let mut seq = 0;
+    for seed in 0..4 {
+        println!("seed {seed}");
+        for _ in 0..40 {
+            seq += 1;
+            cluster.propose(vec![commit(epoch, seq)]).await;
+        }
+        for id in cluster.disks.keys().copied().collect::<Vec<_>>() {
+            cluster.kill(id, Some(seed)).await;
+        }
+        for id in cluster.disks.keys().copied().collect::<Vec<_>>() {
+            cluster.open(id).await;
+        }
+        cluster.agree().await;
+        for seq in 1..=seq {
+            assert!(
+                cluster.node(NodeId(2)).get(&key(seq)).expect("readable").is_some(),
+                "seed {seed}, seq {seq}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_is_handed_over_without_losing_a_proposal() {
+    let cluster = Cluster::start(3, |_| ()).await;
+    let epoch = cluster.form().await;
+    let leader = cluster.leader().await;
+    let to = cluster.disks.keys().copied().find(|id| *id != leader.status().node).expect("there are three");
+    leader.transfer_leader(to, soon()).await.expect("handed over");
+    assert_eq!(cluster.leader().await.status().node, to);
+    assert!(matches!(cluster.propose(vec![commit(epoch, 1)]).await[..], [Reply::Applied(_)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_node_finds_all_again_and_fenced_epochs_stay_fenced() {
+    let cluster = Cluster::start(1, |_| ()).await;
+    let epoch = cluster.form().await;
+    cluster.propose(vec![commit(epoch, 1), Command::FenceEpoch(epoch)]).await;
+    let node = cluster.wires.0.lock().nodes.remove(&NodeId(1)).expect("it runs");
+    let hash = node.state_hash().await.expect("readable").1;
+    node.shutdown().await;
+    let node = cluster.open(NodeId(1)).await;
+    assert!(!node.is_pristine());
+    assert_eq!(node.state_hash().await.expect("readable").1, hash);
+    let replies = cluster.propose(vec![commit(epoch, 2)]).await;
+    assert_eq!(replies, vec![Reply::Refused(Refusal::Fenced)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_from_another_master_is_refused_in_words() {
+    let cluster = Cluster::start(1, |_| ()).await;
+    let epoch = cluster.form().await;
+    let node = cluster.leader().await;
+    let mut bytes: Vec<u8> = Vec::new();
+    for n in 0..2000u64 {
+        let noise = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        bytes.push((noise >> 56) as u8 & if n % 3 == 0 { 1 } else { 0xff });
+        if n % 7 == 0 {
+            bytes.drain(..bytes.len() / 2);
+        }
+        let _ = node.handle((n % 8) as u8, Bytes::copy_from_slice(&bytes)).await;
+    }
+    assert!(node.handle(200, Bytes::new()).await.expect_err("unknown").contains("not known"));
+    assert!(matches!(cluster.propose(vec![commit(epoch, 1)]).await[..], [Reply::Applied(_)]));
+}

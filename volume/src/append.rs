@@ -1,0 +1,237 @@
+//! Appending needles: verify, admit each id once, hand the bytes to the stream, answer after the shared sync.
+//!
+//! Owns what makes an append idempotent. How a group is written and synced is `disk::Stream`'s. Invariants: a needle is
+//! acknowledged only when it is durable; of the appends of one id, whenever they come, one is written and the others get
+//! its outcome, if they bring the same bytes; nothing is written that was not verified whole.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hayrick_disk::{Location, Record, SubmitError};
+use hayrick_protocol::digest;
+use hayrick_protocol::ids::NeedleId;
+use hayrick_protocol::messages::volume::{AppendError, Appended};
+use hayrick_protocol::needle::{self, Kind, WIRE_SALT};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::oneshot;
+
+use crate::index::Known;
+use crate::read;
+use crate::store::Store;
+
+/// What an append of one needle comes to.
+pub type Outcome = Result<Appended, AppendError>;
+
+/// Where the fields begin that say what a needle is: before them are magic, flags and checksum, which each volume makes
+/// anew.
+const CONTENT_AT: usize = 7;
+
+/// The needles that are on their way to the disk, by id.
+#[derive(Default)]
+pub(crate) struct InFlight(Mutex<Flights>);
+
+pub(crate) type Flights = HashMap<NeedleId, Flight>;
+
+/// A needle on its way.
+pub(crate) struct Flight {
+    bytes: Bytes,
+    waiting: Vec<oneshot::Sender<Outcome>>,
+}
+
+impl InFlight {
+    /// While this is held no append is admitted, and what is submitted keeps the order in which it was decided.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Flights> {
+        self.0.lock()
+    }
+
+    fn settle(&self, needles: &[Appended], result: &Result<(), AppendError>) {
+        // Answered outside the lock: whoever wakes up may append again at once.
+        let answers = land(&mut self.lock(), needles);
+        answer(answers, result);
+    }
+}
+
+type Answers = Vec<(oneshot::Sender<Outcome>, Appended)>;
+
+fn land(flights: &mut Flights, needles: &[Appended]) -> Answers {
+    let mut answers = Vec::with_capacity(needles.len());
+    for appended in needles {
+        let waiting = flights.remove(&appended.needle).map(|flight| flight.waiting).unwrap_or_default();
+        answers.extend(waiting.into_iter().map(|sender| (sender, *appended)));
+    }
+    answers
+}
+
+fn answer(answers: Answers, result: &Result<(), AppendError>) {
+    for (sender, appended) in answers {
+        // Who asked may have gone.
+        let _ = sender.send(result.clone().map(|()| appended));
+    }
+}
+
+/// One needle of a request, on its way through `append`.
+enum Step {
+    Done(Outcome),
+    Waiting(oneshot::Receiver<Outcome>),
+    /// A needle of this id lies there: its bytes decide.
+    Compare(Checked, Location),
+    /// The copy that lies there is damaged: this one takes its place.
+    Replace(Checked),
+    New(Checked),
+}
+
+/// A needle that was verified.
+struct Checked {
+    appended: Appended,
+    bytes: Bytes,
+}
+
+impl Store {
+    /// Appends needles, each given as its bytes on the wire, and says for each in order what came of it, once that is
+    /// durable. It is submitted before this returns; dropping the future does not take it back.
+    pub fn append(&self, needles: Vec<Bytes>) -> impl Future<Output = Vec<Outcome>> + Send + use<> {
+        let mut steps: Vec<Step> = needles
+            .into_iter()
+            .map(|bytes| check(bytes).map_or_else(|error| Step::Done(Err(error)), Step::New))
+            .collect();
+        self.admit(&mut steps);
+        // Comparing reads the disk, so it is done without the lock; what turns out damaged is admitted afresh.
+        let mut replaces = false;
+        for step in &mut steps {
+            *step = match std::mem::replace(step, Step::Done(Err(AppendError::Busy))) {
+                Step::Compare(checked, at) => self.compare(checked, at),
+                step => step,
+            };
+            replaces |= matches!(step, Step::Replace(_));
+        }
+        if replaces {
+            self.admit(&mut steps);
+        }
+        async move {
+            let mut outcomes = Vec::with_capacity(steps.len());
+            for step in steps {
+                outcomes.push(match step {
+                    Step::Done(outcome) => outcome,
+                    Step::Waiting(outcome) => outcome.await.unwrap_or_else(|_| Err(closed())),
+                    Step::Compare(..) | Step::Replace(_) | Step::New(_) => {
+                        unreachable!("every needle was admitted, compared or refused")
+                    }
+                });
+            }
+            outcomes
+        }
+    }
+
+    /// Decides about each new needle and submits those that are to be written, in one go.
+    fn admit(&self, steps: &mut [Step]) {
+        let mut records = Vec::new();
+        let mut flights = self.shared.in_flight.lock();
+        for step in steps {
+            *step = match std::mem::replace(step, Step::Done(Err(AppendError::Busy))) {
+                Step::New(checked) => self.begin(&mut flights, &mut records, checked, false),
+                Step::Replace(checked) => self.begin(&mut flights, &mut records, checked, true),
+                step => step,
+            };
+        }
+        self.submit(&mut flights, records);
+    }
+
+    fn begin(
+        &self,
+        flights: &mut Flights,
+        records: &mut Vec<(Record, Appended)>,
+        checked: Checked,
+        replaces: bool,
+    ) -> Step {
+        let id = checked.appended.needle;
+        if let Some(cause) = self.shared.poisoned.get() {
+            return Step::Done(Err(AppendError::ReadOnly(cause.clone())));
+        }
+        let (sender, receiver) = oneshot::channel();
+        if let Some(flight) = flights.get_mut(&id) {
+            if !same_content(&flight.bytes, &checked.bytes) {
+                return Step::Done(Err(AppendError::Conflict(id)));
+            }
+            flight.waiting.push(sender);
+            return Step::Waiting(receiver);
+        }
+        // A needle leaves `flights` only after the index knows of it, so one that is in neither was never here.
+        match self.shared.index.read().get(id) {
+            Some(Known::Live(at)) if !replaces => return Step::Compare(checked, at),
+            Some(Known::Dropped) => return Step::Done(Err(AppendError::Conflict(id))),
+            Some(Known::Live(_)) | None => {}
+        }
+        flights.insert(id, Flight { bytes: checked.bytes.clone(), waiting: vec![sender] });
+        records.push((checked.bytes.into(), checked.appended));
+        Step::Waiting(receiver)
+    }
+
+    /// Submits the needles of one request: as one submission, unless they are too much for that.
+    fn submit(&self, flights: &mut Flights, needles: Vec<(Record, Appended)>) {
+        for part in self.parts(needles, |(record, _)| record.padded_len()) {
+            let (records, appended): (Vec<_>, Vec<_>) = part.into_iter().unzip();
+            let shared = Arc::clone(&self.shared);
+            let of_part = appended.clone();
+            let submitted = self.stream.submit(records, move |result| {
+                let result = result.map(drop).map_err(|error| shared.append_error(&error));
+                for appended in of_part.iter().filter(|_| result.is_ok()) {
+                    shared.damage.forget(appended.needle);
+                }
+                shared.in_flight.settle(&of_part, &result);
+            });
+            if let Err(error) = submitted {
+                answer(land(flights, &appended), &Err(submit_error(&error)));
+            }
+        }
+    }
+
+    fn compare(&self, checked: Checked, at: Location) -> Step {
+        let id = checked.appended.needle;
+        let Some(reader) = self.stream.reader(at.file) else { return Step::Replace(checked) };
+        match read::record(&reader, at, id) {
+            Ok(stored) if same_content(&stored, &checked.bytes) => Step::Done(Ok(checked.appended)),
+            Ok(_) => Step::Done(Err(AppendError::Conflict(id))),
+            Err(error) => {
+                tracing::warn!(needle = %id, %error, "a stored copy is replaced by one that was appended again");
+                Step::Replace(checked)
+            }
+        }
+    }
+}
+
+/// Verifies a whole needle as it came over the wire.
+fn check(bytes: Bytes) -> Result<Checked, AppendError> {
+    let malformed = |why: &str| Err(AppendError::Malformed(why.to_owned()));
+    let needle = match needle::parse(&bytes, WIRE_SALT) {
+        Ok(needle) => needle,
+        Err(error) => return malformed(&error.to_string()),
+    };
+    if needle.header.kind != Kind::Needle {
+        return malformed("it is a mark or a tombstone, which only the volume itself writes");
+    }
+    if bytes.len() != needle.header.total_len() || bytes[needle.header.end()..].iter().any(|byte| *byte != 0)
+    {
+        return malformed("what follows its checksums is not its padding");
+    }
+    let appended = Appended { needle: needle.header.id, crc: digest::table_crc(needle.table) };
+    Ok(Checked { appended, bytes })
+}
+
+fn same_content(one: &[u8], other: &[u8]) -> bool {
+    one[CONTENT_AT..] == other[CONTENT_AT..]
+}
+
+/// Why the stream did not take a submission in.
+pub(crate) fn submit_error(error: &SubmitError) -> AppendError {
+    match error {
+        SubmitError::QueueFull { .. } => AppendError::Busy,
+        error => AppendError::Failed(error.to_string()),
+    }
+}
+
+/// The answer of a store that is closing.
+pub(crate) fn closed() -> AppendError {
+    AppendError::Failed("the volume is shutting down".to_owned())
+}

@@ -1,0 +1,65 @@
+//! Dropping needles: a tombstone for each, durable before the answer.
+//!
+//! Owns which ids need one. That the bytes go is compaction's, later. Invariant: a drop that was acknowledged holds
+//! across restarts, also against an append of that needle which was on its way when the drop came.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use hayrick_disk::Record;
+use hayrick_protocol::ids::{NeedleId, PlacementId};
+use hayrick_protocol::messages::volume::AppendError;
+use hayrick_protocol::needle;
+use tokio::sync::oneshot;
+
+use crate::append::{closed, submit_error};
+use crate::index::Known;
+use crate::store::Store;
+
+impl Store {
+    /// Drops needles; one that is not there counts as dropped. It is submitted before this returns, and durable when the
+    /// future is done.
+    pub fn delete(&self, ids: &[NeedleId]) -> impl Future<Output = Result<(), AppendError>> + Send + use<> {
+        let submitted = self.submit_tombstones(ids);
+        async move {
+            for outcome in submitted? {
+                outcome.await.unwrap_or_else(|_| Err(closed()))?;
+            }
+            Ok(())
+        }
+    }
+
+    fn submit_tombstones(
+        &self,
+        ids: &[NeedleId],
+    ) -> Result<Vec<oneshot::Receiver<Result<(), AppendError>>>, AppendError> {
+        if let Some(cause) = self.shared.poisoned.get() {
+            return Err(AppendError::ReadOnly(cause.clone()));
+        }
+        // Under this lock a needle that is on its way was submitted already, so its tombstone comes behind it.
+        let flights = self.shared.in_flight.lock();
+        let is_here = |id: &NeedleId| {
+            flights.contains_key(id) || matches!(self.shared.index.read().get(*id), Some(Known::Live(_)))
+        };
+        // The needle itself names its placement; the tombstone need not.
+        let tombstone = |id: NeedleId| (Record::from(needle::tombstone(id, PlacementId(0))), id);
+        let tombstones: Vec<_> = ids.iter().copied().filter(is_here).map(tombstone).collect();
+        let mut outcomes = Vec::new();
+        for part in self.parts(tombstones, |(record, _)| record.padded_len()) {
+            let (records, ids): (Vec<_>, Vec<_>) = part.into_iter().unzip();
+            let (sender, outcome) = oneshot::channel();
+            let shared = Arc::clone(&self.shared);
+            let done = move |result: Result<Vec<_>, _>| {
+                for id in ids.iter().filter(|_| result.is_ok()) {
+                    shared.damage.forget(*id);
+                }
+                // Who asked may have gone.
+                let _ = sender.send(result.map(drop).map_err(|error| shared.append_error(&error)));
+            };
+            // A full volume must still be able to drop: that is what makes room.
+            self.stream.submit_from_reserve(records, done).map_err(|error| submit_error(&error))?;
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+}

@@ -1,0 +1,32 @@
+//! The volume server: an append-only needle store and its two ports.
+//!
+//! Two layers: [`Store`], which keeps needles on a disk and knows nothing of the network, and the server around it
+//! ([`start`]): registration and heartbeats to the masters, frames for masters and volumes on the peer port, HTTP for
+//! readers. A volume knows nothing of Raft, and nothing of what is live: it keeps what it is given until it is told to
+//! drop it.
+
+mod append;
+mod damage;
+mod delete;
+mod directory;
+mod heartbeat;
+mod http;
+mod index;
+mod index_file;
+mod options;
+mod peer;
+mod read;
+mod recover;
+mod register;
+mod seal;
+mod segment;
+mod server;
+mod store;
+
+pub use append::Outcome;
+pub use damage::Stretch;
+pub use directory::DirectoryError;
+pub use options::Options;
+pub use read::Opened;
+pub use server::{Running, StartError, start};
+pub use store::{SEGMENT_BYTES_MAX, Segment, Store, StoreError, StoreOptions};

@@ -1,0 +1,139 @@
+//! From the stream to the index: what a start finds, and what each group commit makes durable.
+//!
+//! Owns the [`Keeper`], to which the append stream tells every record, and the choice between an index file and a scan
+//! at start. Telling a torn tail from corruption is `disk`'s. Invariant: the index names a needle only once the needle is
+//! durable, and knows of it before anybody is told that it is.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use hayrick_disk::{Disk, DurableRecords, FileId, Location, Owner};
+use hayrick_protocol::needle::{Header, Kind};
+use parking_lot::Mutex;
+use thiserror::Error;
+
+use crate::index::{Index, OutOfReach};
+use crate::index_file::{self, Contents, IndexFileError, SegmentMark};
+use crate::seal::Job;
+use crate::segment;
+use crate::store::Shared;
+
+/// Whom the append stream tells what becomes of the records.
+pub(crate) struct Keeper {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    pub(crate) shared: Arc<Shared>,
+    /// Where sealed segments go to get their index file.
+    pub(crate) sealed: Sender<Job>,
+    /// The first place that the index cannot name; it fails the start.
+    pub(crate) out_of_reach: Arc<Mutex<Option<OutOfReach>>>,
+}
+
+impl Owner for Keeper {
+    fn needs_scan(&mut self, file: FileId) -> bool {
+        match load(self.disk.as_ref(), &self.dir, file) {
+            Ok(contents) => {
+                self.take_in(file, &contents);
+                false
+            }
+            Err(LoadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => {
+                tracing::warn!(segment = %file, %error, "an index file is of no use and is made anew from the data");
+                true
+            }
+        }
+    }
+
+    fn recovered(&mut self, at: Location, record: &[u8]) {
+        let told = tell(&mut self.shared.index.write(), at, record);
+        self.note(told);
+    }
+
+    fn damaged(&mut self, file: FileId, range: Range<u64>) {
+        if self.shared.damage.stretch(file, range.clone()) {
+            let (from, to) = (range.start, range.end);
+            tracing::error!(segment = %file, from, to, "a stretch of a segment is damaged; it is kept, other volumes hold its needles");
+        }
+    }
+
+    fn durable(&mut self, records: DurableRecords<'_>) {
+        let mut index = self.shared.index.write();
+        for (at, record) in records.iter() {
+            if let Err(error) = tell(&mut index, at, record) {
+                tracing::error!(%error, "a needle cannot be indexed");
+            }
+        }
+    }
+
+    fn sealed(&mut self, file: FileId, _end: u64) {
+        // Nobody listens any more only when the store is closing; the next start asks again.
+        let _ = self.sealed.send(Job::Index(file));
+    }
+}
+
+impl Keeper {
+    fn take_in(&self, file: FileId, contents: &Contents) {
+        let mut index = self.shared.index.write();
+        for row in &contents.needles {
+            let told = index.put(row.id, row.location(file));
+            self.note(told);
+        }
+        for row in &contents.tombstones {
+            let told = index.drop_needle(row.id, Location { file, offset: row.offset, len: 0 });
+            self.note(told);
+        }
+        drop(index);
+        for stretch in &contents.damaged {
+            self.shared.damage.stretch(file, stretch.clone());
+        }
+    }
+
+    fn note(&self, told: Result<(), OutOfReach>) {
+        if let Err(error) = told {
+            self.out_of_reach.lock().get_or_insert(error);
+        }
+    }
+}
+
+/// Tells the index of a verified record.
+fn tell(index: &mut Index, at: Location, record: &[u8]) -> Result<(), OutOfReach> {
+    let Some(header) = Header::peek(record) else { return Ok(()) };
+    match header.kind {
+        Kind::Needle => index.put(header.id, at),
+        Kind::Tombstone => index.drop_needle(header.id, at),
+        Kind::Mark => Ok(()),
+    }
+}
+
+/// Why an index file was not used.
+#[derive(Debug, Error)]
+pub(crate) enum LoadError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Bytes(#[from] IndexFileError),
+}
+
+/// Reads the index file of a segment.
+pub(crate) fn load(disk: &dyn Disk, dir: &Path, segment: FileId) -> Result<Contents, LoadError> {
+    let file = disk.open(&index_path(dir, segment))?;
+    let data = disk.open(&dir.join(format!("{segment}.{}", segment::EXTENSION)))?;
+    // A row is shorter than the record it stands for, so a file that is longer than this is none of ours.
+    let len = file.len()?;
+    if len > data.len()?.saturating_mul(2) {
+        return Err(IndexFileError::Damaged.into());
+    }
+    let mut mark: SegmentMark = [0; _];
+    data.read_exact_at(&mut mark, 0)?;
+    let mut bytes = vec![0; usize::try_from(len).map_err(|_| IndexFileError::TooLarge)?];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(Contents::decode(&bytes, &mark)?)
+}
+
+/// Where the index file of a segment lies.
+pub(crate) fn index_path(dir: &Path, segment: FileId) -> PathBuf {
+    dir.join(format!("{segment}.{}", index_file::EXTENSION))
+}

@@ -1,0 +1,282 @@
+//! One running volume: the order in which it starts, and in which it stops.
+//!
+//! Owns that order. Invariants: nothing is served before the volume's id is on disk; a stop finishes what is in flight
+//! and closes the stream with a mark, or gives up after a bound.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hayrick_disk::{Disk, RealDisk};
+use hayrick_protocol::ids::{ClusterId, VolumeId};
+use hayrick_protocol::limits::NAME_BYTES_MAX;
+use hayrick_protocol::messages::Identity;
+use hayrick_rpc::{Client, Local};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::directory::{Directory, DirectoryError};
+use crate::heartbeat::Pulse;
+use crate::http::{Names, VolumePort};
+use crate::options::Options;
+use crate::peer::PeerPort;
+use crate::register::Applicant;
+use crate::store::{Store, StoreError, StoreOptions};
+
+/// What is in flight may take this share of the 10 s that a stop may take in all.
+const PORTS_CLOSE_TIMEOUT: Duration = Duration::from_secs(6);
+/// How long closing the stream may take before the process ends without it; recovery is made for that.
+const STREAM_CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Of the free space, the share that is left to others when no capacity is set.
+const CAPACITY_OF_FREE_PERCENT: u64 = 95;
+
+/// Why a volume cannot start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The data directory.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The segments.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A port.
+    #[error("cannot listen on {address}: {source}; choose another with {flag}")]
+    Listen {
+        /// What was asked for.
+        address: String,
+        /// The flag that sets it.
+        flag: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The free space cannot be asked for.
+    #[error("the free space of {data} is not known: {source}; set --capacity")]
+    FreeSpace {
+        /// The data directory.
+        data: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// An option makes no sense.
+    #[error("{0}")]
+    Options(String),
+    /// The masters will not have it, ever.
+    #[error("the masters refuse this volume: {0}")]
+    Refused(String),
+    /// A thread died.
+    #[error("the store could not be opened: {0}")]
+    Opening(tokio::task::JoinError),
+}
+
+/// A volume that is registered and serves. Dropping it without [`Running::stop`] ends its tasks at once.
+#[derive(Debug)]
+pub struct Running {
+    /// Its id.
+    pub id: VolumeId,
+    /// Where its HTTP port listens.
+    pub http: SocketAddr,
+    /// Where its peer port listens.
+    pub peer: SocketAddr,
+    /// The cluster's word that it is not to be used again.
+    refused: watch::Receiver<Option<String>>,
+    stopping: CancellationToken,
+    ports: JoinSet<()>,
+    tasks: JoinSet<()>,
+    store: Arc<Store>,
+    /// Let go of last: as long as anything runs, nobody else may use the directory.
+    directory: Directory,
+}
+
+/// Starts a volume; returns when it is registered and serves. While no master answers it keeps asking, and logs why.
+pub async fn start(options: Options) -> Result<Running, StartError> {
+    check(&options)?;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let mut directory = Directory::open(&disk, &options.data)?;
+    let store_options = store_options(disk.as_ref(), &options, &directory)?;
+    let capacity_bytes = store_options.capacity_bytes;
+    let opening = {
+        let disk = Arc::clone(&disk);
+        tokio::task::spawn_blocking(move || Store::open(disk, store_options))
+    };
+    let store = Arc::new(opening.await.map_err(StartError::Opening)??);
+
+    let (http_listener, http) = bind(&options.listen, "--listen").await?;
+    let (peer_listener, peer) = bind(&options.peer_listen, "--peer-listen").await?;
+    let identity = directory.identity();
+    let (own_id, own_cluster) = identity.registered.unwrap_or((VolumeId(0), ClusterId::UNKNOWN));
+    let local = Local::new(Identity::Volume(own_id), own_cluster);
+    let applicant = Applicant {
+        instance: identity.instance,
+        process: disk.random(),
+        addr: advertised(options.advertise, http, "--advertise")?,
+        peer: advertised(options.peer_advertise, peer, "--peer-advertise")?,
+        zone: options.zone,
+        capacity_bytes,
+    };
+    let client = |address: &String| Client::new(local.clone(), address.clone(), None);
+    let masters: Vec<Client> = options.masters.iter().map(client).collect();
+    let registered = applicant.register(&masters, identity.registered).await.map_err(StartError::Refused)?;
+    let (id, cluster) = (registered.volume, registered.cluster);
+    directory.register(disk.as_ref(), id, cluster)?;
+    local.set_identity(Identity::Volume(id));
+    local.set_cluster(cluster);
+
+    let stopping = CancellationToken::new();
+    let mut ports = JoinSet::new();
+    let handler = Arc::new(PeerPort { store: Arc::clone(&store) });
+    ports.spawn(hayrick_rpc::serve(
+        peer_listener,
+        local.clone(),
+        handler,
+        stopping.clone().cancelled_owned(),
+    ));
+    let names = Names { volume: id, cluster, instance: identity.instance };
+    let service = VolumePort::new(Arc::clone(&store), names);
+    ports.spawn(hayrick_web::serve(http_listener, service, stopping.clone().cancelled_owned()));
+
+    let (refused_sender, refused) = watch::channel(None);
+    let pulse = Arc::new(Pulse {
+        store: Arc::clone(&store),
+        volume: id,
+        instance: identity.instance,
+        process: applicant.process,
+        register: Notify::new(),
+        refused: refused_sender,
+    });
+    // Connections of their own, so that a heartbeat never waits behind anything else.
+    let heartbeats = options.masters.iter().map(client).collect();
+    let tasks = keep_in_touch(&pulse, applicant, heartbeats, masters, (id, cluster));
+    Ok(Running { id, http, peer, refused, stopping, ports, tasks, store, directory })
+}
+
+impl Running {
+    /// Done when the cluster says that this volume is never to be used again: the reason. Stop it then.
+    pub async fn refused(&self) -> String {
+        let mut refused = self.refused.clone();
+        match refused.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().expect("waited for"),
+            // The tasks that could tell are gone only when this is being stopped.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Stops: accepts nothing more, finishes what is in flight, and closes the stream, all within 10 s.
+    pub async fn stop(mut self) {
+        self.stopping.cancel();
+        let ports = async { while self.ports.join_next().await.is_some() {} };
+        if timeout(PORTS_CLOSE_TIMEOUT, ports).await.is_err() {
+            tracing::warn!("some requests did not end in time");
+            self.ports.shutdown().await;
+        }
+        // Last, so that the masters hear of this volume while it still answers.
+        self.tasks.shutdown().await;
+        let store = self.store;
+        let closing = tokio::task::spawn_blocking(move || match Arc::into_inner(store) {
+            Some(store) => store.close(),
+            None => tracing::warn!("a request still holds the store; it is closed with the process"),
+        });
+        if timeout(STREAM_CLOSE_TIMEOUT, closing).await.is_err() {
+            tracing::warn!("the disk hangs; what was acknowledged is safe, the next start recovers");
+        }
+        drop(self.directory);
+    }
+}
+
+/// Heartbeats to each master, and another registration whenever one asks for it.
+fn keep_in_touch(
+    pulse: &Arc<Pulse>,
+    applicant: Applicant,
+    heartbeats: Vec<Client>,
+    masters: Vec<Client>,
+    known: (VolumeId, ClusterId),
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for master in heartbeats {
+        let pulse = Arc::clone(pulse);
+        tasks.spawn(async move { pulse.beat(&master).await });
+    }
+    let pulse = Arc::clone(pulse);
+    tasks.spawn(async move {
+        loop {
+            pulse.register.notified().await;
+            match applicant.register(&masters, Some(known)).await {
+                Ok(registered) if (registered.volume, registered.cluster) == known => {
+                    tracing::info!("registered again");
+                }
+                Ok(_) => {
+                    let reason =
+                        "the masters know this data directory under another id or cluster".to_owned();
+                    pulse.refused.send_replace(Some(reason));
+                }
+                Err(reason) => {
+                    pulse.refused.send_replace(Some(reason));
+                }
+            }
+        }
+    });
+    tasks
+}
+
+fn check(options: &Options) -> Result<(), StartError> {
+    let too_long = |name: &str| name.len() > NAME_BYTES_MAX;
+    if options.masters.is_empty() {
+        return Err(StartError::Options("no masters are named; set --masters HOST:PORT,…".to_owned()));
+    }
+    if options.zone.len() > NAME_BYTES_MAX
+        || options.advertise.as_deref().is_some_and(too_long)
+        || options.peer_advertise.as_deref().is_some_and(too_long)
+    {
+        let text = format!("a zone or an address has at most {NAME_BYTES_MAX} bytes; choose a shorter one");
+        return Err(StartError::Options(text));
+    }
+    Ok(())
+}
+
+fn store_options(
+    disk: &dyn Disk,
+    options: &Options,
+    directory: &Directory,
+) -> Result<StoreOptions, StartError> {
+    let capacity_bytes = match options.capacity_bytes {
+        Some(capacity_bytes) => capacity_bytes,
+        None => default_capacity_bytes(disk, &options.data, &directory.needles())
+            .map_err(|source| StartError::FreeSpace { data: options.data.display().to_string(), source })?,
+    };
+    let mut store = StoreOptions::new(directory.needles(), capacity_bytes);
+    store.segment_bytes = options.segment_bytes;
+    Ok(store)
+}
+
+/// What is free and what the segments take already, less 5 %: so a restart comes to the same.
+fn default_capacity_bytes(disk: &dyn Disk, data: &Path, needles: &Path) -> std::io::Result<u64> {
+    let mut bytes = disk.free_bytes(data)?;
+    if disk.exists(needles)? {
+        for name in disk.list(needles)? {
+            bytes += disk.open(&needles.join(name))?.len()?;
+        }
+    }
+    Ok(bytes / 100 * CAPACITY_OF_FREE_PERCENT)
+}
+
+async fn bind(address: &str, flag: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |source| StartError::Listen { address: address.to_owned(), flag, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn advertised(set: Option<String>, bound: SocketAddr, flag: &str) -> Result<String, StartError> {
+    match set {
+        Some(address) => Ok(address),
+        None if bound.ip().is_unspecified() => {
+            let text = format!("{bound} is no address that others can reach; set {flag} HOST:PORT");
+            Err(StartError::Options(text))
+        }
+        None => Ok(bound.to_string()),
+    }
+}

@@ -1,0 +1,325 @@
+//! The needle store: one append stream of needles, and the index of what lies where.
+//!
+//! Owns how the parts hang together and how the store is opened, closed and asked for its state; each verb has a file
+//! of its own (`append`, `read`, `delete`). It knows nothing of the network. Invariant: whoever opens a store holds the
+//! lock on its directory.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use hayrick_disk::{Disk, FILE_BYTES_MIN, FileId, OpenError, Stream};
+use hayrick_protocol::cluster_map::VolumeStatus;
+use hayrick_protocol::ids::NeedleId;
+use hayrick_protocol::messages::volume::AppendError;
+use parking_lot::{Mutex, RwLock};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::append::{InFlight, closed, submit_error};
+use crate::damage::{Damage, Stretch};
+use crate::index::{Index, OutOfReach};
+use crate::recover::Keeper;
+use crate::seal::{Indexer, Job};
+use crate::segment::{EXTENSION, Needles};
+
+/// Largest segment: offsets within one are kept in 32 bits of 8-byte words.
+pub const SEGMENT_BYTES_MAX: u64 = 16 << 30;
+
+/// Bytes of needles that may wait for the writer. What is more is refused as busy: it would wait for seconds.
+const QUEUE_BYTES_MAX: usize = 256 << 20;
+
+/// Needles that may wait for the writer.
+const QUEUE_NEEDLES_MAX: usize = 64 << 10;
+
+/// Room below which a volume calls itself full, as a share of a segment: objects of some size do not fit any more.
+const FULL_BELOW_SEGMENTS: u64 = 8;
+
+/// How a store is laid out.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The directory of the segments; created if need be.
+    pub dir: PathBuf,
+    /// Bytes that all segments together may take, the reserve among them.
+    pub capacity_bytes: u64,
+    /// Bytes of a segment; made smaller where the capacity holds fewer than eight of them.
+    pub segment_bytes: u64,
+    /// The piece in which the next bytes are zeroed in the background; 0 for none.
+    pub zero_ahead_bytes: u64,
+    /// How long the stream is idle before it leaves a mark.
+    pub idle_mark_after: Duration,
+}
+
+impl StoreOptions {
+    /// Segments of 1 GiB, zeroed ahead by 4 MiB, marks after 20 ms.
+    pub fn new(dir: impl Into<PathBuf>, capacity_bytes: u64) -> Self {
+        Self {
+            dir: dir.into(),
+            capacity_bytes,
+            segment_bytes: 1 << 30,
+            zero_ahead_bytes: 4 << 20,
+            idle_mark_after: Duration::from_millis(20),
+        }
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        self.segment_bytes.min(self.capacity_bytes / 8).clamp(FILE_BYTES_MIN, SEGMENT_BYTES_MAX)
+    }
+
+    /// What needles never take: room for two segments, so that compaction has space to work in, or 1 % if that is more.
+    fn reserve_bytes(&self) -> u64 {
+        (2 * self.segment_bytes()).max(self.capacity_bytes / 100)
+    }
+
+    fn stream(&self) -> hayrick_disk::Options {
+        let mut options = hayrick_disk::Options::new(&self.dir, EXTENSION);
+        options.file_bytes = self.segment_bytes();
+        options.zero_ahead_bytes = self.zero_ahead_bytes;
+        options.idle_mark_after = self.idle_mark_after;
+        options.queue_bytes_max = QUEUE_BYTES_MAX;
+        options.queue_records_max = QUEUE_NEEDLES_MAX;
+        options.reserve_bytes = self.reserve_bytes();
+        options.capacity_bytes = Some(self.capacity_bytes);
+        options
+    }
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The segments cannot be opened.
+    #[error(transparent)]
+    Stream(#[from] OpenError),
+    /// A segment's name or size is beyond what the index can name.
+    #[error(
+        "a segment in {dir} is none of ours: {place}; move it out of the directory",
+        dir = dir.display()
+    )]
+    OutOfReach {
+        /// The directory.
+        dir: PathBuf,
+        /// The segment and offset.
+        place: String,
+    },
+    /// No thread to be had.
+    #[error("the thread that writes index files does not start: {0}")]
+    Thread(std::io::Error),
+}
+
+/// What the store, the stream's writer and the indexing thread share.
+#[derive(Default)]
+pub(crate) struct Shared {
+    pub(crate) index: RwLock<Index>,
+    pub(crate) damage: Damage,
+    pub(crate) in_flight: InFlight,
+    /// Why nothing is written any more.
+    pub(crate) poisoned: OnceLock<String>,
+}
+
+impl Shared {
+    /// What a failure of the stream means to who asked for an append.
+    pub(crate) fn append_error(&self, error: &hayrick_disk::AppendError) -> AppendError {
+        match error {
+            hayrick_disk::AppendError::Full { used_bytes, reserve_bytes, .. } => {
+                AppendError::Full { used_bytes: *used_bytes, reserve_bytes: *reserve_bytes }
+            }
+            hayrick_disk::AppendError::Poisoned { cause } => {
+                if self.poisoned.set(cause.to_string()).is_ok() {
+                    tracing::error!(%cause, "a write or sync failed: the volume is read-only from now on");
+                }
+                // It was on its way when the write failed, so nobody knows whether it is on the disk.
+                AppendError::Failed(cause.to_string())
+            }
+            error => AppendError::Failed(error.to_string()),
+        }
+    }
+}
+
+/// A segment, for people to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// Its file.
+    pub id: FileId,
+    /// Bytes appended to it so far.
+    pub bytes: u64,
+    /// Whether nothing is appended any more.
+    pub sealed: bool,
+    /// Live needles in it.
+    pub needles: u64,
+    /// Their bytes on disk.
+    pub live_bytes: u64,
+}
+
+/// A store of needles. Shared in an `Arc`; dropping it closes it: what is queued is finished and synced.
+pub struct Store {
+    pub(crate) shared: Arc<Shared>,
+    /// Held by nobody else for longer than a call, so that it closes with the store.
+    pub(crate) stream: Arc<Stream<Needles>>,
+    disk: Arc<dyn Disk>,
+    options: StoreOptions,
+    jobs: Sender<Job>,
+    stopping: Arc<AtomicBool>,
+    indexer: Option<JoinHandle<()>>,
+}
+
+impl Store {
+    /// Opens the store in a directory whose lock is held, or begins one. Damage never stops it: that is counted in the
+    /// status.
+    pub fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<Self, StoreError> {
+        let shared = Arc::new(Shared::default());
+        let (jobs, to_do) = mpsc::channel();
+        let out_of_reach = Arc::new(Mutex::new(None::<OutOfReach>));
+        let keeper = Keeper {
+            disk: Arc::clone(&disk),
+            dir: options.dir.clone(),
+            shared: Arc::clone(&shared),
+            sealed: jobs.clone(),
+            out_of_reach: Arc::clone(&out_of_reach),
+        };
+        let stream = Arc::new(Stream::open(Arc::clone(&disk), options.stream(), keeper)?);
+        if let Some(place) = *out_of_reach.lock() {
+            return Err(StoreError::OutOfReach { dir: options.dir, place: place.to_string() });
+        }
+        let stopping = Arc::new(AtomicBool::new(false));
+        let indexer = Indexer {
+            disk: Arc::clone(&disk),
+            dir: options.dir.clone(),
+            shared: Arc::clone(&shared),
+            stream: Arc::downgrade(&stream),
+            stopping: Arc::clone(&stopping),
+        };
+        let indexer = thread::Builder::new()
+            .name("segment-indexer".to_owned())
+            .spawn(move || indexer.run(&to_do))
+            .map_err(StoreError::Thread)?;
+        Ok(Self { shared, stream, disk, options, jobs, stopping, indexer: Some(indexer) })
+    }
+
+    /// Proves that the write path works, by a durable append that begins after this call.
+    pub fn probe(&self) -> impl Future<Output = Result<(), AppendError>> + Send + use<> {
+        let (sender, outcome) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
+        let submitted = self.stream.probe(move |result| {
+            // Who asked may have gone.
+            let _ = sender.send(result.map_err(|error| shared.append_error(&error)));
+        });
+        let read_only = self.shared.poisoned.get().cloned().map(AppendError::ReadOnly);
+        async move {
+            if let Some(error) = read_only {
+                return Err(error);
+            }
+            submitted.map_err(|error| submit_error(&error))?;
+            outcome.await.unwrap_or_else(|_| Err(closed()))
+        }
+    }
+
+    /// Begins another segment after all that was submitted so far.
+    pub fn seal(&self) {
+        // Refused only by a stream whose queue is full, or that is closing.
+        if let Err(error) = self.stream.rotate() {
+            tracing::warn!(%error, "the active segment was not sealed");
+        }
+    }
+
+    /// How the store fares.
+    pub fn status(&self) -> VolumeStatus {
+        let stream = self.stream.status();
+        let free_bytes = self.free_bytes(stream.allocated_bytes, stream.room_bytes);
+        let (bad, bad_bytes) = self.shared.damage.figures();
+        VolumeStatus {
+            capacity_bytes: self.options.capacity_bytes,
+            used_bytes: stream.allocated_bytes,
+            free_bytes,
+            needles: self.shared.index.read().needles(),
+            segments: stream.files.len() as u64,
+            bad,
+            bad_bytes,
+            full: free_bytes < self.options.segment_bytes() / FULL_BELOW_SEGMENTS,
+            read_only: stream.poisoned,
+            stalled_ms: stream.stalled_ms,
+        }
+    }
+
+    /// The first segments.
+    pub fn segments(&self, at_most: usize) -> Vec<Segment> {
+        let readers = self.stream.status().files.into_iter().filter_map(|file| self.stream.reader(file));
+        let index = self.shared.index.read();
+        readers
+            .take(at_most)
+            .map(|reader| {
+                let live = index.live_in(reader.file());
+                Segment {
+                    id: reader.file(),
+                    bytes: reader.end(),
+                    sealed: reader.is_sealed(),
+                    needles: live.needles,
+                    live_bytes: live.bytes,
+                }
+            })
+            .collect()
+    }
+
+    /// The first stretches of segments known to be damaged.
+    pub fn damaged_stretches(&self, at_most: usize) -> Vec<Stretch> {
+        self.shared.damage.stretches(at_most)
+    }
+
+    /// The first needles that a read found damaged.
+    pub fn damaged_needles(&self, at_most: usize) -> Vec<NeedleId> {
+        self.shared.damage.needles(at_most)
+    }
+
+    /// Finishes what is queued, leaves a mark and ends the threads. The same happens on drop.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    /// Parts of what is to be submitted that are each small enough for one submission: half a segment.
+    pub(crate) fn parts<T>(&self, all: Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+        let bytes_max = usize::try_from(self.options.segment_bytes() / 4).unwrap_or(usize::MAX);
+        let mut parts: Vec<Vec<T>> = Vec::new();
+        let mut bytes = 0;
+        for one in all {
+            bytes += bytes_of(&one);
+            match parts.last_mut() {
+                Some(part) if bytes <= bytes_max => part.push(one),
+                _ => {
+                    bytes = bytes_of(&one);
+                    parts.push(vec![one]);
+                }
+            }
+        }
+        parts
+    }
+
+    /// Room in the segments there are, and in those that may yet be made without touching the reserve.
+    fn free_bytes(&self, allocated_bytes: u64, room_bytes: u64) -> u64 {
+        let segment_bytes = self.options.segment_bytes();
+        // A file system that does not answer has, for all that is known, no room.
+        let on_disk = self.disk.free_bytes(&self.options.dir).unwrap_or(0);
+        let free = on_disk.min(self.options.capacity_bytes.saturating_sub(allocated_bytes));
+        let to_take = free.saturating_sub(self.options.reserve_bytes());
+        room_bytes + to_take / segment_bytes * segment_bytes
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        // The thread is gone already if it panicked.
+        let _ = self.jobs.send(Job::Stop);
+        if self.indexer.take().is_some_and(|indexer| indexer.join().is_err()) {
+            tracing::error!("the thread that writes index files panicked");
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! What the store promises, on a disk that can be made to fail.
+
+mod needles;
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hayrick_disk::{Disk, FaultyDisk};
+use hayrick_protocol::digest;
+use hayrick_protocol::ids::{NeedleId, PlacementId};
+use hayrick_protocol::limits::BLOCK_BYTES;
+use hayrick_protocol::messages::volume::{AppendError, ReadError};
+use hayrick_protocol::needle;
+use hayrick_volume::{Outcome, Store, StoreOptions};
+use needles::{PLACEMENT, data, holding, needle};
+use tokio::time::{sleep, timeout};
+
+const DIR: &str = "/volume/needles";
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn options() -> StoreOptions {
+    let mut options = StoreOptions::new(DIR, 64 << 20);
+    options.segment_bytes = 1 << 20;
+    options.zero_ahead_bytes = 0;
+    // Marks come when a test wants them: at seal and close.
+    options.idle_mark_after = Duration::from_secs(3600);
+    options
+}
+
+fn open(disk: &FaultyDisk) -> Store {
+    open_with(disk, options())
+}
+
+fn open_with(disk: &FaultyDisk, options: StoreOptions) -> Store {
+    Store::open(Arc::new(disk.clone()), options).expect("the store opens")
+}
+
+async fn append_one(store: &Store, needle: Bytes) -> Outcome {
+    let [outcome] = &in_time(store.append(vec![needle])).await[..] else {
+        panic!("one outcome for one needle")
+    };
+    outcome.clone()
+}
+
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    timeout(DEADLINE, future).await.expect("it ends in time")
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let wait = async {
+        while !holds() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("{what}, in time"));
+}
+
+fn read(store: &Store, id: u64) -> Result<Vec<u8>, ReadError> {
+    let opened = store.open_needle(NeedleId(id))?;
+    assert_eq!(opened.placement(), PLACEMENT);
+    Ok(store.read_blocks(&opened, 0, u32::MAX)?.to_vec())
+}
+
+fn segment(number: u64) -> PathBuf {
+    Path::new(DIR).join(format!("{number:016x}.seg"))
+}
+
+fn index_file(number: u64) -> PathBuf {
+    Path::new(DIR).join(format!("{number:016x}.idx"))
+}
+
+/// Flips a bit of the only place in a segment where these bytes are.
+fn flip(disk: &FaultyDisk, number: u64, bytes: &[u8]) {
+    let whole = disk.bytes(&segment(number)).expect("the segment is there");
+    let at = whole.windows(bytes.len()).position(|window| window == bytes).expect("the bytes are there");
+    assert!(disk.flip(&segment(number), at as u64 + 3, 0x10));
+}
+
+#[tokio::test]
+async fn what_was_appended_is_read_back_whole_and_by_blocks() {
+    let disk = FaultyDisk::new(1);
+    let store = open(&disk);
+    let sizes = [0, 1, 1000, BLOCK_BYTES, BLOCK_BYTES + 1, 1 << 20, 3 << 20, (3 << 20) + 77];
+    for (id, size) in (1..).zip(sizes) {
+        let appended = append_one(&store, needle(id, size)).await.expect("a good needle");
+        assert_eq!(appended.needle, NeedleId(id));
+        assert_eq!(appended.crc, digest::table_crc(&digest::block_table(&data(id, size))));
+    }
+    for store in [open_with(&disk.restart(), options()), store] {
+        for (id, size) in (1..).zip(sizes) {
+            let data = data(id, size);
+            assert_eq!(read(&store, id).expect("it is there"), data);
+            let opened = store.open_needle(NeedleId(id)).expect("it is there");
+            assert_eq!(opened.size() as usize, size);
+            assert_eq!(opened.table()[..], digest::block_table(&data));
+            for (block, bytes) in (0..).zip(data.chunks(BLOCK_BYTES)) {
+                assert_eq!(store.read_blocks(&opened, block, 1).expect("a block of it"), bytes);
+            }
+            let behind = u32::try_from(digest::block_count(size).max(1)).expect("few");
+            assert_eq!(store.read_blocks(&opened, behind, 1), Err(ReadError::Range));
+        }
+        assert_eq!(read(&store, 99), Err(ReadError::NotFound));
+        assert_eq!(store.status().needles, sizes.len() as u64);
+        assert_eq!(store.status().bad, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_needle_that_is_there_is_acked_again_and_not_written_again() {
+    let disk = FaultyDisk::new(2);
+    let store = open(&disk);
+    let first = append_one(&store, needle(1, 500)).await;
+    let bytes = store.segments(9)[0].bytes;
+    assert_eq!(append_one(&store, needle(1, 500)).await, first);
+    assert_eq!(store.segments(9)[0].bytes, bytes);
+    assert_eq!(append_one(&store, needle(1, 501)).await, Err(AppendError::Conflict(NeedleId(1))));
+    assert_eq!(append_one(&store, holding(1, &data(2, 500))).await, Err(AppendError::Conflict(NeedleId(1))));
+    assert_eq!(read(&store, 1).expect("the first stays"), data(1, 500));
+}
+
+#[tokio::test]
+async fn a_needle_on_its_way_is_waited_for_and_written_once() {
+    let disk = FaultyDisk::new(3);
+    let store = open(&disk);
+    disk.hang_syncs(true);
+    let first = tokio::spawn(store.append(vec![needle(1, 500)]));
+    let second = tokio::spawn(store.append(vec![needle(1, 500), needle(1, 500), needle(1, 501)]));
+    until("the write hangs", || store.status().stalled_ms > 0).await;
+    assert!(!first.is_finished() && !second.is_finished(), "nothing is acked before it is durable");
+    assert_eq!(read(&store, 1), Err(ReadError::NotFound), "nor shown");
+    disk.hang_syncs(false);
+    let first = in_time(first).await.expect("no panic");
+    let second = in_time(second).await.expect("no panic");
+    assert!(first[0].is_ok());
+    assert_eq!(second, [first[0].clone(), first[0].clone(), Err(AppendError::Conflict(NeedleId(1)))]);
+    let live = &store.segments(9)[0];
+    assert_eq!(live.live_bytes + 4096, live.bytes, "written once");
+}
+
+#[tokio::test]
+async fn what_is_malformed_is_refused_by_itself() {
+    let disk = FaultyDisk::new(4);
+    let store = open(&disk);
+    let good = needle(1, 100);
+    let mut flipped = needle(2, 100).to_vec();
+    flipped[60] ^= 1;
+    let mut padded = needle(3, 101).to_vec();
+    *padded.last_mut().expect("not empty") = 1;
+    let bad = [
+        Bytes::new(),
+        Bytes::from(flipped),
+        Bytes::from(padded),
+        Bytes::from(needle::mark()),
+        Bytes::from(needle::tombstone(NeedleId(1), PlacementId(1))),
+        Bytes::from([&needle(4, 5)[..], &[0; 8]].concat()),
+        needle(5, 100).slice(..64),
+    ];
+    let mut outcomes = in_time(store.append([&[good][..], &bad].concat())).await;
+    assert!(outcomes.remove(0).is_ok());
+    for (outcome, bytes) in outcomes.into_iter().zip(&bad) {
+        assert!(matches!(outcome, Err(AppendError::Malformed(_))), "{bytes:?}: {outcome:?}");
+    }
+    assert_eq!(store.status().needles, 1);
+}
+
+#[tokio::test]
+async fn a_dropped_needle_stays_dropped() {
+    let disk = FaultyDisk::new(5);
+    let store = open(&disk);
+    in_time(store.append((1..=6).map(|id| needle(id, 100)).collect())).await;
+    store.seal();
+    in_time(store.delete(&[NeedleId(2), NeedleId(77), NeedleId(4)])).await.expect("dropped");
+    store.seal();
+    let on_its_way = store.append(vec![needle(7, 10)]);
+    in_time(store.delete(&[NeedleId(7)])).await.expect("dropped");
+    assert!(in_time(on_its_way).await[0].is_ok());
+    until("both are indexed", || disk.exists(&index_file(2)).expect("a sound disk")).await;
+    store.close();
+    for round in 0..3 {
+        let store = open(&disk);
+        for id in [2, 4, 7] {
+            assert_eq!(read(&store, id), Err(ReadError::NotFound), "round {round}");
+            assert_eq!(append_one(&store, needle(id, 100)).await, Err(AppendError::Conflict(NeedleId(id))));
+        }
+        for id in [1, 3, 5, 6] {
+            assert_eq!(read(&store, id).expect("never dropped"), data(id, 100));
+        }
+        assert_eq!(store.status().needles, 4);
+        // With neither index file, then without the first only: tombstones count wherever they are read from.
+        if round < 2 {
+            disk.remove(&index_file(2 - round)).expect("a sound disk");
+        }
+        store.close();
+    }
+}
+
+#[tokio::test]
+async fn a_flipped_byte_is_never_returned_and_a_good_copy_takes_its_place() {
+    let disk = FaultyDisk::new(6);
+    let store = open(&disk);
+    for (id, size) in [(1, 1000), (2, 1000), (3, 3 << 20)] {
+        append_one(&store, needle(id, size)).await.expect("a good needle");
+    }
+    flip(&disk, 1, &data(1, 1000));
+    assert_eq!(read(&store, 1), Err(ReadError::Damaged));
+    assert_eq!(read(&store, 1), Err(ReadError::Damaged));
+    assert_eq!((store.status().bad, store.damaged_needles(9)), (1, vec![NeedleId(1)]));
+    assert_eq!(read(&store, 2).expect("the neighbour is whole"), data(2, 1000));
+
+    // Of a large one only the block is lost.
+    flip(&disk, 2, &data(3, 3 << 20)[BLOCK_BYTES..BLOCK_BYTES + 64]);
+    let opened = store.open_needle(NeedleId(3)).expect("its header is whole");
+    assert_eq!(store.read_blocks(&opened, 1, 1), Err(ReadError::Damaged));
+    assert_eq!(store.read_blocks(&opened, 0, 2), Err(ReadError::Damaged));
+    assert_eq!(
+        store.read_blocks(&opened, 2, 1).expect("whole"),
+        data(3, 3 << 20)[2 * BLOCK_BYTES..3 * BLOCK_BYTES]
+    );
+
+    append_one(&store, needle(1, 1000)).await.expect("the good copy is taken");
+    assert_eq!(read(&store, 1).expect("whole again"), data(1, 1000));
+    assert_eq!(store.damaged_needles(9), [NeedleId(3)]);
+    store.close();
+    assert_eq!(read(&open(&disk), 1).expect("the good copy is found again"), data(1, 1000));
+}
+
+#[tokio::test]
+async fn damage_in_the_middle_hides_nothing_behind_it_and_stops_no_start() {
+    let disk = FaultyDisk::new(7);
+    let store = open(&disk);
+    for id in 1..=5 {
+        append_one(&store, needle(id, 300)).await.expect("a good needle");
+    }
+    store.close();
+    flip(&disk, 1, &data(3, 300));
+    let store = open(&disk);
+    for id in [1, 2, 4, 5] {
+        assert_eq!(read(&store, id).expect("whole"), data(id, 300));
+    }
+    assert_eq!(read(&store, 3), Err(ReadError::NotFound));
+    let status = store.status();
+    assert_eq!((status.bad, status.bad_bytes, status.needles), (1, needle(3, 300).len() as u64, 4));
+    assert_eq!(store.damaged_stretches(9).len(), 1);
+    append_one(&store, needle(3, 300)).await.expect("what is damaged can be appended again");
+    in_time(store.delete(&[NeedleId(3)])).await.expect("dropped");
+    store.seal();
+    until("it is indexed, damage and all", || disk.exists(&index_file(1)).expect("a sound disk")).await;
+    store.close();
+    let store = open(&disk);
+    assert_eq!((store.status().bad, store.status().needles), (1, 4), "the index file knows of the damage");
+}
+
+#[tokio::test]
+async fn a_full_store_refuses_needles_and_still_reads_and_drops() {
+    let disk = FaultyDisk::new(8);
+    let mut options = options();
+    options.capacity_bytes = 2 << 20;
+    options.segment_bytes = 256 << 10;
+    let store = open_with(&disk, options.clone());
+    let mut held = 0;
+    let full = loop {
+        assert!(store.status().used_bytes <= options.capacity_bytes);
+        match append_one(&store, needle(held + 1, 10_000)).await {
+            Ok(_) => held += 1,
+            Err(error) => break error,
+        }
+    };
+    let AppendError::Full { used_bytes, reserve_bytes } = full else { panic!("{full:?}") };
+    assert_eq!(reserve_bytes, 2 * options.segment_bytes);
+    assert_eq!(used_bytes, options.capacity_bytes - reserve_bytes, "all but the reserve was used");
+    assert!(store.status().full);
+    assert!(store.status().free_bytes < 10_100);
+    for id in 1..=held {
+        assert_eq!(read(&store, id).expect("reads go on"), data(id, 10_000));
+    }
+    let all: Vec<_> = (1..=held).map(NeedleId).collect();
+    in_time(store.delete(&all)).await.expect("drops go on");
+    assert_eq!(store.status().needles, 0);
+    assert_eq!(store.status().read_only, None, "full is not broken");
+    in_time(store.probe()).await.expect("the write path works");
+}
+
+#[tokio::test]
+async fn a_failed_sync_makes_the_store_read_only_for_good() {
+    let disk = FaultyDisk::new(9);
+    let store = open(&disk);
+    append_one(&store, needle(1, 100)).await.expect("a good needle");
+    in_time(store.probe()).await.expect("the write path works");
+    disk.fail_sync(1);
+    assert!(matches!(append_one(&store, needle(2, 100)).await, Err(AppendError::Failed(_))));
+    assert!(matches!(append_one(&store, needle(3, 100)).await, Err(AppendError::ReadOnly(_))));
+    assert!(matches!(in_time(store.delete(&[NeedleId(1)])).await, Err(AppendError::ReadOnly(_))));
+    assert!(matches!(in_time(store.probe()).await, Err(AppendError::ReadOnly(_))));
+    assert!(store.status().read_only.is_some());
+    assert_eq!(read(&store, 1).expect("reads go on"), data(1, 100));
+    assert_eq!(read(&store, 2), Err(ReadError::NotFound), "what was not acked is not shown");
+}
+
+#[tokio::test]
+async fn a_read_that_fails_is_an_error_and_counted() {
+    let disk = FaultyDisk::new(10);
+    let store = open(&disk);
+    append_one(&store, needle(1, 100)).await.expect("a good needle");
+    disk.fail_read(1);
+    assert!(matches!(read(&store, 1), Err(ReadError::Disk(_))));
+    assert_eq!(store.status().bad, 1);
+}
+
+#[tokio::test]
+async fn a_sealed_segment_opens_from_its_index_file_as_from_its_data() {
+    let disk = FaultyDisk::new(11);
+    let store = open(&disk);
+    for first in (1..400).step_by(20) {
+        let needles = (first..first + 20).map(|id| needle(id, (id as usize * 37) % 900)).collect();
+        assert!(in_time(store.append(needles)).await.iter().all(Result::is_ok));
+    }
+    in_time(store.delete(&[NeedleId(10), NeedleId(11)])).await.expect("dropped");
+    store.seal();
+    until("it is indexed", || disk.exists(&index_file(1)).expect("a sound disk")).await;
+    store.close();
+    let good = disk.bytes(&index_file(1)).expect("it is there");
+
+    let state = |store: &Store| {
+        let data: Vec<_> = (1..=401).map(|id| read(store, id).ok()).collect();
+        (data, store.status().needles, store.segments(9))
+    };
+    let with_index = open(&disk);
+    let expected = state(&with_index);
+    assert_eq!(expected.1, 398);
+    with_index.close();
+
+    let other = Path::new(DIR).join("other.idx");
+    for spoil in ["removed", "flipped", "cut", "of another segment", "long"] {
+        match spoil {
+            "removed" => disk.remove(&index_file(1)).expect("a sound disk"),
+            "flipped" => assert!(disk.flip(&index_file(1), 300, 4)),
+            "cut" => disk.open(&index_file(1)).and_then(|file| file.set_len(200)).expect("a sound disk"),
+            "long" => disk.open(&index_file(1)).and_then(|file| file.set_len(1 << 30)).expect("a sound disk"),
+            _ => {
+                // The same segment made again elsewhere: same name, same needles, another salt.
+                let elsewhere = FaultyDisk::new(99);
+                let store = open(&elsewhere);
+                append_one(&store, needle(1, 5)).await.expect("a good needle");
+                store.seal();
+                until("it is indexed", || elsewhere.exists(&index_file(1)).expect("a sound disk")).await;
+                store.close();
+                let bytes = elsewhere.bytes(&index_file(1)).expect("it is there");
+                hayrick_disk::write_atomically(&disk, &index_file(1), &bytes).expect("a sound disk");
+            }
+        }
+        let store = open(&disk);
+        assert_eq!(state(&store), expected, "index file {spoil}");
+        until("the index file is made anew", || disk.bytes(&index_file(1)).as_ref() == Some(&good)).await;
+        store.close();
+    }
+    assert!(!disk.exists(&other).expect("a sound disk"));
+}
+
+#[tokio::test]
+async fn an_index_file_spares_the_start_the_data() {
+    let disk = FaultyDisk::new(12);
+    let store = open(&disk);
+    for id in 1..=3 {
+        append_one(&store, needle(id, 900_000)).await.expect("a good needle");
+    }
+    store.seal();
+    until("it is indexed", || disk.exists(&index_file(3)).expect("a sound disk")).await;
+    store.close();
+    flip(&disk, 2, &data(2, 900_000)[..64]);
+    let store = open(&disk);
+    assert_eq!(store.status().bad, 0, "the data was not looked at");
+    assert_eq!(read(&store, 2), Err(ReadError::Damaged), "but is when it is read");
+    assert_eq!(read(&store, 3).expect("whole"), data(3, 900_000));
+}

@@ -1,0 +1,18 @@
+//! The HTTP front door: accept loop, head limits, timeouts, graceful stop.
+//!
+//! Owns what every HTTP port of ours does alike: how connections are accepted, bounded, timed out and ended, how a
+//! refusal reads, how a range is understood. It leaves routes and their meaning to its callers. Invariant: a stranger
+//! who sends nothing, half of something, or too much of it gets an answer that says so, and no more memory than the
+//! limits allow.
+
+mod body;
+mod door;
+mod problem;
+mod range;
+mod serve;
+mod socket;
+
+pub use body::{BodyError, BodyIdle};
+pub use problem::Problem;
+pub use range::{Range, RangeRequest, content_range, unsatisfiable};
+pub use serve::serve;
