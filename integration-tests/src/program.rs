@@ -119,9 +119,8 @@ impl Lines {
 /// # Errors
 /// When none is found.
 pub fn free_base_port(machines: u16) -> Result<u16> {
-    let is_free = |port: Option<u16>| {
-        port.is_some_and(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok())
-    };
+    let is_free =
+        |port: Option<u16>| port.is_some_and(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok());
     for _ in 0..BASE_ATTEMPTS {
         let base = free_port()?;
         let offsets = (0..machines)

@@ -17,7 +17,9 @@ pub fn http_status(addr: SocketAddr, target: &str, timeout: Duration) -> io::Res
     let mut stream = TcpStream::connect_timeout(&addr, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
-    write!(stream, "GET {target} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
+    // In one write: `write!` on a socket sends every piece of the format by itself.
+    let request = format!("GET {target} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);
@@ -39,12 +41,17 @@ mod tests {
         let addr = listener.local_addr().unwrap();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 512];
-            let read = stream.read(&mut request).unwrap();
+            // To the end of the head: what is left unread at the close resets the connection.
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut byte).unwrap();
+                request.extend(byte);
+            }
             stream
                 .write_all(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 9\r\n\r\nno quorum")
                 .unwrap();
-            String::from_utf8_lossy(&request[..read]).into_owned()
+            String::from_utf8_lossy(&request).into_owned()
         });
         let answer = http_status(addr, "/-/ready", Duration::from_secs(5)).unwrap();
         assert_eq!(answer, (503, "no quorum".to_owned()));
