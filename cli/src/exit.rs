@@ -8,20 +8,40 @@ use std::process::ExitCode;
 use hayrick_client::{BuildError, Error};
 
 /// How a command ended. The numbers are a contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Done.
     Done = 0,
+    /// It could not be done.
+    Failed = 1,
+    /// Wrong use.
+    WrongUse = 2,
     /// There is no such key.
     NoSuchKey = 3,
     /// A condition failed; nothing was changed.
     ConditionFailed = 4,
-    /// Wrong use.
-    WrongUse = 2,
-    /// It could not be done.
-    Failed = 1,
     /// It may have happened, or may still happen.
     OutcomeUnknown = 5,
+}
+
+impl Exit {
+    /// How much an outcome needs a look. The numbers of the contract do not tell: a missing key is a higher one than
+    /// a failure, and matters less.
+    fn severity(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::NoSuchKey => 1,
+            Self::ConditionFailed => 2,
+            Self::WrongUse => 3,
+            Self::Failed => 4,
+            Self::OutcomeUnknown => 5,
+        }
+    }
+}
+
+/// What a command ends with that did several things: with the outcome that needs a look most.
+pub(crate) fn worst(ends: impl IntoIterator<Item = Exit>) -> Exit {
+    ends.into_iter().max_by_key(|end| end.severity()).unwrap_or(Exit::Done)
 }
 
 impl From<Exit> for ExitCode {
@@ -71,7 +91,20 @@ mod tests {
 
     #[test]
     fn of_several_keys_the_outcome_that_needs_a_look_most_wins() {
-        let worst = [Exit::NoSuchKey, Exit::OutcomeUnknown, Exit::Failed].into_iter().max();
-        assert_eq!(worst, Some(Exit::OutcomeUnknown));
+        let from_mild_to_grave = [
+            Exit::Done,
+            Exit::NoSuchKey,
+            Exit::ConditionFailed,
+            Exit::WrongUse,
+            Exit::Failed,
+            Exit::OutcomeUnknown,
+        ];
+        for (at, grave) in from_mild_to_grave.into_iter().enumerate() {
+            for mild in &from_mild_to_grave[..=at] {
+                assert_eq!(worst([*mild, grave]), grave);
+                assert_eq!(worst([grave, *mild]), grave);
+            }
+        }
+        assert_eq!(worst([]), Exit::Done);
     }
 }

@@ -9,7 +9,7 @@ use crate::exit::{self, Exit};
 /// Delete objects
 ///
 /// Goes on with the next key when one cannot be deleted. The exit code is that of the outcome which needs a look most:
-/// 5 before 1 before 4 before 3.
+/// 5 before 1 before 2 before 4 before 3.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -32,16 +32,16 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         None => Condition::None,
     };
     args.connect.run(|client| async move {
-        let mut worst = Exit::Done;
+        let mut ends = Vec::new();
         for key in &args.keys {
             if let Err(error) = client.delete_with(key, &condition).await {
                 let names_key = matches!(error, Error::NotFound { .. });
                 let error = anyhow::Error::new(error);
-                worst = worst.max(exit::of(&error));
+                ends.push(exit::of(&error));
                 let key = if names_key { String::new() } else { format!("{key}: ") };
                 eprintln!("hayrick: {key}{error:#}");
             }
         }
-        Ok(worst)
+        Ok(exit::worst(ends))
     })
 }
