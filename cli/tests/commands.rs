@@ -40,7 +40,8 @@ fn answer(stream: TcpStream, table: &[(&str, &str)], log: &Seen) {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).expect("the body");
     let found = table.iter().find(|(start, _)| line.starts_with(start)).map(|(_, answer)| *answer);
-    let answer = found.unwrap_or("404 Not Found\r\ncontent-length: 19\r\n\r\nKey does not exist.");
+    let answer = found
+        .unwrap_or("404 Not Found\r\ncontent-length: 19\r\nconnection: close\r\n\r\nKey does not exist.");
     log.lock().expect("no test panics with it").push((line.trim().to_owned(), head, body));
     // A client that has what it wants may be gone.
     let _ = reader.get_mut().write_all(format!("HTTP/1.1 {answer}").as_bytes());
