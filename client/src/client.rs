@@ -13,6 +13,8 @@ use crate::{BuildError, Error};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a server may be silent: `--request-timeout` is 5 s by default, the rest is for the way.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// The slowest upload that is waited for. A server gives up earlier on one that stands still (http-api.md).
+const UPLOAD_BYTES_PER_S_MIN: f64 = 64.0 * 1024.0;
 
 /// Everything is encoded in a key but what a path may carry literally, and the slash.
 const KEY_ENCODED: &AsciiSet =
@@ -23,7 +25,12 @@ const QUERY_ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').rem
 /// A client of one cluster. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pub(crate) http: reqwest::Client,
+    /// Gives up when nothing comes for [`ClientBuilder::silence_max`].
+    pub(crate) reads: reqwest::Client,
+    /// Does not: that time would run during an upload, in which a server rightly says nothing. Each write has a
+    /// timeout of its own, see [`Client::write_timeout`].
+    pub(crate) writes: reqwest::Client,
+    silence_max: Duration,
     masters: Arc<[String]>,
     /// The master that answered last, tried first the next time.
     preferred: Arc<AtomicUsize>,
@@ -71,6 +78,11 @@ impl Client {
         self.preferred.store(master, Ordering::Relaxed);
     }
 
+    /// How long a write with a body of so many bytes may take: its upload, and then the server's silence.
+    pub(crate) fn write_timeout(&self, body_bytes: usize) -> Duration {
+        self.silence_max + Duration::from_secs_f64(body_bytes as f64 / UPLOAD_BYTES_PER_S_MIN)
+    }
+
     /// The URL of a target, which begins with a slash, at one master.
     pub(crate) fn url(&self, master: usize, target: &str) -> String {
         format!("http://{}{target}", self.masters[master])
@@ -84,7 +96,8 @@ impl ClientBuilder {
         self
     }
 
-    /// How long a server may send nothing before the request is given up; 10 s unless said.
+    /// How long a server may send nothing before a request is given up; 10 s unless said. A write may take longer by
+    /// the time that its body takes at 64 KiB/s.
     pub fn silence_max(mut self, timeout: Duration) -> Self {
         self.silence_max = timeout;
         self
@@ -105,16 +118,20 @@ impl ClientBuilder {
                 return Err(BuildError::BadAddress { addr: addr.clone() });
             }
         }
-        let http = reqwest::Client::builder()
+        let reads = self.http().read_timeout(self.silence_max).build().map_err(BuildError::Http)?;
+        let writes = self.http().build().map_err(BuildError::Http)?;
+        let silence_max = self.silence_max;
+        Ok(Client { reads, writes, silence_max, masters: self.masters.into(), preferred: Arc::default() })
+    }
+
+    /// What reads and writes have in common.
+    fn http(&self) -> reqwest::ClientBuilder {
+        reqwest::Client::builder()
             .connect_timeout(self.connect_timeout)
-            .read_timeout(self.silence_max)
             // Nothing below this crate may repeat a write.
             .retry(reqwest::retry::never())
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true)
-            .build()
-            .map_err(BuildError::Http)?;
-        Ok(Client { http, masters: self.masters.into(), preferred: Arc::default() })
     }
 }
 

@@ -21,7 +21,10 @@ impl Client {
     pub async fn delete_with(&self, key: &str, condition: &Condition) -> Result<(), Error> {
         let path = key_path(key)?;
         let condition = condition_header(condition)?;
-        let request = |url| with_condition(self.http.delete(url), condition.as_ref());
+        let request = |url| {
+            let request = self.writes.delete(url).timeout(self.write_timeout(0));
+            with_condition(request, condition.as_ref())
+        };
         self.send(Kind::Write, &path, request).await.map(drop)
     }
 }

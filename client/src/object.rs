@@ -73,7 +73,7 @@ impl Client {
         let target = target(key, options)?;
         let range = options.range.map(ByteRange::header);
         let request = |url| {
-            let request = self.http.get(url);
+            let request = self.reads.get(url);
             match &range {
                 Some(range) => request.header(RANGE, range),
                 None => request,
@@ -93,7 +93,7 @@ impl Client {
     /// As [`Client::get`].
     pub async fn head(&self, key: &str) -> Result<ObjectMeta, Error> {
         let target = key_path(key)?;
-        let answer = self.send(Kind::Read, &target, |url| self.http.head(url)).await?;
+        let answer = self.send(Kind::Read, &target, |url| self.reads.head(url)).await?;
         Ok(ObjectMeta::of(&answer.response))
     }
 }

@@ -72,7 +72,12 @@ impl Client {
         let answer = self
             .send(Kind::Write, &path, |url| {
                 // Said in words: for an empty body hyper would leave it out, and a PUT without a length is refused.
-                let mut request = self.http.put(url).header(CONTENT_LENGTH, body.len()).body(body.clone());
+                let mut request = self
+                    .writes
+                    .put(url)
+                    .timeout(self.write_timeout(body.len()))
+                    .header(CONTENT_LENGTH, body.len())
+                    .body(body.clone());
                 if let Some(value) = &content_type {
                     request = request.header(CONTENT_TYPE, value);
                 }

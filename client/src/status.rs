@@ -117,6 +117,6 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`] with the reason if all that answer say no; does not wait.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.send(Kind::Read, "/-/ready", |url| self.http.get(url)).await.map(drop)
+        self.send(Kind::Read, "/-/ready", |url| self.reads.get(url)).await.map(drop)
     }
 }

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use hayrick_client::{Client, Condition, Error, ListOptions, PutOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 /// A master that gives each connection one answer and counts the requests that reached it.
 struct Scripted {
@@ -16,20 +17,18 @@ struct Scripted {
 
 impl Scripted {
     async fn start(answer: &'static str) -> Self {
+        Self::start_slow(answer, Duration::ZERO).await
+    }
+
+    /// The same, which begins to read a body only after `pause`.
+    async fn start_slow(answer: &'static str, pause: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let addr = listener.local_addr().expect("it is bound");
         let requests = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&requests);
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
-                let mut seen = Vec::new();
-                let mut chunk = [0; 1024];
-                while !seen.windows(4).any(|four| four == b"\r\n\r\n") {
-                    match stream.read(&mut chunk).await {
-                        Ok(read) if read > 0 => seen.extend_from_slice(&chunk[..read]),
-                        _ => break,
-                    }
-                }
+                read_request(&mut stream, pause).await;
                 counter.fetch_add(1, Ordering::SeqCst);
                 // The client may have gone; the next one will tell.
                 let _ = stream.write_all(answer.as_bytes()).await;
@@ -42,6 +41,23 @@ impl Scripted {
     fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
+}
+
+/// Reads head and body: what is left unread at the close would reset the connection and take the answer back.
+async fn read_request(stream: &mut TcpStream, pause: Duration) {
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => seen.push(byte),
+            Err(_) => return,
+        }
+    }
+    let head = String::from_utf8_lossy(&seen).to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    tokio::time::sleep(pause).await;
+    let mut body = stream.take(length.unwrap_or(0));
+    // The client may have given up.
+    let _ = tokio::io::copy(&mut body, &mut tokio::io::sink()).await;
 }
 
 const CREATED: &str = "HTTP/1.1 201 Created\r\nConnection: close\r\nETag: \"abc\"\r\nHayrick-Version: 7\r\nContent-Length: 1\r\n\r\nk";
@@ -91,6 +107,19 @@ async fn a_write_of_unknown_outcome_is_never_repeated() {
         assert!(error.is_unknown(), "{error}");
         assert_eq!((first.requests(), second.requests()), (2, 0));
     }
+}
+
+#[tokio::test]
+async fn an_upload_may_take_longer_than_a_server_may_be_silent() {
+    let silence_max = Duration::from_millis(500);
+    let slow = Scripted::start_slow(CREATED, 3 * silence_max).await;
+    let client = Client::builder([slow.addr.to_string()]).silence_max(silence_max).build().unwrap();
+    // More than sockets buffer, so that the upload goes on until the server reads; its time is 128 s.
+    client.put("k", vec![1; 8 << 20]).await.unwrap();
+
+    let error = client.delete("k").await.unwrap_err();
+    assert!(error.is_unknown(), "a delete has no upload to wait for: {error}");
+    assert!(matches!(client.get("k").await, Err(Error::NoMaster { .. })), "nor has a read");
 }
 
 #[tokio::test]
