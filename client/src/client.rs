@@ -15,6 +15,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// The slowest upload that is waited for. A server gives up earlier on one that stands still (http-api.md).
 const UPLOAD_BYTES_PER_S_MIN: f64 = 64.0 * 1024.0;
+/// Unused connections are closed after this, before a server closes them (75 s): a write that meets a connection
+/// which closes in that moment has an unknown outcome.
+const POOL_IDLE: Duration = Duration::from_secs(60);
 
 /// Everything is encoded in a key but what a path may carry literally, and the slash.
 const KEY_ENCODED: &AsciiSet =
@@ -128,6 +131,7 @@ impl ClientBuilder {
     fn http(&self) -> reqwest::ClientBuilder {
         reqwest::Client::builder()
             .connect_timeout(self.connect_timeout)
+            .pool_idle_timeout(POOL_IDLE)
             // Nothing below this crate may repeat a write.
             .retry(reqwest::retry::never())
             .redirect(reqwest::redirect::Policy::none())
