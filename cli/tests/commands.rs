@@ -143,6 +143,18 @@ fn the_next_master_is_asked_when_one_does_not_answer() {
 }
 
 #[test]
+fn a_proxy_for_the_web_is_not_asked_for_masters() {
+    let (server, _) = master(&[("GET /k ", "200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nmeow")]);
+    let proxy = format!("http://{}", nobody());
+    let mut command = hayrick(&["get", "k", "--server", &server]);
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        command.env(name, &proxy);
+    }
+    let output = command.env_remove("NO_PROXY").env_remove("no_proxy").output().expect("it runs");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "meow"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn get_writes_a_whole_file_or_leaves_the_old_one() {
     let (server, _) = master(&[
         ("GET /whole ", "200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nmeow"),

@@ -132,6 +132,8 @@ impl ClientBuilder {
         reqwest::Client::builder()
             .connect_timeout(self.connect_timeout)
             .pool_idle_timeout(POOL_IDLE)
+            // Masters are named by address; a proxy that is set for the web knows none of them.
+            .no_proxy()
             // Nothing below this crate may repeat a write.
             .retry(reqwest::retry::never())
             .redirect(reqwest::redirect::Policy::none())
