@@ -16,17 +16,19 @@ use hyper_util::service::TowerToHyperService;
 use tower_service::Service;
 
 use crate::Problem;
+use crate::answering::{Answer, Answered, Answering};
 
 /// A service behind its door, for one connection.
 #[derive(Debug)]
 pub(crate) struct Door<S> {
     service: TowerToHyperService<S>,
     served: AtomicBool,
+    answering: Answering,
 }
 
 impl<S> Door<S> {
-    pub(crate) fn new(service: S) -> Self {
-        Self { service: TowerToHyperService::new(service), served: AtomicBool::new(false) }
+    pub(crate) fn new(service: S, answering: Answering) -> Self {
+        Self { service: TowerToHyperService::new(service), served: AtomicBool::new(false), answering }
     }
 
     /// Whether any request came through.
@@ -39,19 +41,24 @@ impl<S> hyper::service::Service<Request<Incoming>> for Door<S>
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone,
 {
-    type Response = Response<Body>;
+    type Response = Response<Answer>;
     type Error = Infallible;
-    type Future = Either<
-        <TowerToHyperService<S> as hyper::service::Service<Request<Incoming>>>::Future,
-        Ready<Result<Response<Body>, Infallible>>,
+    type Future = Answered<
+        Either<
+            <TowerToHyperService<S> as hyper::service::Service<Request<Incoming>>>::Future,
+            Ready<Result<Response<Body>, Infallible>>,
+        >,
     >;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.served.store(true, Ordering::Relaxed);
-        if target_bytes(request.uri()) > HTTP_TARGET_BYTES_MAX {
-            return Either::Right(std::future::ready(Ok(target_too_long().response(request.headers()))));
-        }
-        Either::Left(self.service.call(request))
+        self.answering.begin();
+        let answer = if target_bytes(request.uri()) > HTTP_TARGET_BYTES_MAX {
+            Either::Right(std::future::ready(Ok(target_too_long().response(request.headers()))))
+        } else {
+            Either::Left(self.service.call(request))
+        };
+        Answered::new(answer, &self.answering)
     }
 }
 

@@ -5,6 +5,7 @@
 //! who sends nothing, half of something, or too much of it gets an answer that says so, and no more memory than the
 //! limits allow.
 
+mod answering;
 mod body;
 mod door;
 mod problem;

@@ -25,6 +25,7 @@ use tokio::time::{Duration, sleep, timeout};
 use tower_service::Service;
 
 use crate::Problem;
+use crate::answering::Answering;
 use crate::door::{Door, target_too_long};
 use crate::socket::Socket;
 
@@ -113,10 +114,11 @@ async fn connection<S>(
         tracing::debug!(%error, "a connection broke before its first byte");
         return;
     }
-    let mut socket = Socket::new(socket);
+    let answering = Answering::default();
+    let mut socket = Socket::new(socket, answering.clone());
     let mut served = false;
     loop {
-        let mut conversation = hyper.serve_connection(socket, Door::new(service.clone()));
+        let mut conversation = hyper.serve_connection(socket, Door::new(service.clone(), answering.clone()));
         let result = tokio::select! {
             biased;
             result = &mut conversation => result,

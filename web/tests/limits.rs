@@ -8,6 +8,7 @@ use axum::routing::{get, post};
 use hayrick_protocol::limits::{HTTP_FIELDS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_TARGET_BYTES_MAX};
 use hayrick_web::{BodyError, BodyIdle, Problem, serve};
 use http_body_util::BodyExt;
+use std::convert::Infallible;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,6 +37,7 @@ impl Server {
                 }),
             )
             .route("/count", post(count))
+            .route("/pieces", get(pieces))
             .route(
                 "/wait",
                 get(async move || {
@@ -77,6 +79,20 @@ async fn count(request: Request) -> Response<Body> {
         }
         Err(BodyError::Broken(_)) => Problem::new(StatusCode::BAD_REQUEST, "broken").response(&parts.headers),
     }
+}
+
+/// An object that holds an answer of HTTP, ...
+const WORDLESS: &str = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+
+/// ... sent in pieces, with a pause before each, so that each is written by itself.
+async fn pieces() -> Response<Body> {
+    let pieces = futures_util::stream::unfold(0, async |sent| {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        (sent < 3).then_some((Ok::<_, Infallible>(WORDLESS), sent + 1))
+    });
+    let mut response = Response::new(Body::from_stream(Box::pin(pieces)));
+    response.headers_mut().insert("content-length", (3 * WORDLESS.len()).into());
+    response
 }
 
 async fn rest(socket: &mut TcpStream) -> String {
@@ -162,6 +178,18 @@ async fn what_is_no_http_is_400_and_the_server_goes_on() {
     }
     let answer = server.exchange(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     assert!(answer.ends_with("hello\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn bytes_of_an_object_are_never_taken_for_an_answer_of_hyper() {
+    let server = Server::start().await;
+    let answer = server.exchange(b"GET /pieces HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.ends_with(&format!("\r\n\r\n{}", WORDLESS.repeat(3))), "{answer}");
+    // And when the object is done, what hyper says is given words again.
+    let answer = server.exchange(b"GET /pieces HTTP/1.1\r\nhost: x\r\n\r\nwhat is this\r\n\r\n").await;
+    let (object, refusal) = answer.split_once(&WORDLESS.repeat(3)).expect("the whole object");
+    assert!(object.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_refused(refusal, "400", "HTTP");
 }
 
 #[tokio::test]
