@@ -68,10 +68,13 @@ impl Server {
     }
 }
 
-/// Counts a body's bytes; it may fall silent for 100 ms.
+/// How long a body may fall silent: longer than a busy machine keeps a test from sending on.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// Counts a body's bytes.
 async fn count(request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let body = BodyIdle::with_timeout(body, Duration::from_millis(100));
+    let body = BodyIdle::with_timeout(body, IDLE);
     match body.collect().await {
         Ok(body) => Response::new(Body::from(format!("{}\n", body.to_bytes().len()))),
         Err(BodyError::Idle { .. }) => {
