@@ -80,6 +80,8 @@ fn hyper() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
+        // Who has sent all may say so, as `nc -N` does, and still wait for the answer.
+        .half_close(true)
         .header_read_timeout(Duration::from_millis(HTTP_HEAD_TIMEOUT_MS))
         .max_headers(HTTP_FIELDS_MAX)
         .max_header_size(HTTP_HEAD_BYTES_MAX)

@@ -259,6 +259,25 @@ async fn a_body_that_falls_silent_is_408_and_one_that_breaks_off_is_told() {
 }
 
 #[tokio::test]
+async fn who_ends_his_sending_side_gets_his_answer_and_is_then_let_go() {
+    let server = Server::start().await;
+    let mut socket = server.connect().await;
+    socket.write_all(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("it is read");
+    server.begun.notified().await;
+    socket.shutdown().await.expect("it is open");
+    // The end of what is sent must not be seen only after the answer.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    server.gate.notify_one();
+    assert!(rest(&mut socket).await.ends_with("waited\n"), "and the server closes, as no more can come");
+
+    let mut idle = server.connect().await;
+    idle.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("it is read");
+    until(&mut idle, "hello\n").await;
+    idle.shutdown().await.expect("it is open");
+    assert_eq!(rest(&mut idle).await, "", "it is closed, too");
+}
+
+#[tokio::test]
 async fn a_server_that_stops_finishes_what_is_in_flight() {
     let server = Server::start().await;
     let mut idle = server.connect().await;
