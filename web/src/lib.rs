@@ -7,6 +7,7 @@
 
 mod answering;
 mod body;
+mod descriptors;
 mod door;
 mod problem;
 mod range;
@@ -14,6 +15,7 @@ mod serve;
 mod socket;
 
 pub use body::{BodyError, BodyIdle};
+pub use descriptors::DESCRIPTORS_WANTED;
 pub use problem::Problem;
 pub use range::{Range, RangeRequest, content_range, unsatisfiable};
 pub use serve::serve;

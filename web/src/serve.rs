@@ -1,8 +1,8 @@
 //! The accept loop and one connection's life.
 //!
 //! Owns sockets from accept to close: the bounds on heads and waiting, what is said to a head that never becomes a
-//! request, and closing so that the last answer arrives. Invariant: at most [`HTTP_CONNECTIONS_MAX`] connections are
-//! open; more wait in the listener's backlog.
+//! request, and closing so that the last answer arrives. Invariant: no more connections are open than
+//! `HTTP_CONNECTIONS_MAX` and the limit on open files allow; more wait in the listener's backlog.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use hayrick_protocol::limits::{
-    HTTP_CONNECTIONS_MAX, HTTP_FIELDS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS, HTTP_TARGET_BYTES_MAX,
+    HTTP_FIELDS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEAD_TIMEOUT_MS, HTTP_TARGET_BYTES_MAX,
 };
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -26,6 +26,7 @@ use tower_service::Service;
 
 use crate::Problem;
 use crate::answering::Answering;
+use crate::descriptors::connections_max;
 use crate::door::{Door, target_too_long};
 use crate::socket::Socket;
 
@@ -33,7 +34,7 @@ use crate::socket::Socket;
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// What is in flight at shutdown gets this long.
 const GRACE: Duration = Duration::from_secs(10);
-/// The pause after a failed accept: most likely there are no descriptors, and spinning makes none.
+/// The pause after a failed accept: most likely others took the descriptors, and spinning makes none.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A connection that served a request may wait this long for the next: longer than the pools of usual clients, so
 /// that they close first.
@@ -51,7 +52,7 @@ where
     S::Future: Send,
 {
     let hyper = hyper();
-    let places = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(connections_max()));
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
