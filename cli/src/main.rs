@@ -7,6 +7,7 @@
 mod addresses;
 mod commands;
 mod config;
+mod descriptors;
 mod exit;
 mod logging;
 mod output;

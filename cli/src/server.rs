@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::exit::Exit;
-use crate::{logging, output};
+use crate::{descriptors, logging, output};
 
 /// How long a server may take to stop (cli.md).
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,12 +49,13 @@ impl Signals {
     }
 }
 
-/// Runs a server: logs, a runtime, signals caught before anything else.
+/// Runs a server: logs, open files, a runtime, signals caught before anything else.
 pub(crate) fn run<F: Future<Output = Result<()>>>(
     common: &Common,
     serve: impl FnOnce(Signals) -> F,
 ) -> Result<Exit> {
     logging::start(common.log.as_deref())?;
+    descriptors::raise_limit();
     if let Some(path) = &common.config {
         tracing::info!(path = %path.display(), "settings are taken from this file");
     }

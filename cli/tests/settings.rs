@@ -101,3 +101,22 @@ fn what_cannot_work_together_is_told_in_one_sentence() {
         assert!(last.starts_with("hayrick: ") && last.contains(says), "{last}");
     }
 }
+
+#[test]
+fn a_server_may_open_as_many_files_as_the_system_lets_it_and_says_when_that_is_too_few() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("master.toml");
+    std::fs::write(&file, "id = 1\nmasters = [\"1=127.0.0.1:1\"]\nlisten = \"203.0.113.1:1\"\n")
+        .expect("a file");
+    let under = |limits: &str| {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{limits} && exec \"$0\" master --data \"$1\" --config \"$2\""));
+        command.arg(env!("CARGO_BIN_EXE_hayrick")).arg(dir.path().join("data")).arg(&file);
+        command.env_remove("RUST_LOG").env_remove("HAYRICK_LOG").stdin(Stdio::null());
+        let output = command.output().expect("there is a shell");
+        assert!(error(&output).contains("cannot listen on 203.0.113.1:1"), "{}", error(&output));
+        error(&output).contains("may open only 1000 files")
+    };
+    assert!(under("ulimit -n 1000"), "a hard limit that is too low is told");
+    assert!(!under("ulimit -Sn 1000"), "a soft one is raised");
+}
