@@ -1,46 +1,21 @@
 //! Claims about starting, finding and ending processes, on a shell script that plays the server.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hayrick_launcher::{Cluster, Error};
 
-/// A server that is ready at once, notes SIGTERM in its data directory, and crashes where a file `crash` lies.
-const SERVER: &str = r#"#!/bin/sh
-role=$1; shift
-while [ $# -gt 0 ]; do
-    case $1 in
-        --data) data=$2; shift ;;
-        --masters) masters=$2; shift ;;
-        --listen) listen=$2; shift ;;
-        --id) id=$2; shift ;;
-    esac
-    shift
-done
-if [ -e "$data/crash" ]; then echo "cannot start: the crash file is there" >&2; exit 7; fi
-trap 'touch "$data/terminated"; exit 0' TERM
-echo "masters $masters, $EXTRA" >&2
-echo "ready: $role ${id:-42}, http://$listen, peer"
-while :; do sleep 0.05; done
-"#;
-
-fn server() -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join("server.sh");
-    std::fs::write(&path, SERVER).expect("a script");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("an executable");
-    (dir, path)
+fn server() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server.sh")
 }
 
 fn is_alive(pid: u32) -> bool {
-    std::path::Path::new(&format!("/proc/{pid}")).exists()
+    Path::new(&format!("/proc/{pid}")).exists()
 }
 
 #[test]
 fn servers_start_stop_and_start_again_on_the_same_data() {
-    let (_keep, binary) = server();
-    let cluster = Cluster::builder(binary).masters(1).volumes(1).env("EXTRA", "seen").start().unwrap();
+    let cluster = Cluster::builder(server()).masters(1).volumes(1).env("EXTRA", "seen").start().unwrap();
     let volume = cluster.volume(1);
     assert_eq!(volume.server_id(), Some(42));
     assert_eq!(cluster.master(1).server_id(), Some(1));
@@ -64,8 +39,7 @@ fn servers_start_stop_and_start_again_on_the_same_data() {
 
 #[test]
 fn a_crash_shows_status_and_log() {
-    let (_keep, binary) = server();
-    let cluster = Cluster::builder(binary).masters(1).volumes(0).build().unwrap();
+    let cluster = Cluster::builder(server()).masters(1).volumes(0).build().unwrap();
     let master = cluster.master(1);
     std::fs::create_dir_all(master.data_dir()).unwrap();
     std::fs::write(master.data_dir().join("crash"), "").unwrap();
@@ -76,8 +50,7 @@ fn a_crash_shows_status_and_log() {
 
 #[test]
 fn dropping_a_cluster_ends_its_processes_even_paused_ones() {
-    let (_keep, binary) = server();
-    let cluster = Cluster::builder(binary).masters(1).volumes(1).start().unwrap();
+    let cluster = Cluster::builder(server()).masters(1).volumes(1).start().unwrap();
     let dir = cluster.dir().to_owned();
     let pids: Vec<u32> = cluster.processes().map(|process| process.pid().unwrap()).collect();
     cluster.master(1).pause().unwrap();
@@ -88,16 +61,14 @@ fn dropping_a_cluster_ends_its_processes_even_paused_ones() {
 
 #[test]
 fn a_cluster_that_does_not_serve_is_told_with_its_last_answer() {
-    let (_keep, binary) = server();
-    let cluster = Cluster::builder(binary).masters(1).volumes(0).start().unwrap();
+    let cluster = Cluster::builder(server()).masters(1).volumes(0).start().unwrap();
     let error = cluster.wait_ready(Duration::from_millis(300)).unwrap_err().to_string();
     assert!(error.contains("master 1 was not ready") && error.contains("last answer"), "{error}");
 }
 
 #[test]
 fn base_port_gives_every_machine_a_hundred_ports() {
-    let (_keep, binary) = server();
-    let cluster = Cluster::builder(binary).base_port(9090).build().unwrap();
+    let cluster = Cluster::builder(server()).base_port(9090).build().unwrap();
     let ports: Vec<(u16, u16)> =
         cluster.processes().map(|process| (process.http_addr().port(), process.peer_addr().port())).collect();
     let masters = [(9090, 9092), (9190, 9192), (9290, 9292)];
