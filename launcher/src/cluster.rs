@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -28,6 +28,8 @@ pub struct Cluster {
     /// What others are told to dial instead of a master's own peer address.
     advertised: BTreeMap<u32, SocketAddr>,
     dir: PathBuf,
+    /// Set by [`Cluster::close`]; held while a process is spawned, so that none slips past it.
+    closed: Mutex<bool>,
     /// Declared last: removed after the processes have ended.
     _temporary: Option<TempDir>,
 }
@@ -57,6 +59,7 @@ impl Cluster {
             volumes: Vec::new(),
             advertised: BTreeMap::new(),
             dir,
+            closed: Mutex::new(false),
             _temporary: temporary,
         };
         cluster.lay_out()?;
@@ -85,20 +88,28 @@ impl Cluster {
     /// ran start one after the other, so that they get their ids in order.
     ///
     /// # Errors
-    /// When one cannot be started or does not become ready; the others run on.
+    /// When one cannot be started or does not become ready, or after [`Cluster::close`]; the others run on.
     pub fn start_all(&self) -> Result<(), Error> {
         let stopped: Vec<&Process> = self.processes().filter(|process| !process.is_running()).collect();
         let is_new = |process: &Process| process.role() == Role::Volume && !process.data_dir().exists();
         let (new, known): (Vec<_>, Vec<_>) = stopped.into_iter().partition(|process| is_new(process));
         // All at once: no server becomes ready before it has met the others.
         for process in &known {
-            process.spawn()?;
+            self.spawn(process)?;
         }
         for process in &new {
-            process.spawn()?;
+            self.spawn(process)?;
             process.wait_ready(self.builder.ready_timeout)?;
         }
         known.iter().try_for_each(|process| process.wait_ready(self.builder.ready_timeout))
+    }
+
+    fn spawn(&self, process: &Process) -> Result<(), Error> {
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *closed {
+            return Err(Error::Closed { name: process.name() });
+        }
+        process.spawn()
     }
 
     /// Makes the processes anew, on other ports and with the settings they had; whatever ran is ended.
@@ -247,6 +258,12 @@ impl Cluster {
             Err(Error::NotRunning { .. }) => Ok(()),
             other => other,
         })
+    }
+
+    /// From now on nothing is started any more, not even by a [`Cluster::start_all`] that is at work. Before stopping
+    /// for good.
+    pub fn close(&self) {
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     /// Asks every running process to stop, all at the same time, and waits until they have.

@@ -74,6 +74,12 @@ pub enum Error {
         /// Its process id.
         pid: u32,
     },
+    /// The cluster is being stopped, so nothing is started any more.
+    #[error("{name} is not started, as its cluster is being stopped")]
+    Closed {
+        /// The process.
+        name: String,
+    },
     /// The signal could not be sent.
     #[error("cannot send {name} a signal")]
     Signal {

@@ -23,6 +23,6 @@ case $ON_TERM in
     *) trap 'touch "$data/terminated"; exit 0' TERM ;;
 esac
 echo "masters $masters, $EXTRA" >&2
-touch "$data/started"
+echo $$ > "$data/pid"
 [ "$ON_TERM" = late ] || ready
 while :; do sleep 0.05; done

@@ -4,17 +4,21 @@
 //! `HAYRICK_BIN` names, else the one next to this program. Three masters and four volumes in cli.md's layout of ports.
 //! A process that dies is reported with the end of its log and the others run on; starting it again is left to the
 //! user (run the command again: the data stays).
+//!
+//! The first signal stops everything cleanly, the second kills it. Only SIGKILL on this program itself leaves the
+//! servers running, by the pids it printed: Linux can tie a child's life to its parent's *thread* only, and asking for
+//! that takes `unsafe` code between fork and exec, which this project forbids.
 
 #![expect(clippy::print_stdout, reason = "printing is what this program is for")]
 
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use hayrick_launcher::{Cluster, Deadline, Process};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 const DEFAULT_BASE_PORT: u16 = 9090;
 const DEFAULT_DIR: &str = "./hayrick-cluster";
@@ -22,6 +26,8 @@ const DEFAULT_DIR: &str = "./hayrick-cluster";
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the children are looked after.
 const WATCH_PERIOD: Duration = Duration::from_millis(200);
+/// What a shell shows for a process that SIGINT ended.
+const EXIT_INTERRUPTED: i32 = 130;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() -> ExitCode {
@@ -42,42 +48,59 @@ async fn run() -> Result<()> {
     let dir = PathBuf::from(setting(args.next(), "DIR").unwrap_or_else(|| DEFAULT_DIR.to_owned()));
 
     // Before anything is started: from here on no signal ends this program without ending the children.
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let mut signals = Signals::catch()?;
 
     println!("starting 3 masters and 4 volumes, data under {} …", dir.display());
     let cluster = Cluster::builder(binary()?).dir(&dir).base_port(base_port).own_process_groups().build()?;
     let cluster = Arc::new(cluster);
-    let stop = async {
-        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hangup.recv() => {} }
-    };
-    tokio::pin!(stop);
     let starting = {
         let cluster = Arc::clone(&cluster);
         tokio::task::spawn_blocking(move || start(&cluster))
     };
-    tokio::select! {
-        () = &mut stop => {
-            stop_all(&cluster);
-            return Ok(());
+    let started = tokio::select! {
+        () = signals.next() => Ok(()),
+        started = starting => started.context("the starter never panics")?.map(|took| announce(&cluster, took)),
+    };
+    if started.is_ok() && !signals.came {
+        tokio::select! {
+            () = signals.next() => {}
+            () = watch(&cluster) => {}
         }
-        started = starting => match started.context("the starter never panics")? {
-            Ok(took) => announce(&cluster, took),
-            Err(error) => {
-                stop_all(&cluster);
-                return Err(error.into());
-            }
-        },
-    }
-    tokio::select! {
-        () = &mut stop => {}
-        () = watch(&cluster) => {}
     }
     println!("\nstopping …");
-    stop_all(&cluster);
+    stop(&cluster, &mut signals).await?;
     println!("stopped; the data stays in {}", dir.display());
-    Ok(())
+    Ok(started?)
+}
+
+/// What asks this program to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+    /// Whether one has come.
+    came: bool,
+}
+
+impl Signals {
+    fn catch() -> Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            came: false,
+        })
+    }
+
+    /// Returns with the next one.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+        self.came = true;
+    }
 }
 
 fn start(cluster: &Cluster) -> Result<Duration, hayrick_launcher::Error> {
@@ -136,8 +159,26 @@ async fn watch(cluster: &Cluster) {
     }
 }
 
-fn stop_all(cluster: &Cluster) {
-    if let Err(error) = cluster.stop_all() {
-        println!("{error}\nending it with SIGKILL");
+/// Stops every server cleanly; a further signal kills them all and ends this program.
+async fn stop(cluster: &Arc<Cluster>, signals: &mut Signals) -> Result<()> {
+    // The starter may be at work still.
+    cluster.close();
+    let stopping = {
+        let cluster = Arc::clone(cluster);
+        tokio::task::spawn_blocking(move || cluster.stop_all())
+    };
+    tokio::select! {
+        stopped = stopping => {
+            let Err(error) = stopped.context("stopping never panics")? else { return Ok(()) };
+            cluster.kill_all()?;
+            bail!("{error}\nIt was killed; what was acknowledged is durable all the same")
+        }
+        () = signals.next() => {
+            println!("second signal: killing what still runs; what was acknowledged is durable all the same");
+            if let Err(error) = cluster.kill_all() {
+                eprintln!("{error}");
+            }
+            process::exit(EXIT_INTERRUPTED)
+        }
     }
 }

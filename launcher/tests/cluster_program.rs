@@ -1,0 +1,77 @@
+//! Claims about the program behind `make cluster` and Ctrl-C, on a shell script that plays the servers.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use hayrick_launcher::Deadline;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Far more than anything here takes, and less than the program waits for servers that do not stop.
+const TIMEOUT: Duration = Duration::from_secs(12);
+const PAUSE: Duration = Duration::from_millis(10);
+
+fn start(dir: &Path, on_term: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cluster"));
+    // Nobody listens on the ports.
+    command.arg("9090").arg(dir).env("ON_TERM", on_term);
+    command.env("HAYRICK_BIN", Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server.sh"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it was built")
+}
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    // Nobody sends: receiving is how a plain thread pauses.
+    let (_keep, pause) = mpsc::channel::<()>();
+    let deadline = Deadline::after(TIMEOUT);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(deadline.remaining().is_some(), "waited {TIMEOUT:?} until {what}");
+        let _ = pause.recv_timeout(PAUSE);
+    }
+}
+
+fn pid_of(dir: &Path, server: &str) -> Option<u32> {
+    std::fs::read_to_string(dir.join(server).join("pid")).ok()?.trim().parse().ok()
+}
+
+fn interrupt(program: &Child) {
+    kill_process(Pid::from_child(program), Signal::INT).expect("it is not reaped yet");
+}
+
+fn end_of(program: &mut Child) -> ExitStatus {
+    until("the program ends", || program.try_wait().expect("it is our child"))
+}
+
+#[test]
+fn ctrl_c_while_volumes_start_starts_no_more_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = start(dir.path(), "late");
+    until("the first volume is started", || pid_of(dir.path(), "volume-1"));
+    interrupt(&program);
+    let status = end_of(&mut program);
+    assert!(status.success(), "{status}");
+    // The first became ready while it was told to stop, which is when the next would have its turn.
+    assert!(!dir.path().join("volume-2").exists());
+}
+
+#[test]
+fn a_second_ctrl_c_kills_what_does_not_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = start(dir.path(), "ignore");
+    let servers = ["master-1", "master-2", "master-3", "volume-1", "volume-2", "volume-3", "volume-4"];
+    let pids = servers.map(|server| until("all servers are started", || pid_of(dir.path(), server)));
+    interrupt(&program);
+    let output = BufReader::new(program.stdout.take().unwrap());
+    let mut lines = output.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("stopping")), "it ended without a word");
+    interrupt(&program);
+    let status = end_of(&mut program);
+    assert_eq!(status.code(), Some(130));
+    for pid in pids {
+        assert!(!Path::new(&format!("/proc/{pid}")).exists(), "server {pid} outlived it");
+    }
+}
