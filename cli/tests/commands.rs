@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
+use tokio::net::TcpSocket;
+
 /// What the fake master was asked: request line, head, body.
 type Seen = Arc<Mutex<Vec<(String, String, Vec<u8>)>>>;
 
@@ -64,9 +66,11 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("UTF-8")
 }
 
-/// A port on which nobody listens.
-fn nobody() -> String {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").to_string()
+/// An address where nobody listens: bound, and so nobody else's, while the socket lives.
+fn nobody() -> (String, TcpSocket) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");
+    (socket.local_addr().expect("bound").to_string(), socket)
 }
 
 const PUT_OK: &str =
@@ -130,7 +134,8 @@ fn every_outcome_has_its_exit_code() {
     assert_eq!(code(&["rm", "absent"]), Some(3));
     assert_eq!(code(&["put", "unknown"]), Some(5));
     assert_eq!(run(&["get", "there"], "nonsense").status.code(), Some(2));
-    let unreachable = run(&["get", "there"], &nobody());
+    let (closed, _bound) = nobody();
+    let unreachable = run(&["get", "there"], &closed);
     assert_eq!(unreachable.status.code(), Some(1));
     assert!(text(&unreachable.stderr).starts_with("hayrick: no master answers: 127.0.0.1:"));
 }
@@ -138,14 +143,16 @@ fn every_outcome_has_its_exit_code() {
 #[test]
 fn the_next_master_is_asked_when_one_does_not_answer() {
     let (server, _) = master(&[("GET /k ", "200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nmeow")]);
-    let output = run(&["get", "k"], &format!("{},{server}", nobody()));
+    let (closed, _bound) = nobody();
+    let output = run(&["get", "k"], &format!("{closed},{server}"));
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "meow"));
 }
 
 #[test]
 fn a_proxy_for_the_web_is_not_asked_for_masters() {
     let (server, _) = master(&[("GET /k ", "200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nmeow")]);
-    let proxy = format!("http://{}", nobody());
+    let (closed, _bound) = nobody();
+    let proxy = format!("http://{closed}");
     let mut command = hayrick(&["get", "k", "--server", &server]);
     for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
         command.env(name, &proxy);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hayrick_client::{Client, Condition, Error, ListOptions, PutOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// A master that gives each connection one answer and counts the requests that reached it.
 struct Scripted {
@@ -79,10 +79,10 @@ fn client(masters: &[&Scripted]) -> Client {
 
 #[tokio::test]
 async fn a_write_goes_on_to_the_next_master_after_503_and_after_a_refused_connection() {
-    let closed = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap().to_string()
-    };
+    // Bound, and so nobody else's, but nobody listens.
+    let bound = TcpSocket::new_v4().unwrap();
+    bound.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let closed = bound.local_addr().unwrap().to_string();
     let (refusing, taking) = (Scripted::start(UNAVAILABLE).await, Scripted::start(CREATED).await);
     let client = Client::new([closed.clone(), refusing.addr.to_string(), taking.addr.to_string()]).unwrap();
     let outcome = client.put("k", "v").await.unwrap();
