@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
 use hayrick_client::{Client, Status};
 use hayrick_launcher::{Builder, Cluster};
 
@@ -11,6 +12,11 @@ use crate::wait;
 
 /// How long a new cluster may take to serve. Generous: the figure that counts is measured by its own test.
 pub const READY_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// How often an object is put anew for want of a copy, and the pause before: together longer than a volume that was
+/// slow once stays suspect.
+const PUTS_MAX: usize = 50;
+const PUT_PAUSE: Duration = Duration::from_millis(500);
 
 /// The binary under test: `HAYRICK_BIN`, or `hayrick` in the directory where this test was built.
 ///
@@ -144,6 +150,32 @@ pub fn volume_state(status: &Status, id: u32) -> &str {
 pub fn volumes_of(placement: &str) -> Vec<u32> {
     let list = placement.split("volumes=").nth(1).unwrap_or_default();
     list.split([',', ';']).filter_map(|id| id.trim().parse().ok()).collect()
+}
+
+/// Puts an object until it has so many copies, and returns what it holds then. A volume that was slow for a moment is
+/// not written to, and the object has a copy less: right, but not what a test of all its copies can use.
+///
+/// # Errors
+/// When a PUT fails, or there are fewer copies all the time.
+pub async fn put_copies<B: Into<Bytes> + Clone>(
+    client: &Client,
+    key: &str,
+    copies: usize,
+    mut make: impl FnMut() -> B,
+) -> Result<B> {
+    let mut tries = 0..PUTS_MAX;
+    loop {
+        let body = make();
+        client.put(key, body.clone()).await.with_context(|| key.to_owned())?;
+        let placement = client.head(key).await?.placement;
+        if volumes_of(&placement).len() == copies {
+            return Ok(body);
+        }
+        tries
+            .next()
+            .with_context(|| format!("{key} has never {copies} copies, the last time {placement}"))?;
+        tokio::time::sleep(PUT_PAUSE).await;
+    }
 }
 
 /// Checks that no process has panicked since it was first started.

@@ -43,3 +43,9 @@ impl Content {
         bytes.into()
     }
 }
+
+impl From<Content> for Bytes {
+    fn from(content: Content) -> Self {
+        content.bytes()
+    }
+}

@@ -8,6 +8,8 @@ use hayrick_launcher::Cluster;
 use rand::Rng;
 use tokio::task::block_in_place;
 
+/// As many as an object has copies: each holds every object.
+const VOLUMES: u32 = 3;
 const OBJECTS: usize = 12;
 /// From one byte's block to several blocks of 64 KiB.
 const SIZES: [usize; 4] = [40, 5_000, 70_000, 300_000];
@@ -17,13 +19,14 @@ const MARK_BYTES: usize = 32;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flipped_byte_is_never_returned() -> Result<()> {
     let seed = content::seed("corruption");
-    let cluster = cluster::start(3).await?;
+    let cluster = cluster::start(VOLUMES).await?;
     let clients = cluster::client_each(&cluster)?;
     let mut rng = content::rng(seed, 0);
     for number in 0..OBJECTS {
-        let content = Content { seed: rng.random(), size_bytes: SIZES[number % SIZES.len()] };
         let key = format!("flipped/{number}");
-        clients[number % 3].put(&key, content.bytes()).await?;
+        // Other bytes each time: a copy of the same in another needle might be found and damaged instead.
+        let content = || Content { seed: rng.random(), size_bytes: SIZES[number % SIZES.len()] };
+        let content = cluster::put_copies(&clients[number % 3], &key, VOLUMES as usize, content).await?;
         let flipped_at = rng.random_range(0..content.size_bytes);
 
         // One member damaged, then two: the bytes come from whoever has them.
@@ -41,12 +44,12 @@ async fn a_flipped_byte_is_never_returned() -> Result<()> {
     }
 
     // Recovery does not let damage through either.
-    let content = Content { seed: rng.random(), size_bytes: SIZES[1] };
-    clients[0].put("flipped/restart", content.bytes()).await?;
+    let content = || Content { seed: rng.random(), size_bytes: SIZES[1] };
+    let content = cluster::put_copies(&clients[0], "flipped/restart", VOLUMES as usize, content).await?;
     clients[0].put("flipped/after", "a later record").await?;
     damage(&cluster, 1, content, 100)?;
     block_in_place(|| cluster.volume(1).restart())?;
-    cluster::all_up(&cluster, 3).await?;
+    cluster::all_up(&cluster, VOLUMES).await?;
     reads_are_right(&clients, "flipped/restart", content, 100).await?;
     ensure!(ledger::read(&clients[1], "flipped/after").await?.as_deref() == Some(b"a later record"), "lost");
     cluster::no_panics(&cluster)

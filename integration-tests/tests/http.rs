@@ -178,7 +178,8 @@ async fn system_routes(cluster: &Cluster) -> Result<()> {
 /// Every copy of an object is a needle that its volume serves by number, whole and in part.
 async fn needles_are_served_by_their_volumes(cluster: &Cluster) -> Result<()> {
     let text = "the needle that is looked for";
-    ask(cluster.client_addrs()[0], "PUT /needle", "", text, 201).await?;
+    let copies = cluster.volumes().len();
+    cluster::put_copies(&cluster::client_any(cluster)?, "needle", copies, || text).await?;
     for volume in cluster.volumes() {
         let id = wait::until("a volume serves the needle", Duration::from_secs(20), async || {
             for id in (1..EPOCHS).flat_map(|epoch| (1..SEQS).map(move |seq| epoch << 32 | seq)) {

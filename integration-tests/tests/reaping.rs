@@ -10,6 +10,8 @@ use hayrick_integration_tests::ledger::{Ledger, Possible};
 use hayrick_integration_tests::{cluster, wait};
 use tokio::task::block_in_place;
 
+/// As many as an object has copies: each holds every object.
+const VOLUMES: u32 = 3;
 const OBJECTS: usize = 60;
 const SIZE_BYTES_MAX: usize = 8 * 1024;
 /// Never less than twice the request timeout, so both are short here.
@@ -19,11 +21,11 @@ const REAPED_TIMEOUT: Duration = Duration::from_secs(60);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_is_dropped_everywhere_and_nothing_that_lives() -> Result<()> {
     let seed = content::seed("reaping");
-    let mut builder = cluster::builder(3)?;
+    let mut builder = cluster::builder(VOLUMES)?;
     for setting in SETTINGS {
         builder = builder.master_arg(setting);
     }
-    let cluster = cluster::start_with(builder, 3).await?;
+    let cluster = cluster::start_with(builder, VOLUMES).await?;
     let any = cluster::client_any(&cluster)?;
     let mut ledger = Ledger::default();
 
@@ -41,7 +43,7 @@ async fn garbage_is_dropped_everywhere_and_nothing_that_lives() -> Result<()> {
     for volume in cluster.volumes() {
         block_in_place(|| volume.restart())?;
     }
-    cluster::all_up(&cluster, 3).await?;
+    cluster::all_up(&cluster, VOLUMES).await?;
     only_the_living_are_left(&any, &ledger).await?;
     for client in cluster::client_each(&cluster)? {
         ledger.verify(&client).await?;
@@ -54,19 +56,15 @@ async fn make_garbage(client: &Client, ledger: &mut Ledger, seed: u64) -> Result
     let mut rng = content::rng(seed, 0);
     for number in 0..OBJECTS {
         let key = format!("reaping/{number}");
-        let content = Content::random(&mut rng, SIZE_BYTES_MAX);
-        client.put(&key, content.bytes()).await?;
-        let mut holds = Some(content);
-        if number % 3 == 0 {
-            let content = Content::random(&mut rng, SIZE_BYTES_MAX);
-            client.put(&key, content.bytes()).await?;
-            holds = Some(content);
+        for _ in 0..if number % 3 == 0 { 2 } else { 1 } {
+            let content = || Content::random(&mut rng, SIZE_BYTES_MAX);
+            let content = cluster::put_copies(client, &key, VOLUMES as usize, content).await?;
+            ledger.keys.insert(key.clone(), Possible::exactly(Some(content)));
         }
         if number % 5 == 0 {
             client.delete(&key).await?;
-            holds = None;
+            ledger.keys.insert(key, Possible::exactly(None));
         }
-        ledger.keys.insert(key, Possible::exactly(holds));
     }
     let garbage = client.status_json().await?["garbage"]["needles"].as_u64().unwrap_or_default();
     ensure!(garbage > 0, "overwrites and deletes made no garbage");
