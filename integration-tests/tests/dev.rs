@@ -1,21 +1,20 @@
 //! What a newcomer types first: `hayrick dev` and `make cluster` serve, end on Ctrl-C, and find their data again.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use hayrick_integration_tests::program::{Program, free_base_port, runs_with};
-use hayrick_integration_tests::{cluster, ledger};
+use hayrick_integration_tests::{cluster, figure, ledger};
 use tokio::task::block_in_place;
+use tokio::time::Instant;
 
 /// The last line that both print once they serve.
 const SERVES: &str = "Ctrl-C stops everything";
 const READY_TIMEOUT: Duration = Duration::from_secs(40);
 /// What cli.md gives a server to stop.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// A cluster of processes: the same, and as much as the launcher itself waits for one.
-const CLUSTER_STOP_TIMEOUT: Duration = Duration::from_secs(15);
+const STOP_AIM: Duration = Duration::from_secs(10);
 const PORTS_PER_MACHINE: u16 = 100;
 const DEV_MACHINES: u16 = 3;
 const CLUSTER_MACHINES: u16 = 4;
@@ -35,7 +34,7 @@ async fn dev_serves_ends_on_ctrl_c_and_finds_its_data_again() -> Result<()> {
         let ready = lines.iter().find(|line| line.starts_with("ready: dev")).context("no ready: line")?;
         ensure!(ready.contains(&format!("http://127.0.0.1:{base}")), "{ready:?} names no address");
         serves(base, round).await.with_context(|| format!("run {round} of dev"))?;
-        let status = dev.interrupt(STOP_TIMEOUT).await?;
+        let status = interrupt("dev", &mut dev).await?;
         ensure!(status.success(), "run {round} of dev ended with {status}");
     }
     Ok(())
@@ -63,13 +62,21 @@ async fn the_cluster_program_serves_ends_all_its_children_on_ctrl_c_and_finds_it
         ensure!(children.iter().all(running), "a child does not run: {lines:#?}");
 
         serves(base, round).await.with_context(|| format!("run {round} of the cluster"))?;
-        let status = program.interrupt(CLUSTER_STOP_TIMEOUT).await?;
+        let status = interrupt("the cluster", &mut program).await?;
         ensure!(status.success(), "run {round} of the cluster ended with {status}");
         let left: Vec<u32> = children.into_iter().filter(running).collect();
         ensure!(left.is_empty(), "these outlived run {round}: {left:?}");
         no_panics(dir.path())?;
     }
     Ok(())
+}
+
+/// Ctrl-C, and how long it takes.
+async fn interrupt(what: &str, program: &mut Program) -> Result<ExitStatus> {
+    let started = Instant::now();
+    let status = program.interrupt(STOP_AIM * 3).await?;
+    figure::at_most(&format!("{what} has ended on Ctrl-C"), started.elapsed(), STOP_AIM)?;
+    Ok(status)
 }
 
 /// Puts through the first master and reads through the second and third; what earlier runs put is there.

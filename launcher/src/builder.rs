@@ -12,7 +12,7 @@ use crate::{Cluster, Error, Process, Role, free_port};
 /// How long a server may take to print its `ready:` line.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a server may take to stop: cli.md gives it ten seconds, the rest is for a busy machine.
-const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// The segments of tests and of a cluster on one machine (cli.md).
 const SEGMENT_SIZE: &str = "64MiB";
 /// A machine that is played owns a block of a hundred ports (cli.md).
