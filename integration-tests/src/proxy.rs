@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,6 +26,8 @@ pub enum Answers {
 pub struct Proxy {
     addr: SocketAddr,
     answers: Arc<watch::Sender<Answers>>,
+    /// Pieces of answers that it lost so far.
+    lost: Arc<AtomicU64>,
     /// Raised to close all connections.
     cuts: Arc<watch::Sender<u64>>,
 }
@@ -39,21 +42,24 @@ impl Proxy {
         let addr = listener.local_addr()?;
         let answers = Arc::new(watch::Sender::new(Answers::Pass));
         let cuts = Arc::new(watch::Sender::new(0));
+        let lost = Arc::<AtomicU64>::default();
+        let counter = Arc::clone(&lost);
         let (answers_seen, cuts_seen) = (answers.subscribe(), cuts.subscribe());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let (answers, mut cuts) = (answers_seen.clone(), cuts_seen.clone());
+                let lost = Arc::clone(&counter);
                 cuts.mark_unchanged();
                 tokio::spawn(async move {
                     // Cut or closed by one end: either way both halves are dropped here.
                     tokio::select! {
-                        _ = relay(client, target, answers) => {}
+                        _ = relay(client, target, answers, lost) => {}
                         _ = cuts.changed() => {}
                     }
                 });
             }
         });
-        Ok(Self { addr, answers, cuts })
+        Ok(Self { addr, answers, lost, cuts })
     }
 
     /// Where it listens.
@@ -66,20 +72,36 @@ impl Proxy {
         self.answers.send_replace(answers);
     }
 
+    /// How often it has lost something that came back.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::SeqCst)
+    }
+
     /// Closes all open connections; new ones are taken.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 }
 
-async fn relay(client: TcpStream, target: SocketAddr, answers: watch::Receiver<Answers>) -> Result<()> {
+async fn relay(
+    client: TcpStream,
+    target: SocketAddr,
+    answers: watch::Receiver<Answers>,
+    lost: Arc<AtomicU64>,
+) -> Result<()> {
     let server = TcpStream::connect(target).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let forth = copy(from_client, to_server, || true);
-    let back = copy(from_server, to_client, || *answers.borrow() == Answers::Pass);
+    let back = copy(from_server, to_client, || {
+        let passes = *answers.borrow() == Answers::Pass;
+        if !passes {
+            lost.fetch_add(1, Ordering::SeqCst);
+        }
+        passes
+    });
     tokio::select! { result = forth => result, result = back => result }
 }
 

@@ -4,6 +4,7 @@
 //! write goes through a follower, until the leader shows the write as done; then it cuts the connections and passes
 //! again. A second application would show: a create answers 412 to its own success, a delete 404.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -80,15 +81,32 @@ impl<'a> Path<'a> {
         write: impl Future<Output = Result<T, Error>>,
         landed: impl AsyncFn() -> Result<()>,
     ) -> Result<T> {
+        let lost_before = self.proxy.lost();
+        let answered = Cell::new(false);
         self.proxy.set_answers(Answers::Lose);
-        let restore = async {
-            let landed = wait::until("the write has landed", LANDED_TIMEOUT, &landed).await;
-            self.proxy.set_answers(Answers::Pass);
-            self.proxy.cut();
-            landed
+        let write = async {
+            let answer = write.await;
+            answered.set(true);
+            answer
         };
-        let (answer, landed) = futures_util::future::join(write, restore).await;
-        landed?;
+        let restore = async {
+            let landed =
+                wait::until("the write has landed and an answer is lost", LANDED_TIMEOUT, async || {
+                    landed().await?;
+                    ensure!(self.proxy.lost() > lost_before, "the proxy has lost nothing");
+                    Ok(())
+                });
+            let landed = landed.await;
+            let early = answered.get();
+            self.proxy.cut();
+            self.proxy.set_answers(Answers::Pass);
+            landed?;
+            // The connections are gone that its answer could have come by: it is lost if it had not come until then.
+            ensure!(!early, "the write was answered before anything was repeated");
+            Ok(())
+        };
+        let (answer, lost) = futures_util::future::join(write, restore).await;
+        lost?;
         answer.context("the write, its answer lost once")
     }
 
