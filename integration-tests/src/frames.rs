@@ -77,6 +77,17 @@ pub async fn greet(addr: SocketAddr, cluster: [u8; 16], versions: (u16, u16)) ->
 
 /// A request of this method with this head, checksums and all.
 pub fn request(method: u16, head: &[u8]) -> Vec<u8> {
+    let mut frame = header(method, head, 0);
+    frame.extend_from_slice(head);
+    frame
+}
+
+/// The beginning of a request with a body of so many bytes, which is all in order so far.
+pub fn announcement(body_bytes: u32) -> Vec<u8> {
+    header(0, &[], body_bytes)
+}
+
+fn header(method: u16, head: &[u8], body_bytes: u32) -> Vec<u8> {
     let mut frame = vec![0; HEADER_BYTES];
     frame[4] = LAYOUT;
     frame[5] = KIND_REQUEST;
@@ -84,10 +95,10 @@ pub fn request(method: u16, head: &[u8]) -> Vec<u8> {
     frame[8..12].copy_from_slice(&1000_u32.to_le_bytes());
     frame[12..20].copy_from_slice(&7_u64.to_le_bytes());
     frame[20..24].copy_from_slice(&u32::try_from(head.len()).expect("a short head").to_le_bytes());
+    frame[24..28].copy_from_slice(&body_bytes.to_le_bytes());
     frame[28..32].copy_from_slice(&crc32c::crc32c(head).to_le_bytes());
     let crc = crc32c::crc32c(&frame[4..]);
     frame[..4].copy_from_slice(&crc.to_le_bytes());
-    frame.extend_from_slice(head);
     frame
 }
 

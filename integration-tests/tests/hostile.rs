@@ -8,15 +8,23 @@ use futures_util::future::try_join_all;
 use hayrick_integration_tests::frames::{self, Greeting};
 use hayrick_integration_tests::raw::{self, Answer, resident_bytes};
 use hayrick_integration_tests::{cluster, content, figure, ledger, wait};
-use hayrick_launcher::Cluster;
+use hayrick_launcher::{Cluster, Process};
 use rand::RngCore;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 /// The kind and the code of a frame that says: there is no such method.
 const UNKNOWN_METHOD: (u8, u16) = (3, 1);
-/// Connections that announce the largest body and send a little of it.
+/// Connections that announce the largest body and send a part of it: together more than the memory for bodies.
 const GREEDY: usize = 200;
+const GREEDY_BYTES: usize = 6 << 20;
+/// Strangers on each peer port that announce a message of so many bytes, and send as much of it.
+const HALF_MESSAGES: usize = 16;
+const HALF_MESSAGE_BYTES: u32 = 200 << 20;
+/// A server that takes nothing for so long has stopped reading.
+const STALL: Duration = Duration::from_secs(1);
 /// Connections that say nothing.
 const SILENT: usize = 300;
 /// The memory for all bodies together is 256 MiB (cli.md); a server itself needs some.
@@ -40,6 +48,7 @@ async fn hostile_input_is_refused_without_harm() -> Result<()> {
     bad_volume_requests(cluster.volume(1).http_addr()).await?;
     garbage_on_every_port(&cluster, seed).await?;
     foreign_and_unknown_messages(&cluster).await?;
+    half_messages_of_strangers(&cluster).await?;
     greedy_and_silent_connections(&cluster).await?;
     slow.await??;
 
@@ -52,10 +61,7 @@ async fn hostile_input_is_refused_without_harm() -> Result<()> {
         );
         client.put(&format!("after/{number}"), "still works").await?;
     }
-    for process in cluster.processes() {
-        let resident = resident_bytes(process.pid().with_context(|| format!("{} died", process.name()))?)?;
-        ensure!(resident < RESIDENT_BYTES_MAX, "{} takes {} MiB", process.name(), resident >> 20);
-    }
+    memory_is_bounded(cluster.processes())?;
     cluster::no_panics(&cluster)
 }
 
@@ -255,28 +261,24 @@ async fn greedy_and_silent_connections(cluster: &Cluster) -> Result<()> {
             }
         }
     }
+    let mut greedy = JoinSet::new();
     let addrs = cluster.client_addrs();
     for number in 0..GREEDY {
-        let mut stream = TcpStream::connect(addrs[number % addrs.len()]).await?;
-        let head = format!("PUT /greedy/{number} HTTP/1.1\r\nHost: x\r\nContent-Length: 67108864\r\n\r\n");
-        stream.write_all(head.as_bytes()).await?;
-        // A server that refuses may close at once.
-        let _ = stream.write_all(&[7; 32 * 1024]).await;
-        held.push(stream);
+        greedy.spawn(greedy_put(addrs[number % addrs.len()], number));
     }
     // They announced more than all memory for bodies: an honest write may have to wait, a read has not.
     let client = cluster::client_any(cluster)?;
-    let read = ledger::read(&client, "honest").await?;
-    ensure!(read.as_deref() == Some(b"here before"), "a read beside greedy connections: {read:?}");
-    for master in cluster.masters() {
-        let resident = resident_bytes(master.pid().context("it died")?)?;
-        figure::say(&format!(
-            "{} takes {} MiB beside {GREEDY} greedy connections",
-            master.name(),
-            resident >> 20
-        ));
-        ensure!(resident < RESIDENT_BYTES_MAX, "{} takes {} MiB", master.name(), resident >> 20);
+    let mut sent = 0;
+    while let Some(stream) = greedy.join_next().await {
+        let (stream, bytes) = stream??;
+        held.push(stream);
+        sent += bytes;
+        let read = ledger::read(&client, "honest").await?;
+        ensure!(read.as_deref() == Some(b"here before"), "a read beside greedy connections: {read:?}");
+        memory_is_bounded(cluster.processes())?;
     }
+    figure::say(&format!("{GREEDY} greedy connections got rid of {} MiB", sent >> 20));
+    tell_memory(cluster)?;
     drop(held);
     wait::until("honest writes are taken again", Duration::from_secs(30), async || {
         for client in cluster::client_each(cluster)? {
@@ -285,6 +287,68 @@ async fn greedy_and_silent_connections(cluster: &Cluster) -> Result<()> {
         Ok(())
     })
     .await
+}
+
+/// Announces the largest body and sends a part of it, as much as the server takes within a while.
+async fn greedy_put(master: SocketAddr, number: usize) -> Result<(TcpStream, usize)> {
+    let mut stream = TcpStream::connect(master).await?;
+    let head = format!("PUT /greedy/{number} HTTP/1.1\r\nHost: x\r\nContent-Length: 67108864\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    let sent = send_piecemeal(&mut stream, GREEDY_BYTES).await;
+    Ok((stream, sent))
+}
+
+/// Half messages of the largest kind, from peers that know no cluster: what is announced costs nothing until it comes.
+async fn half_messages_of_strangers(cluster: &Cluster) -> Result<()> {
+    let mut strangers = JoinSet::new();
+    for process in cluster.processes() {
+        for _ in 0..HALF_MESSAGES {
+            strangers.spawn(half_message(process.peer_addr()));
+        }
+    }
+    let mut held = Vec::new();
+    while let Some(stream) = strangers.join_next().await {
+        held.push(stream??);
+        memory_is_bounded(cluster.processes())?;
+    }
+    tell_memory(cluster)
+}
+
+async fn half_message(peer: SocketAddr) -> Result<TcpStream> {
+    let greeting = frames::greet(peer, [0; 16], (0, u16::MAX)).await?;
+    let Greeting::Accepted(mut stream) = greeting else { anyhow::bail!("not taken for one of ours") };
+    stream.write_all(&frames::announcement(HALF_MESSAGE_BYTES)).await?;
+    send_piecemeal(&mut stream, GREEDY_BYTES).await;
+    Ok(stream)
+}
+
+/// Sends so many bytes, fewer if the other end stops reading or closes; how many.
+async fn send_piecemeal(stream: &mut TcpStream, bytes: usize) -> usize {
+    let piece = [7; 64 * 1024];
+    let mut sent = 0;
+    while sent < bytes {
+        match timeout(STALL, stream.write(&piece)).await {
+            Ok(Ok(written)) => sent += written,
+            _ => break,
+        }
+    }
+    sent
+}
+
+fn memory_is_bounded<'a>(processes: impl IntoIterator<Item = &'a Process>) -> Result<()> {
+    for process in processes {
+        let resident = resident_bytes(process.pid().with_context(|| format!("{} died", process.name()))?)?;
+        ensure!(resident < RESIDENT_BYTES_MAX, "{} takes {} MiB", process.name(), resident >> 20);
+    }
+    Ok(())
+}
+
+fn tell_memory(cluster: &Cluster) -> Result<()> {
+    for process in cluster.processes() {
+        let resident = resident_bytes(process.pid().with_context(|| format!("{} died", process.name()))?)?;
+        figure::say(&format!("{} takes {} MiB", process.name(), resident >> 20));
+    }
+    Ok(())
 }
 
 async fn slow_head(master: SocketAddr) -> Result<()> {
