@@ -36,8 +36,8 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 const GRACE: Duration = Duration::from_secs(10);
 /// The pause after a failed accept: most likely others took the descriptors, and spinning makes none.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// A connection that served a request may wait this long for the next: longer than the pools of usual clients, so
-/// that they close first.
+/// A connection that served a request may wait this long for the next: longer than our client keeps one (60 s), so
+/// that it closes first. A client that keeps them longer may send into one that closes.
 const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(75);
 /// A client that goes on sending after the last answer is heard this long in all, ...
 const LINGER: Duration = Duration::from_secs(5);
