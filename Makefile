@@ -49,7 +49,7 @@ bench: need-cargo ## measure a cluster against this machine's own limits, into t
 	@$(CARGO) build --release -p hayrick-cli -p hayrick-integration-tests
 	@exec $(CARGO) run --release --quiet -p hayrick-integration-tests --bin bench -- '$(ROWS)'
 
-clean: ## remove what was built; never data
+clean: ## remove what was built, with it the figures in target/bench.json; never data
 	$(CARGO) clean
 
 need-cargo:
