@@ -13,6 +13,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::append_file::{AppendFile, HEADER_BYTES};
 use crate::format::{DurableRecords, Format, Location, Owner, Record};
@@ -32,8 +33,6 @@ pub(crate) struct Writer<F: Format, O: Owner> {
     run_locations: Vec<Location>,
     /// Runs and marks synced so far.
     syncs: u64,
-    /// The active file was made of the reserve: only who may use that appends to it, until space came back.
-    in_reserve: bool,
     mark_len: u64,
     format: PhantomData<F>,
 }
@@ -68,7 +67,6 @@ impl<F: Format, O: Owner> Writer<F, O> {
             run: Vec::new(),
             run_locations: Vec::new(),
             syncs: 0,
-            in_reserve: false,
             mark_len: F::mark().len() as u64,
             format: PhantomData,
         }
@@ -78,6 +76,9 @@ impl<F: Format, O: Owner> Writer<F, O> {
     /// read, and removed.
     pub(crate) fn begin(&mut self) -> Result<(), OpenError> {
         if self.active.is_some() {
+            // Which of the files were made of the reserve is not written anywhere: when it is not whole, the last was.
+            let in_reserve = self.shared.options.keeps_reserve && self.reserve_is_broken();
+            self.set_in_reserve(in_reserve);
             return Ok(());
         }
         match zero_ahead::next_file::<F>(&self.shared, self.shared.options.file_bytes(), false) {
@@ -166,7 +167,7 @@ impl<F: Format, O: Owner> Writer<F, O> {
 
     /// Copies the records to the run, and goes on to the next file when one does not fit.
     fn stage(&mut self, records: &[Record], reserve: bool) -> Result<Vec<Location>, Stop> {
-        if self.in_reserve && !reserve && !records.is_empty() {
+        if self.in_reserve() && !reserve && !records.is_empty() {
             self.leave_reserve()?;
         }
         let before = (self.run.len(), self.run_locations.len());
@@ -244,10 +245,7 @@ impl<F: Format, O: Owner> Writer<F, O> {
         let next = shared.stall.watch(|| zero_ahead::next_file::<F>(&shared, capacity, reserve))?;
         self.flush().and_then(|()| self.seal_active()).map_err(Stop::Broken)?;
         self.activate(next);
-        if reserve {
-            let free = zero_ahead::free_bytes(&shared).map_err(Stop::Broken)?;
-            self.in_reserve = free < shared.options.reserve_bytes;
-        }
+        self.set_in_reserve(reserve && self.reserve_is_broken());
         self.begin_run().map_err(Stop::Broken)
     }
 
@@ -256,7 +254,7 @@ impl<F: Format, O: Owner> Writer<F, O> {
         let free_bytes = zero_ahead::free_bytes(&self.shared).map_err(Stop::Broken)?;
         let reserve_bytes = self.shared.options.reserve_bytes;
         if free_bytes < reserve_bytes {
-            let used_bytes = self.shared.allocated_bytes.load(std::sync::atomic::Ordering::Relaxed);
+            let used_bytes = self.shared.allocated_bytes.load(Ordering::Relaxed);
             return Err(Stop::Full(AppendError::Full {
                 needed_bytes: 0,
                 used_bytes,
@@ -264,8 +262,21 @@ impl<F: Format, O: Owner> Writer<F, O> {
                 reserve_bytes,
             }));
         }
-        self.in_reserve = false;
+        self.set_in_reserve(false);
         Ok(())
+    }
+
+    fn in_reserve(&self) -> bool {
+        self.shared.in_reserve.load(Ordering::Relaxed)
+    }
+
+    fn set_in_reserve(&self, in_reserve: bool) {
+        self.shared.in_reserve.store(in_reserve, Ordering::Relaxed);
+    }
+
+    /// Whether less is free than the reserve; also when that cannot be told, so that it is never used up by mistake.
+    fn reserve_is_broken(&self) -> bool {
+        zero_ahead::free_bytes(&self.shared).map_or(true, |free| free < self.shared.options.reserve_bytes)
     }
 
     fn activate(&mut self, file: Arc<AppendFile>) {
@@ -273,7 +284,7 @@ impl<F: Format, O: Owner> Writer<F, O> {
         self.shared.files.write().insert(file.id(), entry);
         *self.shared.active.lock() = Some(Arc::clone(&file));
         self.active = Some(Active { file, end: HEADER_BYTES, marked: true, first_due: true });
-        self.in_reserve = false;
+        self.set_in_reserve(false);
         self.shared.ahead.nudge();
     }
 
@@ -357,10 +368,15 @@ impl<F: Format, O: Owner> Writer<F, O> {
         Ok(())
     }
 
-    /// A durable append of a mark, in the next file if it does not fit this one.
+    /// A durable append of a mark, in the next file if it does not fit this one. Where there is no room for more marks,
+    /// the last one is written once more: a full stream must still show that it can write, and probes must not take what
+    /// is kept for those who make room.
     fn probe(&mut self) -> Result<(), AppendError> {
         if let Some(poisoned) = self.poisoned() {
             return Err(poisoned);
+        }
+        if self.in_reserve() && self.ends_with_mark() {
+            return self.rewrite_mark().map_err(|error| self.poison(&error));
         }
         let probed = if self.fits(0) { self.begin_run().map_err(Stop::Broken) } else { self.cross(0, false) };
         let syncs_before = self.syncs;
@@ -370,10 +386,29 @@ impl<F: Format, O: Owner> Writer<F, O> {
                 // First records of a new file, just synced, are a durable append too.
                 if self.syncs > syncs_before { Ok(()) } else { self.append_mark().map_err(Stop::Broken) }
             })
-            .map_err(|stop| match stop {
-                Stop::Full(full) => full,
-                Stop::Broken(error) => self.poison(&error),
+            .or_else(|stop| match stop {
+                Stop::Full(_) if self.ends_with_mark() => {
+                    self.rewrite_mark().map_err(|error| self.poison(&error))
+                }
+                Stop::Full(full) => Err(full),
+                Stop::Broken(error) => Err(self.poison(&error)),
             })
+    }
+
+    fn ends_with_mark(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.marked && active.end > HEADER_BYTES)
+    }
+
+    /// Writes and syncs the last mark once more, with the same bytes. There is an active file, and it ends with a mark.
+    fn rewrite_mark(&mut self) -> io::Result<()> {
+        let active = self.active.as_ref().expect("it ends with a mark");
+        let mark = sealed_mark::<F>(active.file.salt());
+        self.shared.stall.watch(|| {
+            active.file.file().write_all_at(&mark, active.end - self.mark_len)?;
+            active.file.file().sync_data()
+        })?;
+        self.syncs += 1;
+        Ok(())
     }
 
     /// Remembers the first failure for good.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::marker::PhantomData;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -48,6 +48,9 @@ pub struct Options {
     /// Never let the free space of the file system, nor what is left of `capacity_bytes`, fall under this by a new file,
     /// except for [`Stream::submit_from_reserve`].
     pub reserve_bytes: u64,
+    /// Whether the file that is appended to, when the reserve is found broken into at start, is left to
+    /// [`Stream::submit_from_reserve`]. A stream that is never called so goes on in its last file instead.
+    pub keeps_reserve: bool,
     /// Bytes that all files of the stream together may take.
     pub capacity_bytes: Option<u64>,
 }
@@ -65,6 +68,7 @@ impl Options {
             queue_bytes_max: 64 << 20,
             queue_records_max: 64 << 10,
             reserve_bytes: 1 << 30,
+            keeps_reserve: false,
             capacity_bytes: None,
         }
     }
@@ -156,7 +160,7 @@ pub struct Status {
     pub active: Option<FileId>,
     /// The append position in the active file: all before it is durable. 0 if there is no active file.
     pub end: u64,
-    /// Bytes left in the active file and in the one prepared for later.
+    /// Bytes left in the active file and in the one prepared for later; none while only who may use the reserve appends.
     pub room_bytes: u64,
     /// Why the stream takes no more writes.
     pub poisoned: Option<String>,
@@ -183,6 +187,8 @@ pub(crate) struct Shared {
     pub(crate) files: RwLock<BTreeMap<FileId, Entry>>,
     pub(crate) allocated_bytes: AtomicU64,
     pub(crate) active: Mutex<Option<Arc<AppendFile>>>,
+    /// The active file was made of the reserve: only who may use that appends to it, until space came back.
+    pub(crate) in_reserve: AtomicBool,
     pub(crate) poison: OnceLock<Arc<str>>,
     pub(crate) stall: Stall,
     pub(crate) ahead: Ahead,
@@ -212,6 +218,7 @@ impl<F: Format> Stream<F> {
             allocated_bytes: AtomicU64::new(chain.allocated_bytes()),
             files: RwLock::new(chain.files),
             active: Mutex::new(chain.active.as_ref().map(|active| Arc::clone(&active.file))),
+            in_reserve: AtomicBool::new(false),
             poison: OnceLock::new(),
             stall: Stall::new(),
             ahead: Ahead::new(chain.spare, chain.next_id),
@@ -334,12 +341,16 @@ impl<F: Format> Stream<F> {
         let active = shared.active.lock().clone();
         let (queued_bytes, queued_records) = shared.queue.waiting();
         let active_room = active.as_ref().map_or(0, |file| file.capacity().saturating_sub(file.end()));
+        // Asked anew, because the writer itself looks again only when somebody appends.
+        let reserve_is_whole =
+            || zero_ahead::free_bytes(shared).is_ok_and(|free| free >= shared.options.reserve_bytes);
+        let is_open_to_all = !shared.in_reserve.load(Ordering::Relaxed) || reserve_is_whole();
         Status {
             files: shared.files.read().keys().copied().collect(),
             allocated_bytes: shared.allocated_bytes.load(Ordering::Relaxed),
             end: active.as_ref().map_or(0, |file| file.end()),
             active: active.map(|file| file.id()),
-            room_bytes: active_room + shared.ahead.spare_room_bytes(),
+            room_bytes: if is_open_to_all { active_room + shared.ahead.spare_room_bytes() } else { 0 },
             poisoned: shared.poison.get().map(ToString::to_string),
             stalled_ms: shared.stall.stalled_ms(),
             queued_bytes,

@@ -83,6 +83,7 @@ impl StoreOptions {
         options.queue_bytes_max = QUEUE_BYTES_MAX;
         options.queue_records_max = QUEUE_NEEDLES_MAX;
         options.reserve_bytes = self.reserve_bytes();
+        options.keeps_reserve = true;
         options.capacity_bytes = Some(self.capacity_bytes);
         options
     }

@@ -281,6 +281,11 @@ async fn a_full_store_refuses_needles_and_still_reads_and_drops() {
     assert_eq!(store.status().needles, 0);
     assert_eq!(store.status().read_only, None, "full is not broken");
     in_time(store.probe()).await.expect("the write path works");
+    store.close();
+    let store = open_with(&disk, options);
+    assert!(store.status().full, "a restart does not open the reserve");
+    assert!(matches!(append_one(&store, needle(held + 2, 10)).await, Err(AppendError::Full { .. })));
+    in_time(store.probe()).await.expect("the write path works");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::format::FileId;
 use crate::real::RealDisk;
 use crate::stream::{AppendError, Options, Stream, SubmitError};
 use crate::testing::{
-    Noting, Plain, append, hold_writer, open, open_with, path_of, quiet_options, records, wait_for,
+    Noting, Plain, append, hold_writer, open, open_with, path_of, probe, quiet_options, records, wait_for,
 };
 
 fn many(count: usize, len: usize) -> Vec<Vec<u8>> {
@@ -201,6 +201,67 @@ fn a_full_disk_refuses_without_poison_and_recovers() {
     assert!(matches!(append(&stream, &[&bodies[acked]]), Err(AppendError::Full { .. })));
     stream.remove_file(FileId(1)).expect("it goes");
     assert!(append(&stream, &[&bodies[acked]]).is_ok(), "appends go on by themselves");
+}
+
+/// A full stream in whose reserve one record was put.
+fn in_reserve(disk: &FaultyDisk, options: &Options) -> Stream<Plain> {
+    let stream = open_with(disk, options.clone(), &Noting::default());
+    while append(&stream, &[&[7; 1000]]).is_ok() {}
+    let reserved = wait_for(|tell| {
+        stream.submit_from_reserve(records(&[&[7; 1000]]), tell).expect("the queue has room");
+    });
+    reserved.expect("the reserve takes it");
+    stream
+}
+
+fn small_with_reserve() -> Options {
+    let capacity_bytes = Some(96 << 10);
+    Options { capacity_bytes, reserve_bytes: 32 << 10, keeps_reserve: true, ..quiet_options() }
+}
+
+#[test]
+fn the_reserve_is_kept_across_a_restart_and_shows_as_no_room() {
+    let disk = FaultyDisk::new(1);
+    let options = small_with_reserve();
+    drop(in_reserve(&disk, &options));
+    for _ in 0..2 {
+        let stream = open_with(&disk, options.clone(), &Noting::default());
+        assert_eq!(stream.status().room_bytes, 0);
+        assert!(matches!(append(&stream, &[b"more"]), Err(AppendError::Full { .. })));
+        let reserved = wait_for(|tell| {
+            stream.submit_from_reserve(records(&[b"makes room"]), tell).expect("the queue has room");
+        });
+        assert!(reserved.expect("the reserve takes it")[0].file > FileId(2));
+    }
+    let stream = open_with(&disk, options, &Noting::default());
+    stream.remove_file(FileId(1)).expect("it goes");
+    assert!(stream.status().room_bytes > 20_000, "room shows before anybody appends");
+    append(&stream, &[b"more"]).expect("the reserve is whole again");
+}
+
+#[test]
+fn a_stream_that_never_takes_of_its_reserve_goes_on_in_its_last_file() {
+    let disk = FaultyDisk::new(1);
+    let options = small_with_reserve();
+    drop(in_reserve(&disk, &options));
+    let stream = open_with(&disk, Options { keeps_reserve: false, ..options }, &Noting::default());
+    append(&stream, &[b"more"]).expect("there is room in the file");
+}
+
+#[test]
+fn probes_of_a_full_stream_work_and_take_nothing_of_the_reserve() {
+    let disk = FaultyDisk::new(1);
+    let stream = in_reserve(&disk, &small_with_reserve());
+    probe(&stream).expect("it leaves the one mark that is due");
+    let end = stream.status().end;
+    for _ in 0..2000 {
+        let syncs = disk.counts().syncs;
+        probe(&stream).expect("the write path works");
+        assert!(disk.counts().syncs > syncs);
+    }
+    assert_eq!(stream.status().end, end);
+    disk.fail_sync(1);
+    assert!(matches!(probe(&stream), Err(AppendError::Poisoned { .. })), "a broken one shows");
 }
 
 #[test]
