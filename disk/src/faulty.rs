@@ -30,6 +30,8 @@ use crate::disk::{Disk, File, Lock, parent_of};
 pub struct Counts {
     /// Reads.
     pub reads: u64,
+    /// Bytes that reads were asked for.
+    pub read_bytes: u64,
     /// Writes.
     pub writes: u64,
     /// Syncs of files and directories.
@@ -404,6 +406,7 @@ impl File for FaultyFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.disk.0.state.lock();
         state.counts.reads += 1;
+        state.counts.read_bytes += buf.len() as u64;
         if state.faults.read_fails_at == Some(state.counts.reads) {
             return Err(broken());
         }

@@ -124,6 +124,10 @@ fn record_at<'w, F: Format>(window: &'w mut Window<'_>, at: u64, salt: u64) -> O
     if !fits || !head.len.is_multiple_of(ALIGN) {
         return None;
     }
+    let proof_len = head.len.min(F::PROOF_LEN_MAX);
+    if !F::proves_head(&window.ahead(at, proof_len)[..proof_len], salt) {
+        return None;
+    }
     let record = &window.ahead(at, head.len)[..head.len];
     F::verify(record, salt).then_some((head, record))
 }

@@ -254,6 +254,28 @@ async fn damage_in_the_middle_hides_nothing_behind_it_and_stops_no_start() {
 }
 
 #[tokio::test]
+async fn a_torn_needle_full_of_forged_heads_is_read_a_few_times_at_most() {
+    let disk = FaultyDisk::new(20);
+    let mut options = options();
+    options.segment_bytes = 4 << 20;
+    let store = open_with(&disk, options.clone());
+    append_one(&store, needle(1, 100)).await.expect("a good needle");
+    // At every 32nd byte of the file a needle of 2 MiB seems to begin, the first of a batch.
+    let mut forged = [&holding(2, &vec![0; 2 << 20])[..29], b"key"].concat();
+    forged[2] |= 1;
+    let lead = vec![0; (29 + "key/3".len()).next_multiple_of(8) - (29 + "key/3".len())];
+    let crafted = holding(3, &[lead, forged.repeat((3 << 20) / forged.len())].concat());
+    append_one(&store, crafted).await.expect("it is a needle like any other");
+    let killed = disk.restart();
+    drop(store);
+    assert!(killed.flip(&segment(1), 4096 + needle(1, 100).len() as u64 + 4, 1), "its header is torn");
+    let store = open_with(&killed, options);
+    assert_eq!(read(&store, 1).expect("what lies before it"), data(1, 100));
+    let read_bytes = killed.counts().read_bytes;
+    assert!(read_bytes < 40 << 20, "{read_bytes} bytes were read of a segment of 4 MiB");
+}
+
+#[tokio::test]
 async fn a_full_store_refuses_needles_and_still_reads_and_drops() {
     let disk = FaultyDisk::new(8);
     let mut options = options();
@@ -275,6 +297,9 @@ async fn a_full_store_refuses_needles_and_still_reads_and_drops() {
     assert!(store.status().free_bytes < 10_100);
     for id in 1..=held {
         assert_eq!(read(&store, id).expect("reads go on"), data(id, 10_000));
+    }
+    while append_one(&store, needle(held + 1, 10)).await.is_ok() {
+        held += 1;
     }
     let all: Vec<_> = (1..=held).map(NeedleId).collect();
     in_time(store.delete(&all)).await.expect("drops go on");
