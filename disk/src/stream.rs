@@ -138,6 +138,13 @@ pub enum AppendError {
         /// Bytes that have to stay free.
         reserve_bytes: u64,
     },
+    /// The next file could not be made, for another reason than want of room, such as too many open files. Nothing of the
+    /// submission was written, nor of any that was queued behind it in the same batch; later ones may succeed.
+    #[error("the next file of the append stream cannot be made: {cause}; try again later")]
+    NoNextFile {
+        /// Why not.
+        cause: Arc<str>,
+    },
     /// A write or a sync failed. Whether this submission is on disk is unknown until the stream is opened anew.
     #[error(
         "the append stream takes no more writes since one failed: {cause}; restart to recover what is on disk"
@@ -304,13 +311,14 @@ impl<F: Format> Stream<F> {
     }
 
     /// Reads a whole file, up to what is durable, verifying each record: shows records and damage in order. Marks are not
-    /// shown. A block that cannot be read is damage.
+    /// shown. A block that cannot be read is shown as damage. Whether there was none such: if not, reading again may show
+    /// more, so nothing lasting should be concluded from what was shown.
     ///
     /// # Errors
     /// `NotFound` if the file is not of this stream, or its header is damaged; or the visitor's own error, which ends it.
-    pub fn scan(&self, file: FileId, visit: &mut dyn FnMut(Found<'_>) -> io::Result<()>) -> io::Result<()> {
+    pub fn scan(&self, file: FileId, visit: &mut dyn FnMut(Found<'_>) -> io::Result<()>) -> io::Result<bool> {
         let file = self.reader(file).ok_or_else(|| no_such_file(file))?.0;
-        scan::scan::<F>(&file, file.end(), Tail::Proven, visit).map(drop)
+        scan::scan::<F>(&file, file.end(), Tail::Proven, visit).map(|scanned| !scanned.unreadable)
     }
 
     /// Unlinks a sealed file; readers that have it keep it.

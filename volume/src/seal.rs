@@ -44,7 +44,7 @@ enum SealError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Contents(#[from] IndexFileError),
-    #[error("the segment is not readable")]
+    #[error("not all of the segment can be read")]
     Unreadable,
 }
 
@@ -98,7 +98,9 @@ impl Indexer {
         if let Some(error) = failed {
             return Err(error.into());
         }
-        read?;
+        if !read? {
+            return Err(SealError::Unreadable);
+        }
         contents.sort()?;
         Ok(contents)
     }

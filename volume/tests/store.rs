@@ -390,6 +390,28 @@ async fn a_sealed_segment_opens_from_its_index_file_as_from_its_data() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_read_once_is_not_left_out_of_the_index_file_for_ever() {
+    let disk = FaultyDisk::new(21);
+    let store = open(&disk);
+    for id in 1..=20 {
+        append_one(&store, needle(id, 10_000)).await.expect("a good needle");
+    }
+    assert!(disk.make_unreadable(&segment(1), 100_000..104_096));
+    store.seal();
+    append_one(&store, needle(21, 10)).await.expect("a good needle");
+    store.seal();
+    until("the indexer is done with both", || disk.exists(&index_file(2)).expect("a sound disk")).await;
+    assert_eq!(store.status().bad, 1);
+    store.close();
+    assert!(!disk.exists(&index_file(1)).expect("a sound disk"));
+    assert!(disk.make_unreadable(&segment(1), 0..0));
+    let store = open(&disk);
+    for id in 1..=20 {
+        assert_eq!(read(&store, id).expect("it can be read again"), data(id, 10_000));
+    }
+}
+
+#[tokio::test]
 async fn an_index_file_spares_the_start_the_data() {
     let disk = FaultyDisk::new(12);
     let store = open(&disk);
