@@ -39,17 +39,22 @@ pub(crate) struct Writer<F: Format, O: Owner> {
 
 /// Why a batch stops.
 enum Stop {
-    Full(AppendError),
+    /// There is no next file; nothing was changed.
+    Refused(AppendError),
     Broken(io::Error),
 }
 
 impl From<NextFileError> for Stop {
     fn from(error: NextFileError) -> Self {
         match error {
-            NextFileError::Full(full) => Self::Full(full),
-            NextFileError::Disk(error) => Self::Broken(error),
+            NextFileError::Full(full) => Self::Refused(full),
+            NextFileError::Disk(error) => Self::Refused(no_next_file(&error)),
         }
     }
+}
+
+fn no_next_file(error: &io::Error) -> AppendError {
+    AppendError::NoNextFile { cause: error.to_string().into() }
 }
 
 /// A job that only waits for its answer.
@@ -114,11 +119,11 @@ impl<F: Format, O: Owner> Writer<F, O> {
     /// Stages all jobs, makes them durable, and answers them in order.
     fn commit(&mut self, jobs: &mut Vec<Job>, answers: &mut Vec<Answer>) {
         let syncs_before = self.syncs;
-        let mut full = None;
+        let mut refused = None;
         for job in jobs.drain(..) {
             match job {
                 Job::Append { records, reserve, done, .. } => {
-                    let outcome = self.append(&records, reserve, &mut full);
+                    let outcome = self.append(&records, reserve, &mut refused);
                     answers.push(Answer::Append(done, outcome));
                 }
                 Job::Probe { done } => answers.push(Answer::Probe(done)),
@@ -145,22 +150,22 @@ impl<F: Format, O: Owner> Writer<F, O> {
         }
     }
 
-    /// Stages one submission. Once one was refused for want of room, so are those behind it.
+    /// Stages one submission. Once one was refused for want of a file, so are those behind it.
     fn append(
         &mut self,
         records: &[Record],
         reserve: bool,
-        full: &mut Option<AppendError>,
+        refused: &mut Option<AppendError>,
     ) -> Result<Vec<Location>, AppendError> {
         if let Some(poisoned) = self.poisoned() {
             return Err(poisoned);
         }
-        match full {
-            Some(full) if !reserve && !records.is_empty() => return Err(full.clone()),
+        match refused {
+            Some(refused) if !reserve && !records.is_empty() => return Err(refused.clone()),
             _ => {}
         }
         self.stage(records, reserve).map_err(|stop| match stop {
-            Stop::Full(error) => full.insert(error).clone(),
+            Stop::Refused(error) => refused.insert(error).clone(),
             Stop::Broken(error) => self.poison(&error),
         })
     }
@@ -237,7 +242,7 @@ impl<F: Format, O: Owner> Writer<F, O> {
         Ok(())
     }
 
-    /// Goes on in the next file. That is had before anything else, so that a full disk changes nothing.
+    /// Goes on in the next file. That is had before anything else, so that a failure to make it changes nothing.
     fn cross(&mut self, len: usize, reserve: bool) -> Result<(), Stop> {
         let wanted = HEADER_BYTES + FIRST_RECORDS_BYTES_MAX + len as u64 + self.mark_len;
         let capacity = self.shared.options.file_bytes().max(wanted.next_multiple_of(HEADER_BYTES));
@@ -251,11 +256,12 @@ impl<F: Format, O: Owner> Writer<F, O> {
 
     /// An ordinary append may use a file made of the reserve only once the reserve is whole again.
     fn leave_reserve(&mut self) -> Result<(), Stop> {
-        let free_bytes = zero_ahead::free_bytes(&self.shared).map_err(Stop::Broken)?;
+        let free_bytes =
+            zero_ahead::free_bytes(&self.shared).map_err(|error| Stop::Refused(no_next_file(&error)))?;
         let reserve_bytes = self.shared.options.reserve_bytes;
         if free_bytes < reserve_bytes {
             let used_bytes = self.shared.allocated_bytes.load(Ordering::Relaxed);
-            return Err(Stop::Full(AppendError::Full {
+            return Err(Stop::Refused(AppendError::Full {
                 needed_bytes: 0,
                 used_bytes,
                 free_bytes,
@@ -387,10 +393,10 @@ impl<F: Format, O: Owner> Writer<F, O> {
                 if self.syncs > syncs_before { Ok(()) } else { self.append_mark().map_err(Stop::Broken) }
             })
             .or_else(|stop| match stop {
-                Stop::Full(_) if self.ends_with_mark() => {
+                Stop::Refused(_) if self.ends_with_mark() => {
                     self.rewrite_mark().map_err(|error| self.poison(&error))
                 }
-                Stop::Full(full) => Err(full),
+                Stop::Refused(refused) => Err(refused),
                 Stop::Broken(error) => Err(self.poison(&error)),
             })
     }

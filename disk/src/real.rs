@@ -115,10 +115,14 @@ impl File for RealFile {
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), offset, len) {
-            Ok(()) => Ok(()),
-            Err(rustix::io::Errno::OPNOTSUPP) => self.fill(offset, len),
-            Err(errno) => Err(errno.into()),
+        loop {
+            match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), offset, len) {
+                Ok(()) => return Ok(()),
+                // A large file takes long enough for a signal to come between; what was allocated stays.
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::OPNOTSUPP) => return self.fill(offset, len),
+                Err(errno) => return Err(errno.into()),
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::stream::{AppendError, Shared};
 pub(crate) enum NextFileError {
     /// No room; nothing was changed.
     Full(AppendError),
-    /// The disk failed.
+    /// The disk, or the system, failed; nothing was changed.
     Disk(io::Error),
 }
 

@@ -277,6 +277,29 @@ fn no_space_for_a_file_is_full_and_no_poison() {
 }
 
 #[test]
+fn a_next_file_that_cannot_be_made_is_no_poison() {
+    let faults: [&dyn Fn(&FaultyDisk); 4] =
+        [&|disk| disk.fail_creation(1), &|disk| disk.fail_write(1), &|disk| disk.fail_sync(1), &|disk| {
+            disk.fail_sync(2)
+        }];
+    for (number, order) in faults.iter().enumerate() {
+        let disk = FaultyDisk::new(1);
+        let stream = open(&disk, &Noting::default());
+        append(&stream, &[&[1; 20_000]]).expect("it is acked");
+        order(&disk);
+        let refused = append(&stream, &[&[2; 20_000]]);
+        assert!(matches!(refused, Err(AppendError::NoNextFile { .. })), "fault {number}: {refused:?}");
+        append(&stream, &[b"small"]).expect("what fits still goes in");
+        append(&stream, &[&[2; 20_000]]).expect("and the next try succeeds");
+        let crashed = disk.crash(1);
+        drop(stream);
+        let owner = Noting::default();
+        let _stream = open(&crashed, &owner);
+        assert_eq!(owner.bodies(), [vec![1; 20_000], b"small".to_vec(), vec![2; 20_000]], "fault {number}");
+    }
+}
+
+#[test]
 fn a_stream_without_room_for_a_file_opens_for_reading() {
     let disk = FaultyDisk::new(1);
     let stream = open(&disk, &Noting::default());
