@@ -42,10 +42,15 @@ impl Disk for RealDisk {
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        if dir.is_dir() {
-            return Ok(());
-        }
         let parent = parent_of(dir);
+        if dir.is_dir() {
+            // Whoever made it may have been killed before it was synced. Where the parent is not ours to read, neither was
+            // it for us to make a directory there.
+            return match self.sync_dir(parent) {
+                Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
+                _ => Ok(()),
+            };
+        }
         if parent != dir {
             self.create_dir_all(parent)?;
         }

@@ -134,6 +134,9 @@ pub(crate) fn open_chain<F: Format>(
 fn load_all<F: Format>(disk: &dyn Disk, options: &Options) -> Result<BTreeMap<FileId, Entry>, OpenError> {
     let dir = &options.dir;
     disk.create_dir_all(dir).map_err(OpenError::io("create", dir))?;
+    // A process killed between a rename and the sync behind it left a name that a power cut would still take away,
+    // together with all that is appended to that file from now on.
+    disk.sync_dir(dir).map_err(OpenError::io("sync", dir))?;
     let mut found = BTreeMap::new();
     let mut half_made = Vec::new();
     for name in disk.list(dir).map_err(OpenError::io("list", dir))? {

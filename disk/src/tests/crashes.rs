@@ -145,6 +145,7 @@ fn history(seed: u64, fault: Fault) -> (u64, u64) {
     let mut random = SmallRng::seed_from_u64(seed ^ fault_seed << 32);
     let next = if killed { disk.restart() } else { disk.crash(random.random()) };
     drop(stream);
+    let next = if killed { live_on(&next, &mut oracle, &mut random) } else { next };
 
     // The power fails again while the stream is being opened.
     next.fail_power_after(random.random_range(0..6));
@@ -170,6 +171,17 @@ fn history(seed: u64, fault: Fault) -> (u64, u64) {
     let _stream = open(&last, &seen);
     oracle.check(&seen, "after the last crash");
     taken
+}
+
+/// What a killed process left is found and appended to, before the power fails as well.
+fn live_on(disk: &FaultyDisk, oracle: &mut Oracle, random: &mut SmallRng) -> FaultyDisk {
+    let seen = owner();
+    let stream = open(disk, &seen);
+    oracle.check(&seen, "after the kill");
+    act(&stream, oracle, random);
+    let next = disk.crash(random.random());
+    drop(stream);
+    next
 }
 
 /// Names the history that fails.
