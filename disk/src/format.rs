@@ -112,12 +112,17 @@ impl From<Vec<u8>> for Record {
 /// Who keeps the index of a stream's records. All calls come from `Stream::open`, in the order of the files and of the
 /// records in them, and later from the writer thread; each must be quick, and none may wait for the stream.
 pub trait Owner: Send + 'static {
-    /// Asked in `open` for each sealed file: does it have to be read? An owner with an index file that is good and belongs
-    /// to this very file answers no. The one file that is not sealed is always read: whatever index an owner has of
-    /// that one is void.
-    fn needs_scan(&mut self, file: FileId) -> bool {
-        let _ = file;
+    /// Asked in `open` for each sealed file, whose records end at `end`: does it have to be read? An owner with an index
+    /// file that is good, belongs to this very file, and reaches to this end, answers no.
+    fn needs_scan(&mut self, file: FileId, end: u64) -> bool {
+        let _ = (file, end);
         true
+    }
+
+    /// Told in `open` of the one file that is appended to, before it is read: whatever index an owner has of it, from a
+    /// time when it was sealed, is void.
+    fn reopened(&mut self, file: FileId) {
+        let _ = file;
     }
 
     /// A record found in `open`. It is durable. It may never have been acknowledged. Marks are not shown; what

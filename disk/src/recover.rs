@@ -202,7 +202,7 @@ fn recover_sealed<F: Format>(file: &AppendFile, owner: &mut dyn Owner) -> io::Re
         owner.damaged(file.id(), limit..file.end());
     }
     let lost_seal = !file.is_sealed();
-    if lost_seal || owner.needs_scan(file.id()) {
+    if lost_seal || owner.needs_scan(file.id(), file.end()) {
         let scanned = scan::scan::<F>(file, limit, tail, &mut |found| {
             show(owner, file.id(), found);
             Ok(())
@@ -226,6 +226,7 @@ fn show(owner: &mut dyn Owner, id: FileId, found: Found<'_>) {
 
 fn recover_active<F: Format>(file: &Arc<AppendFile>, owner: &mut dyn Owner) -> Result<Active, OpenError> {
     let (id, limit) = (file.id(), file.capacity());
+    owner.reopened(id);
     let mut show = |found: Found<'_>| {
         show(owner, id, found);
         Ok(())

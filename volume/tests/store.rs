@@ -412,6 +412,30 @@ async fn what_could_not_be_read_once_is_not_left_out_of_the_index_file_for_ever(
 }
 
 #[tokio::test]
+async fn an_index_file_from_before_the_seal_was_lost_is_void() {
+    let disk = FaultyDisk::new(22);
+    let store = open(&disk);
+    append_one(&store, needle(1, 100)).await.expect("a good needle");
+    store.seal();
+    until("it is indexed", || disk.exists(&index_file(1)).expect("a sound disk")).await;
+    let stale = disk.bytes(&index_file(1)).expect("it is there");
+    store.close();
+    assert!(disk.overwrite(&segment(1), 2048, &[0; 28]), "the seal is lost");
+    let store = open(&disk);
+    assert!(!disk.exists(&index_file(1)).expect("a sound disk"), "it is removed");
+    append_one(&store, needle(2, 100)).await.expect("a good needle");
+    store.seal();
+    until("it is indexed", || disk.exists(&index_file(1)).expect("a sound disk")).await;
+    store.close();
+    // As if it had not been removed, nor made anew.
+    hayrick_disk::write_atomically(&disk, &index_file(1), &stale).expect("a sound disk");
+    let store = open(&disk);
+    for id in [1, 2] {
+        assert_eq!(read(&store, id).expect("it was acknowledged"), data(id, 100));
+    }
+}
+
+#[tokio::test]
 async fn an_index_file_spares_the_start_the_data() {
     let disk = FaultyDisk::new(12);
     let store = open(&disk);
