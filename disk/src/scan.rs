@@ -39,7 +39,7 @@ pub(crate) enum Tail {
 }
 
 /// How a scan ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scanned {
     /// The end of the last record, mark or damage: where a torn tail begins, or emptiness.
     pub(crate) end: u64,
@@ -47,8 +47,8 @@ pub(crate) struct Scanned {
     pub(crate) last_batch: u64,
     /// The last record is a mark.
     pub(crate) marked: bool,
-    /// A block could not be read.
-    pub(crate) unreadable: bool,
+    /// From the first to the last block that could not be read.
+    pub(crate) unreadable: Option<Range<u64>>,
 }
 
 /// Scans from the header block up to `limit`.
@@ -61,7 +61,7 @@ pub(crate) fn scan<F: Format>(
     let (id, salt) = (file.id(), file.salt());
     let mut window = Window::new(file.file(), limit);
     let mut scanned =
-        Scanned { end: HEADER_BYTES, last_batch: HEADER_BYTES, marked: false, unreadable: false };
+        Scanned { end: HEADER_BYTES, last_batch: HEADER_BYTES, marked: false, unreadable: None };
     let mut proven_to = if tail == Tail::MayBeTorn { HEADER_BYTES } else { limit };
     while scanned.end < limit {
         let at = scanned.end;
@@ -80,6 +80,8 @@ pub(crate) fn scan<F: Format>(
         if at >= proven_to {
             match find::<F>(&mut window, at, salt, Wanted::FirstOfBatch) {
                 Some(proof) => proven_to = proof,
+                // The proof may lie in what cannot be read, so nothing is taken for torn.
+                None if window.unreadable.is_some() => proven_to = limit,
                 None => break,
             }
         }
@@ -100,11 +102,34 @@ pub(crate) fn scan<F: Format>(
     Ok(scanned)
 }
 
-/// The end of what is not zero in a range, or its start; an error if not all of it can be read.
-pub(crate) fn content_end(file: &dyn File, range: Range<u64>) -> io::Result<u64> {
+/// What a range of a file holds.
+pub(crate) struct Content {
+    /// The end of what is not zero, or the start of the range.
+    pub(crate) end: u64,
+    /// From the first to the last block that could not be read.
+    pub(crate) unreadable: Option<Range<u64>>,
+}
+
+/// Looks for what is not zero in a range.
+pub(crate) fn content(file: &dyn File, range: Range<u64>) -> Content {
     let mut window = Window::new(file, range.end);
     let end = window.content_end(range.start);
-    if window.unreadable { Err(io::Error::other("a block cannot be read")) } else { Ok(end) }
+    Content { end, unreadable: window.unreadable }
+}
+
+/// Writes what can be read of a range once more. Not durable yet.
+pub(crate) fn rewrite_readable(file: &dyn File, range: Range<u64>) -> io::Result<()> {
+    let mut block = [0; ALLOCATION_UNIT];
+    let mut at = range.start;
+    while at < range.end {
+        let next = (at + 1).next_multiple_of(ALLOCATION_UNIT as u64).min(range.end);
+        let bytes = &mut block[..usize::try_from(next - at).map_err(io::Error::other)?];
+        if file.read_exact_at(bytes, at).is_ok() {
+            file.write_all_at(bytes, at)?;
+        }
+        at = next;
+    }
+    Ok(())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -181,12 +206,12 @@ struct Window<'a> {
     limit: u64,
     start: u64,
     bytes: Vec<u8>,
-    unreadable: bool,
+    unreadable: Option<Range<u64>>,
 }
 
 impl<'a> Window<'a> {
     fn new(file: &'a dyn File, limit: u64) -> Self {
-        Self { file, limit, start: 0, bytes: Vec::new(), unreadable: false }
+        Self { file, limit, start: 0, bytes: Vec::new(), unreadable: None }
     }
 
     /// At least `len` bytes from `at` on, which lie before the limit.
@@ -212,7 +237,9 @@ impl<'a> Window<'a> {
         for (block, offset) in self.bytes.chunks_mut(ALLOCATION_UNIT).zip((at..).step_by(ALLOCATION_UNIT)) {
             if self.file.read_exact_at(block, offset).is_err() {
                 block.fill(0);
-                self.unreadable = true;
+                let (first, end) = (offset, offset + block.len() as u64);
+                let known = self.unreadable.take().unwrap_or(first..end);
+                self.unreadable = Some(known.start.min(first)..known.end.max(end));
             }
         }
     }

@@ -51,6 +51,9 @@ pub struct Options {
     /// Whether the file that is appended to, when the reserve is found broken into at start, is left to
     /// [`Stream::submit_from_reserve`]. A stream that is never called so goes on in its last file instead.
     pub keeps_reserve: bool,
+    /// Whether damage in the file that is appended to, or behind it, is no reason not to open: the damaged file is kept,
+    /// reported, and appends go on in another. Only for records that do not build on each other.
+    pub sets_damage_aside: bool,
     /// Bytes that all files of the stream together may take.
     pub capacity_bytes: Option<u64>,
 }
@@ -69,6 +72,7 @@ impl Options {
             queue_records_max: 64 << 10,
             reserve_bytes: 1 << 30,
             keeps_reserve: false,
+            sets_damage_aside: false,
             capacity_bytes: None,
         }
     }
@@ -214,8 +218,8 @@ impl<F: Format> Stream<F> {
     /// starts the writer. The caller holds a lock on the directory: two streams on one would destroy each other.
     ///
     /// # Errors
-    /// If a file cannot be read or written, has a damaged header where records may yet be appended, or is of a later
-    /// version. Nothing is deleted then.
+    /// If a file cannot be read or written, has a damaged header where records may yet be appended (unless
+    /// [`Options::sets_damage_aside`]), or is of a later version. Nothing is deleted then.
     pub fn open(disk: Arc<dyn Disk>, options: Options, owner: impl Owner) -> Result<Self, OpenError> {
         let mut owner = owner;
         let chain = recover::open_chain::<F>(disk.as_ref(), &options, &mut owner)?;
@@ -318,7 +322,7 @@ impl<F: Format> Stream<F> {
     /// `NotFound` if the file is not of this stream, or its header is damaged; or the visitor's own error, which ends it.
     pub fn scan(&self, file: FileId, visit: &mut dyn FnMut(Found<'_>) -> io::Result<()>) -> io::Result<bool> {
         let file = self.reader(file).ok_or_else(|| no_such_file(file))?.0;
-        scan::scan::<F>(&file, file.end(), Tail::Proven, visit).map(|scanned| !scanned.unreadable)
+        scan::scan::<F>(&file, file.end(), Tail::Proven, visit).map(|scanned| scanned.unreadable.is_none())
     }
 
     /// Unlinks a sealed file; readers that have it keep it.
