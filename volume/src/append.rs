@@ -28,14 +28,41 @@ pub type Outcome = Result<Appended, AppendError>;
 /// anew.
 const CONTENT_AT: usize = 7;
 
-/// The needles that are on their way to the disk, by id.
+/// What is on its way to the disk.
 #[derive(Default)]
 pub(crate) struct InFlight(Mutex<Flights>);
 
-pub(crate) type Flights = HashMap<NeedleId, Flight>;
+/// Needles, and drops of needles, on their way.
+#[derive(Default)]
+pub(crate) struct Flights {
+    needles: HashMap<NeedleId, Flight>,
+    /// How many tombstones of a needle are on their way. Until one arrives the index says that the needle lives, and an
+    /// append of it, submitted now, would come behind the tombstone and undo the drop.
+    drops: HashMap<NeedleId, u32>,
+}
+
+impl Flights {
+    pub(crate) fn holds(&self, id: NeedleId) -> bool {
+        self.needles.contains_key(&id)
+    }
+
+    pub(crate) fn drop_begins(&mut self, id: NeedleId) {
+        *self.drops.entry(id).or_default() += 1;
+    }
+
+    /// The drop arrived, so that the index knows, or failed.
+    pub(crate) fn drop_ends(&mut self, id: NeedleId) {
+        if let Some(drops) = self.drops.get_mut(&id) {
+            *drops -= 1;
+            if *drops == 0 {
+                self.drops.remove(&id);
+            }
+        }
+    }
+}
 
 /// A needle on its way.
-pub(crate) struct Flight {
+struct Flight {
     bytes: Bytes,
     waiting: Vec<oneshot::Sender<Outcome>>,
 }
@@ -58,7 +85,8 @@ type Answers = Vec<(oneshot::Sender<Outcome>, Appended)>;
 fn land(flights: &mut Flights, needles: &[Appended]) -> Answers {
     let mut answers = Vec::with_capacity(needles.len());
     for appended in needles {
-        let waiting = flights.remove(&appended.needle).map(|flight| flight.waiting).unwrap_or_default();
+        let waiting =
+            flights.needles.remove(&appended.needle).map(|flight| flight.waiting).unwrap_or_default();
         answers.extend(waiting.into_iter().map(|sender| (sender, *appended)));
     }
     answers
@@ -150,7 +178,10 @@ impl Store {
             return Step::Done(Err(AppendError::ReadOnly(cause.clone())));
         }
         let (sender, receiver) = oneshot::channel();
-        if let Some(flight) = flights.get_mut(&id) {
+        if flights.drops.contains_key(&id) {
+            return Step::Done(Err(AppendError::Conflict(id)));
+        }
+        if let Some(flight) = flights.needles.get_mut(&id) {
             if !same_content(&flight.bytes, &checked.bytes) {
                 return Step::Done(Err(AppendError::Conflict(id)));
             }
@@ -163,7 +194,7 @@ impl Store {
             Some(Known::Dropped) => return Step::Done(Err(AppendError::Conflict(id))),
             Some(Known::Live(_)) | None => {}
         }
-        flights.insert(id, Flight { bytes: checked.bytes.clone(), waiting: vec![sender] });
+        flights.needles.insert(id, Flight { bytes: checked.bytes.clone(), waiting: vec![sender] });
         records.push((checked.bytes.into(), checked.appended));
         Step::Waiting(receiver)
     }

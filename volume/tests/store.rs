@@ -198,6 +198,40 @@ async fn a_dropped_needle_stays_dropped() {
 }
 
 #[tokio::test]
+async fn a_good_copy_of_a_damaged_needle_does_not_undo_its_drop() {
+    let disk = FaultyDisk::new(23);
+    let store = open(&disk);
+    append_one(&store, needle(1, 1000)).await.expect("a good needle");
+    flip(&disk, 1, &data(1, 1000));
+    disk.hang_syncs(true);
+    let dropped = store.delete(&[NeedleId(1)]);
+    let repaired = store.append(vec![needle(1, 1000)]);
+    disk.hang_syncs(false);
+    in_time(dropped).await.expect("dropped");
+    assert_eq!(in_time(repaired).await, [Err(AppendError::Conflict(NeedleId(1)))]);
+    assert_eq!(read(&store, 1), Err(ReadError::NotFound));
+}
+
+#[tokio::test]
+async fn a_drop_of_a_needle_that_could_not_be_found_holds_when_it_is_found_again() {
+    let disk = FaultyDisk::new(24);
+    let store = open(&disk);
+    for id in 1..=3 {
+        append_one(&store, needle(id, 9000)).await.expect("a good needle");
+    }
+    store.close();
+    assert!(disk.make_unreadable(&segment(1), 4096 + 9000..4096 + 9600));
+    let store = open(&disk);
+    assert_eq!(read(&store, 2), Err(ReadError::NotFound));
+    in_time(store.delete(&[NeedleId(2)])).await.expect("dropped");
+    store.close();
+    assert!(disk.make_unreadable(&segment(1), 0..0));
+    let store = open(&disk);
+    assert_eq!(read(&store, 2), Err(ReadError::NotFound));
+    assert_eq!(read(&store, 3).expect("never dropped"), data(3, 9000));
+}
+
+#[tokio::test]
 async fn a_flipped_byte_is_never_returned_and_a_good_copy_takes_its_place() {
     let disk = FaultyDisk::new(6);
     let store = open(&disk);
