@@ -105,8 +105,8 @@ enum Step {
     Waiting(oneshot::Receiver<Outcome>),
     /// A needle of this id lies there: its bytes decide.
     Compare(Checked, Location),
-    /// The copy that lies there is damaged: this one takes its place.
-    Replace(Checked),
+    /// The copy that lies there is damaged: this one takes its place, if by then no other did.
+    Replace(Checked, Location),
     New(Checked),
 }
 
@@ -125,16 +125,9 @@ impl Store {
             .map(|bytes| check(bytes).map_or_else(|error| Step::Done(Err(error)), Step::New))
             .collect();
         self.admit(&mut steps);
-        // Comparing reads the disk, so it is done without the lock; what turns out damaged is admitted afresh.
-        let mut replaces = false;
-        for step in &mut steps {
-            *step = match std::mem::replace(step, Step::Done(Err(AppendError::Busy))) {
-                Step::Compare(checked, at) => self.compare(checked, at),
-                step => step,
-            };
-            replaces |= matches!(step, Step::Replace(_));
-        }
-        if replaces {
+        // Comparing reads the disk, so it is done without the lock; what turns out damaged is admitted afresh, and compared
+        // again with what another append may have put there meanwhile.
+        while self.compare_all(&mut steps) {
             self.admit(&mut steps);
         }
         async move {
@@ -143,7 +136,7 @@ impl Store {
                 outcomes.push(match step {
                     Step::Done(outcome) => outcome,
                     Step::Waiting(outcome) => outcome.await.unwrap_or_else(|_| Err(closed())),
-                    Step::Compare(..) | Step::Replace(_) | Step::New(_) => {
+                    Step::Compare(..) | Step::Replace(..) | Step::New(_) => {
                         unreachable!("every needle was admitted, compared or refused")
                     }
                 });
@@ -152,14 +145,27 @@ impl Store {
         }
     }
 
+    /// Compares what is to be compared. Whether something is to be admitted afresh.
+    fn compare_all(&self, steps: &mut [Step]) -> bool {
+        let mut replaces = false;
+        for step in steps {
+            *step = match std::mem::replace(step, Step::Done(Err(AppendError::Busy))) {
+                Step::Compare(checked, at) => self.compare(checked, at),
+                step => step,
+            };
+            replaces |= matches!(step, Step::Replace(..));
+        }
+        replaces
+    }
+
     /// Decides about each new needle and submits those that are to be written, in one go.
     fn admit(&self, steps: &mut [Step]) {
         let mut records = Vec::new();
         let mut flights = self.shared.in_flight.lock();
         for step in steps {
             *step = match std::mem::replace(step, Step::Done(Err(AppendError::Busy))) {
-                Step::New(checked) => self.begin(&mut flights, &mut records, checked, false),
-                Step::Replace(checked) => self.begin(&mut flights, &mut records, checked, true),
+                Step::New(checked) => self.begin(&mut flights, &mut records, checked, None),
+                Step::Replace(checked, at) => self.begin(&mut flights, &mut records, checked, Some(at)),
                 step => step,
             };
         }
@@ -171,7 +177,7 @@ impl Store {
         flights: &mut Flights,
         records: &mut Vec<(Record, Appended)>,
         checked: Checked,
-        replaces: bool,
+        replaces: Option<Location>,
     ) -> Step {
         let id = checked.appended.needle;
         if let Some(cause) = self.shared.poisoned.get() {
@@ -190,7 +196,7 @@ impl Store {
         }
         // A needle leaves `flights` only after the index knows of it, so one that is in neither was never here.
         match self.shared.index.read().get(id) {
-            Some(Known::Live(at)) if !replaces => return Step::Compare(checked, at),
+            Some(Known::Live(at)) if replaces != Some(at) => return Step::Compare(checked, at),
             Some(Known::Dropped) => return Step::Done(Err(AppendError::Conflict(id))),
             Some(Known::Live(_)) | None => {}
         }
@@ -220,15 +226,26 @@ impl Store {
 
     fn compare(&self, checked: Checked, at: Location) -> Step {
         let id = checked.appended.needle;
-        let Some(reader) = self.stream.reader(at.file) else { return Step::Replace(checked) };
+        let Some(reader) = self.stream.reader(at.file) else { return Step::Replace(checked, at) };
         match read::record(&reader, at, id) {
             Ok(stored) if same_content(&stored, &checked.bytes) => Step::Done(Ok(checked.appended)),
             Ok(_) => Step::Done(Err(AppendError::Conflict(id))),
+            // Of a damaged copy, the header may still say which key, placement and length are the needle's.
+            Err(_) if read::start(&reader, at, id).is_some_and(|start| !checked.begins_with(&start)) => {
+                Step::Done(Err(AppendError::Conflict(id)))
+            }
             Err(error) => {
                 tracing::warn!(needle = %id, %error, "a stored copy is replaced by one that was appended again");
-                Step::Replace(checked)
+                Step::Replace(checked, at)
             }
         }
+    }
+}
+
+impl Checked {
+    /// Whether it begins with this header and key.
+    fn begins_with(&self, start: &[u8]) -> bool {
+        self.bytes.get(CONTENT_AT..start.len()) == start.get(CONTENT_AT..)
     }
 }
 
@@ -265,4 +282,39 @@ pub(crate) fn submit_error(error: &SubmitError) -> AppendError {
 /// The answer of a store that is closing.
 pub(crate) fn closed() -> AppendError {
     AppendError::Failed("the volume is shutting down".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use hayrick_disk::FaultyDisk;
+    use hayrick_protocol::ids::PlacementId;
+    use hayrick_protocol::needle::Body;
+
+    use super::*;
+    use crate::store::StoreOptions;
+
+    fn needle(data: &[u8]) -> Bytes {
+        let body = Body::new([b"k", data].concat(), 1);
+        body.with_header(NeedleId(1), PlacementId(1), 0).concat().into()
+    }
+
+    #[tokio::test]
+    async fn a_copy_is_replaced_only_while_it_is_still_the_one_that_was_found_damaged() {
+        let options = StoreOptions::new("/needles", 64 << 20);
+        let store = Store::open(Arc::new(FaultyDisk::new(1)), options).expect("the store opens");
+        store.append(vec![needle(b"one")]).await.remove(0).expect("a good needle");
+        let Some(Known::Live(at)) = store.shared.index.read().get(NeedleId(1)) else { panic!("it is there") };
+        let begin = |found_damaged: Location| {
+            let checked = check(needle(b"two")).expect("a good needle");
+            let (mut flights, mut records) = (Flights::default(), Vec::new());
+            let step = store.begin(&mut flights, &mut records, checked, Some(found_damaged));
+            (step, records.len())
+        };
+        let (step, written) = begin(Location { offset: at.offset - 8, ..at });
+        assert!(matches!(step, Step::Compare(_, there) if there == at), "another append came first");
+        assert_eq!(written, 0);
+        let (step, written) = begin(at);
+        assert!(matches!(step, Step::Waiting(_)));
+        assert_eq!(written, 1);
+    }
 }

@@ -198,6 +198,23 @@ async fn a_dropped_needle_stays_dropped() {
 }
 
 #[tokio::test]
+async fn a_damaged_copy_is_replaced_only_by_the_needle_that_its_header_names() {
+    let disk = FaultyDisk::new(25);
+    let store = open(&disk);
+    append_one(&store, needle(1, 1000)).await.expect("a good needle");
+    flip(&disk, 1, &data(1, 1000));
+    let other_key = needle::Body::new([b"key/x", &data(1, 1000)[..]].concat(), 5);
+    let other_key = other_key.with_header(NeedleId(1), PLACEMENT, 1_700_000_000).concat();
+    let other_placement = needle::Body::new([b"key/1", &data(1, 1000)[..]].concat(), 5);
+    let other_placement = other_placement.with_header(NeedleId(1), PlacementId(9), 1_700_000_000).concat();
+    for other in [other_key.into(), other_placement.into(), holding(1, &data(1, 1001))] {
+        assert_eq!(append_one(&store, other).await, Err(AppendError::Conflict(NeedleId(1))));
+    }
+    append_one(&store, needle(1, 1000)).await.expect("the good copy is taken");
+    assert_eq!(read(&store, 1).expect("whole again"), data(1, 1000));
+}
+
+#[tokio::test]
 async fn a_good_copy_of_a_damaged_needle_does_not_undo_its_drop() {
     let disk = FaultyDisk::new(23);
     let store = open(&disk);
