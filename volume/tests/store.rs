@@ -215,6 +215,19 @@ async fn a_damaged_copy_is_replaced_only_by_the_needle_that_its_header_names() {
 }
 
 #[tokio::test]
+async fn small_needles_of_ids_that_name_large_ones_are_refused_unread() {
+    let disk = FaultyDisk::new(26);
+    let store = open(&disk);
+    for id in 1..=5 {
+        append_one(&store, needle(id, 500_000)).await.expect("a good needle");
+    }
+    let reads = disk.counts().reads;
+    let outcomes = in_time(store.append((1..=5).map(|id| needle(id, 10)).collect())).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(AppendError::Conflict(_)))));
+    assert_eq!(disk.counts().reads, reads);
+}
+
+#[tokio::test]
 async fn a_good_copy_of_a_damaged_needle_does_not_undo_its_drop() {
     let disk = FaultyDisk::new(23);
     let store = open(&disk);
