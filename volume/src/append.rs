@@ -212,7 +212,7 @@ impl Store {
             let shared = Arc::clone(&self.shared);
             let of_part = appended.clone();
             let submitted = self.stream.submit(records, move |result| {
-                let result = result.map(drop).map_err(|error| shared.append_error(&error));
+                let result = shared.in_reach(result);
                 for appended in of_part.iter().filter(|_| result.is_ok()) {
                     shared.damage.forget(appended.needle);
                 }

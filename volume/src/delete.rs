@@ -58,6 +58,7 @@ impl Store {
             let shared = Arc::clone(&self.shared);
             let of_part = ids.clone();
             let done = move |result: Result<Vec<_>, _>| {
+                let result = shared.in_reach(result);
                 let mut flights = shared.in_flight.lock();
                 ids.iter().for_each(|id| flights.drop_ends(*id));
                 drop(flights);
@@ -65,7 +66,7 @@ impl Store {
                     shared.damage.forget(*id);
                 }
                 // Who asked may have gone.
-                let _ = sender.send(result.map(drop).map_err(|error| shared.append_error(&error)));
+                let _ = sender.send(result);
             };
             // A full volume must still be able to drop: that is what makes room.
             self.stream.submit_from_reserve(records, done).map_err(|error| submit_error(&error))?;

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use hayrick_disk::{Disk, FILE_BYTES_MIN, FileId, OpenError, Stream};
+use hayrick_disk::{Disk, FILE_BYTES_MIN, FileId, Location, OpenError, Stream};
 use hayrick_protocol::cluster_map::VolumeStatus;
 use hayrick_protocol::ids::NeedleId;
 use hayrick_protocol::messages::volume::AppendError;
@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::append::{InFlight, closed, submit_error};
 use crate::damage::{Damage, Stretch};
-use crate::index::{Index, OutOfReach};
+use crate::index::{Index, OutOfReach, check_reach};
 use crate::recover::Keeper;
 use crate::seal::{Indexer, Job};
 use crate::segment::{EXTENSION, Needles};
@@ -123,6 +123,18 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What an append comes to: what was written where the index cannot name it would be acknowledged, and never found.
+    pub(crate) fn in_reach(
+        &self,
+        written: Result<Vec<Location>, hayrick_disk::AppendError>,
+    ) -> Result<(), AppendError> {
+        let written = written.map_err(|error| self.append_error(&error))?;
+        written
+            .into_iter()
+            .try_for_each(check_reach)
+            .map_err(|error| AppendError::Failed(format!("{error}; start this volume with an empty --data")))
+    }
+
     /// What a failure of the stream means to who asked for an append.
     pub(crate) fn append_error(&self, error: &hayrick_disk::AppendError) -> AppendError {
         match error {

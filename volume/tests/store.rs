@@ -228,6 +228,18 @@ async fn small_needles_of_ids_that_name_large_ones_are_refused_unread() {
 }
 
 #[tokio::test]
+async fn what_the_index_cannot_name_is_not_acknowledged() {
+    let disk = FaultyDisk::new(27);
+    open(&disk).close();
+    disk.create(&segment(u64::from(u32::MAX))).expect("a segment without a header");
+    disk.remove(&segment(1)).expect("a sound disk");
+    let store = open(&disk);
+    assert!(matches!(append_one(&store, needle(1, 10)).await, Err(AppendError::Failed(_))));
+    assert!(matches!(in_time(store.delete(&[NeedleId(2)])).await, Err(AppendError::Failed(_))));
+    assert_eq!(read(&store, 1), Err(ReadError::NotFound));
+}
+
+#[tokio::test]
 async fn a_good_copy_of_a_damaged_needle_does_not_undo_its_drop() {
     let disk = FaultyDisk::new(23);
     let store = open(&disk);
