@@ -99,7 +99,7 @@ pub(crate) struct Identity {
 pub(crate) struct Directory {
     data: PathBuf,
     identity: Identity,
-    _lock: Lock,
+    lock: Arc<Lock>,
 }
 
 impl Directory {
@@ -132,12 +132,17 @@ impl Directory {
             write_atomically(disk.as_ref(), &path, encode(&identity).as_bytes()).map_err(io_error(&path))?;
             identity
         };
-        Ok(Self { data: data.to_owned(), identity, _lock: lock })
+        Ok(Self { data: data.to_owned(), identity, lock: Arc::new(lock) })
     }
 
     /// Whose it is.
     pub(crate) fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// What keeps other processes out. Whoever still writes to the directory holds it.
+    pub(crate) fn lock(&self) -> Arc<Lock> {
+        Arc::clone(&self.lock)
     }
 
     /// Where the segments lie.

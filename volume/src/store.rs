@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use hayrick_disk::{Disk, FILE_BYTES_MIN, FileId, Location, OpenError, Stream};
+use hayrick_disk::{Disk, FILE_BYTES_MIN, FileId, Location, Lock, OpenError, Stream};
 use hayrick_protocol::cluster_map::VolumeStatus;
 use hayrick_protocol::ids::NeedleId;
 use hayrick_protocol::messages::volume::AppendError;
@@ -178,6 +178,8 @@ pub struct Store {
     jobs: Sender<Job>,
     stopping: Arc<AtomicBool>,
     indexer: Option<JoinHandle<()>>,
+    /// The last field, so that it is let go of only when the stream is closed.
+    lock: Option<Arc<Lock>>,
 }
 
 impl Store {
@@ -210,7 +212,13 @@ impl Store {
             .name("segment-indexer".to_owned())
             .spawn(move || indexer.run(&to_do))
             .map_err(StoreError::Thread)?;
-        Ok(Self { shared, stream, disk, options, jobs, stopping, indexer: Some(indexer) })
+        Ok(Self { shared, stream, disk, options, jobs, stopping, indexer: Some(indexer), lock: None })
+    }
+
+    /// Holds the directory's lock until all is closed, however long the disk hangs.
+    pub(crate) fn holding(mut self, lock: Arc<Lock>) -> Self {
+        self.lock = Some(lock);
+        self
     }
 
     /// Proves that the write path works, by a durable append that begins after this call.
@@ -335,5 +343,38 @@ impl Drop for Store {
         if self.indexer.take().is_some_and(|indexer| indexer.join().is_err()) {
             tracing::error!("the thread that writes index files panicked");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use hayrick_disk::FaultyDisk;
+    use hayrick_protocol::ids::PlacementId;
+    use hayrick_protocol::needle::Body;
+
+    use super::*;
+
+    #[test]
+    fn a_store_that_hangs_while_it_closes_keeps_the_lock() {
+        let disk = FaultyDisk::new(1);
+        let path = Path::new("/lock");
+        let lock = Arc::new(disk.lock(path).expect("nobody has it"));
+        let options = StoreOptions::new("/needles", 64 << 20);
+        let store = Store::open(Arc::new(disk.clone()), options).expect("the store opens").holding(lock);
+        disk.hang_syncs(true);
+        let body = Body::new(b"key".to_vec(), 3);
+        let needle = body.with_header(NeedleId(1), PlacementId(1), 0).concat().into();
+        let appending = store.append(vec![needle]);
+        let closing = thread::spawn(move || store.close());
+        while disk.counts().writes == 0 {
+            thread::yield_now();
+        }
+        assert!(disk.lock(path).is_err(), "the stream still writes");
+        disk.hang_syncs(false);
+        closing.join().expect("no panic");
+        disk.lock(path).expect("it was let go");
+        drop(appending);
     }
 }
