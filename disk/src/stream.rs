@@ -3,7 +3,7 @@
 //!
 //! How a batch reaches the disk is in `group_commit`, how the chain is found again after a crash in `recover`, and what
 //! is prepared ahead in `zero_ahead`. The invariant: a submission's callback gets `Ok` only after each of its records is
-//! durable, and callbacks run in the order of the submissions.
+//! durable, and callbacks of submissions run in their order.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -278,7 +278,7 @@ impl<F: Format> Stream<F> {
     }
 
     /// Proves that the write path works: calls `done` after a durable append that began after this call; of a mark, if no
-    /// records are on their way.
+    /// records are on their way. It waits for the batch that is being written, and goes before all others that wait.
     ///
     /// # Errors
     /// If it is not taken in; `done` is then dropped.
