@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use crate::append_file::{AppendFile, HEADER_BYTES};
 use crate::format::{DurableRecords, Format, Location, Owner, Record};
 use crate::limits::{BATCH_BYTES_MAX, FIRST_RECORDS_BYTES_MAX};
-use crate::queue::{AppendDone, Job, ProbeDone, Taken};
+use crate::queue::{AppendDone, Job, ProbeDone, Taken, WRITER_PANICKED};
 use crate::recover::{Active, OpenError};
 use crate::stream::{AppendError, Entry, Shared};
 use crate::zero_ahead::{self, NextFileError};
@@ -138,10 +138,10 @@ impl<F: Format, O: Owner> Writer<F, O> {
         }
         for answer in answers.drain(..) {
             match answer {
-                Answer::Append(done, outcome) => done(self.unless_poisoned(outcome)),
+                Answer::Append(done, outcome) => done.call(self.unless_poisoned(outcome)),
                 Answer::Probe(done) => {
                     let outcome = if self.syncs > syncs_before { Ok(()) } else { self.probe() };
-                    done(self.unless_poisoned(outcome));
+                    done.call(self.unless_poisoned(outcome));
                 }
             }
         }
@@ -459,14 +459,8 @@ impl Drop for PanicGuard {
         if !std::thread::panicking() {
             return;
         }
-        let _ = self.0.poison.set("the writer thread panicked".into());
-        let Some(poisoned) = poisoned_by(&self.0) else { return };
-        for job in self.0.queue.abandon() {
-            match job {
-                Job::Append { done, .. } => done(Err(poisoned.clone())),
-                Job::Probe { done } => done(Err(poisoned.clone())),
-                Job::Rotate => {}
-            }
-        }
+        let _ = self.0.poison.set(WRITER_PANICKED.into());
+        // Their callbacks are told as they are dropped, as were those that the writer had taken.
+        drop(self.0.queue.abandon());
     }
 }

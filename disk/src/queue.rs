@@ -12,9 +12,38 @@ use crate::limits::{BATCH_BYTES_MAX, BATCH_SUBMISSIONS_MAX, PROBES_MAX};
 use crate::stream::{AppendError, SubmitError};
 
 /// Told the outcome of a submission.
-pub(crate) type AppendDone = Box<dyn FnOnce(Result<Vec<Location>, AppendError>) + Send>;
+pub(crate) type AppendDone = Done<Vec<Location>>;
 /// Told the outcome of a probe.
-pub(crate) type ProbeDone = Box<dyn FnOnce(Result<(), AppendError>) + Send>;
+pub(crate) type ProbeDone = Done<()>;
+
+type Callback<T> = Box<dyn FnOnce(Result<T, AppendError>) + Send>;
+
+/// A callback that is called in any case: should it be dropped uncalled, because the writer thread panicked, it is told
+/// so, instead of leaving those who wait behind it waiting for ever.
+pub(crate) struct Done<T>(Option<Callback<T>>);
+
+impl<T> Done<T> {
+    pub(crate) fn new(callback: impl FnOnce(Result<T, AppendError>) + Send + 'static) -> Self {
+        Self(Some(Box::new(callback)))
+    }
+
+    pub(crate) fn call(mut self, outcome: Result<T, AppendError>) {
+        if let Some(callback) = self.0.take() {
+            callback(outcome);
+        }
+    }
+}
+
+impl<T> Drop for Done<T> {
+    fn drop(&mut self) {
+        if let Some(callback) = self.0.take() {
+            callback(Err(AppendError::Poisoned { cause: WRITER_PANICKED.into() }));
+        }
+    }
+}
+
+/// Why nothing is written any more, when a callback or the owner panicked.
+pub(crate) const WRITER_PANICKED: &str = "the writer thread panicked";
 
 pub(crate) enum Job {
     Append { records: Vec<Record>, bytes: usize, reserve: bool, done: AppendDone },
@@ -23,6 +52,15 @@ pub(crate) enum Job {
 }
 
 impl Job {
+    /// Lets go of the callback uncalled: the job was not taken in.
+    fn refuse(self) {
+        match self {
+            Self::Append { mut done, .. } => drop(done.0.take()),
+            Self::Probe { mut done } => drop(done.0.take()),
+            Self::Rotate => {}
+        }
+    }
+
     fn bytes(&self) -> usize {
         if let Self::Append { bytes, .. } = self { *bytes } else { 0 }
     }
@@ -75,6 +113,8 @@ impl Queue {
         let (bytes, records) = (job.bytes(), job.records());
         let mut state = self.state.lock();
         if state.closed {
+            drop(state);
+            job.refuse();
             return Err(SubmitError::Closed);
         }
         let is_probe = matches!(job, Job::Probe { .. });
@@ -86,7 +126,10 @@ impl Queue {
                     || state.records.saturating_add(records) > self.records_max)
         };
         if full {
-            return Err(SubmitError::QueueFull { bytes: state.bytes, records: state.records });
+            let error = SubmitError::QueueFull { bytes: state.bytes, records: state.records };
+            drop(state);
+            job.refuse();
+            return Err(error);
         }
         state.bytes += bytes;
         state.records += records;

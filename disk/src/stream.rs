@@ -21,7 +21,7 @@ use crate::disk::Disk;
 use crate::format::{FileId, Format, Location, Owner, Record};
 use crate::group_commit::Writer;
 use crate::limits::{FILE_BYTES_MIN, RECORD_BYTES_MAX};
-use crate::queue::{Job, Queue};
+use crate::queue::{Done, Job, Queue};
 use crate::recover::{self, OpenError};
 use crate::scan::{self, Found, Tail};
 use crate::stall::Stall;
@@ -262,7 +262,7 @@ impl<F: Format> Stream<F> {
         records: Vec<Record>,
         done: impl FnOnce(Result<Vec<Location>, AppendError>) + Send + 'static,
     ) -> Result<(), SubmitError> {
-        self.push(records, false, Box::new(done))
+        self.push(records, false, done)
     }
 
     /// As [`Self::submit`], but may take the space kept in reserve: for what makes room, such as compaction.
@@ -274,7 +274,7 @@ impl<F: Format> Stream<F> {
         records: Vec<Record>,
         done: impl FnOnce(Result<Vec<Location>, AppendError>) + Send + 'static,
     ) -> Result<(), SubmitError> {
-        self.push(records, true, Box::new(done))
+        self.push(records, true, done)
     }
 
     /// Proves that the write path works: calls `done` after a durable append that began after this call; of a mark, if no
@@ -286,7 +286,7 @@ impl<F: Format> Stream<F> {
         &self,
         done: impl FnOnce(Result<(), AppendError>) + Send + 'static,
     ) -> Result<(), SubmitError> {
-        self.shared.queue.push(Job::Probe { done: Box::new(done) })
+        self.shared.queue.push(Job::Probe { done: Done::new(done) })
     }
 
     /// Seals the active file after all that was submitted so far; the next record begins another. Does nothing to a file
@@ -379,7 +379,7 @@ impl<F: Format> Stream<F> {
         &self,
         records: Vec<Record>,
         reserve: bool,
-        done: crate::queue::AppendDone,
+        done: impl FnOnce(Result<Vec<Location>, AppendError>) + Send + 'static,
     ) -> Result<(), SubmitError> {
         let mut bytes = 0;
         for record in &records {
@@ -395,7 +395,7 @@ impl<F: Format> Stream<F> {
         if records.len() > 1 && bytes > bytes_max {
             return Err(SubmitError::SubmissionSize { bytes, bytes_max });
         }
-        self.shared.queue.push(Job::Append { records, bytes, reserve, done })
+        self.shared.queue.push(Job::Append { records, bytes, reserve, done: Done::new(done) })
     }
 }
 

@@ -218,7 +218,7 @@ fn a_panic_in_a_callback_leaves_nobody_waiting() {
         receiver
     };
     drop(gate);
-    assert_ne!(behind.recv_timeout(DEADLINE), Err(mpsc::RecvTimeoutError::Timeout), "told, or hung up on");
+    assert_eq!(behind.recv_timeout(DEADLINE), Ok(false), "told, though its batch was written");
     while stream.submit(Vec::new(), drop) != Err(SubmitError::Closed) {
         std::thread::yield_now();
     }
