@@ -346,6 +346,12 @@ impl<F: Format> Stream<F> {
         Ok(())
     }
 
+    /// Why the stream takes no more writes, if it takes none. Also a mark left in idleness, or a rotation, may have failed.
+    #[must_use]
+    pub fn poisoned(&self) -> Option<Arc<str>> {
+        self.shared.poison.get().cloned()
+    }
+
     /// How the stream is.
     #[must_use]
     pub fn status(&self) -> Status {

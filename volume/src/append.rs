@@ -13,7 +13,7 @@ use hayrick_disk::{Location, Record, SubmitError};
 use hayrick_protocol::digest;
 use hayrick_protocol::ids::NeedleId;
 use hayrick_protocol::messages::volume::{AppendError, Appended};
-use hayrick_protocol::needle::{self, Kind, WIRE_SALT};
+use hayrick_protocol::needle::{self, Header, Kind, WIRE_SALT};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
@@ -180,8 +180,8 @@ impl Store {
         replaces: Option<Location>,
     ) -> Step {
         let id = checked.appended.needle;
-        if let Some(cause) = self.shared.poisoned.get() {
-            return Step::Done(Err(AppendError::ReadOnly(cause.clone())));
+        if let Some(cause) = self.stream.poisoned() {
+            return Step::Done(Err(AppendError::ReadOnly(cause.to_string())));
         }
         let (sender, receiver) = oneshot::channel();
         if flights.drops.contains_key(&id) {
@@ -272,8 +272,10 @@ fn check(bytes: Bytes) -> Result<Checked, AppendError> {
     Ok(Checked { appended, bytes })
 }
 
+/// Whether two verified needles are the same. The padding is none of either: nothing vouches for it.
 fn same_content(one: &[u8], other: &[u8]) -> bool {
-    one[CONTENT_AT..] == other[CONTENT_AT..]
+    let content = |bytes| Header::peek(bytes).and_then(|header| bytes.get(CONTENT_AT..header.end()));
+    content(one) == content(other)
 }
 
 /// Why the stream did not take a submission in.

@@ -33,8 +33,8 @@ impl Store {
         &self,
         ids: &[NeedleId],
     ) -> Result<Vec<oneshot::Receiver<Result<(), AppendError>>>, AppendError> {
-        if let Some(cause) = self.shared.poisoned.get() {
-            return Err(AppendError::ReadOnly(cause.clone()));
+        if let Some(cause) = self.stream.poisoned() {
+            return Err(AppendError::ReadOnly(cause.to_string()));
         }
         // Under this lock a needle that is on its way was submitted already, so its tombstone comes behind it.
         let mut flights = self.shared.in_flight.lock();

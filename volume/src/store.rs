@@ -6,9 +6,9 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -118,8 +118,6 @@ pub(crate) struct Shared {
     pub(crate) index: RwLock<Index>,
     pub(crate) damage: Damage,
     pub(crate) in_flight: InFlight,
-    /// Why nothing is written any more.
-    pub(crate) poisoned: OnceLock<String>,
 }
 
 impl Shared {
@@ -142,9 +140,6 @@ impl Shared {
                 AppendError::Full { used_bytes: *used_bytes, reserve_bytes: *reserve_bytes }
             }
             hayrick_disk::AppendError::Poisoned { cause } => {
-                if self.poisoned.set(cause.to_string()).is_ok() {
-                    tracing::error!(%cause, "a write or sync failed: the volume is read-only from now on");
-                }
                 // It was on its way when the write failed, so nobody knows whether it is on the disk.
                 AppendError::Failed(cause.to_string())
             }
@@ -223,13 +218,13 @@ impl Store {
 
     /// Proves that the write path works, by a durable append that begins after this call.
     pub fn probe(&self) -> impl Future<Output = Result<(), AppendError>> + Send + use<> {
+        let read_only = self.stream.poisoned().map(|cause| AppendError::ReadOnly(cause.to_string()));
         let (sender, outcome) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
         let submitted = self.stream.probe(move |result| {
             // Who asked may have gone.
             let _ = sender.send(result.map_err(|error| shared.append_error(&error)));
         });
-        let read_only = self.shared.poisoned.get().cloned().map(AppendError::ReadOnly);
         async move {
             if let Some(error) = read_only {
                 return Err(error);

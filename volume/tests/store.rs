@@ -240,6 +240,30 @@ async fn what_the_index_cannot_name_is_not_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_flipped_bit_in_the_padding_makes_no_other_needle() {
+    let disk = FaultyDisk::new(28);
+    let store = open(&disk);
+    let whole = needle(1, 1001);
+    let first = append_one(&store, whole.clone()).await;
+    assert_eq!(whole.last(), Some(&0), "there is padding");
+    assert!(disk.flip(&segment(1), 4096 + whole.len() as u64 - 1, 1));
+    assert_eq!(append_one(&store, whole).await, first);
+}
+
+#[tokio::test]
+async fn a_failed_rotation_makes_the_store_read_only_at_once() {
+    let disk = FaultyDisk::new(29);
+    let store = open(&disk);
+    append_one(&store, needle(1, 100)).await.expect("a good needle");
+    disk.fail_sync(1);
+    store.seal();
+    until("the rotation fails", || store.status().read_only.is_some()).await;
+    assert!(matches!(append_one(&store, needle(2, 100)).await, Err(AppendError::ReadOnly(_))));
+    assert!(matches!(in_time(store.delete(&[NeedleId(1)])).await, Err(AppendError::ReadOnly(_))));
+    assert!(matches!(in_time(store.probe()).await, Err(AppendError::ReadOnly(_))));
+}
+
+#[tokio::test]
 async fn a_good_copy_of_a_damaged_needle_does_not_undo_its_drop() {
     let disk = FaultyDisk::new(23);
     let store = open(&disk);
