@@ -297,11 +297,14 @@ fn set_aside(
 
 /// Zeroes what lies behind the last record, and makes the last batch durable. Says whether there was a torn tail.
 fn settle(file: &AppendFile, scanned: &Scanned) -> io::Result<bool> {
-    let content = scan::content(file.file(), scanned.end..file.capacity());
+    // The scan has read most of it already, or all: what was allocated ahead is large, and is not read twice.
+    let unseen = scanned.looked_to.max(scanned.end);
+    let content = scan::content(file.file(), unseen..file.capacity());
     if content.unreadable.is_some() {
         return Err(io::Error::other("a block cannot be read"));
     }
-    let torn: Range<u64> = scanned.end..content.end;
+    let torn_end = if content.end > unseen { content.end } else { scanned.content_to.max(scanned.end) };
+    let torn: Range<u64> = scanned.end..torn_end;
     if !torn.is_empty() {
         tracing::info!(file = %file.id(), start = torn.start, end = torn.end, "cut the torn tail of an append file");
         write_zeros(file.file(), torn.clone())?;

@@ -49,6 +49,10 @@ pub(crate) struct Scanned {
     pub(crate) marked: bool,
     /// From the first to the last block that could not be read.
     pub(crate) unreadable: Option<Range<u64>>,
+    /// All before it was read,
+    pub(crate) looked_to: u64,
+    /// and of that, what lies behind here is zero.
+    pub(crate) content_to: u64,
 }
 
 /// Scans from the header block up to `limit`.
@@ -60,8 +64,14 @@ pub(crate) fn scan<F: Format>(
 ) -> io::Result<Scanned> {
     let (id, salt) = (file.id(), file.salt());
     let mut window = Window::new(file.file(), limit);
-    let mut scanned =
-        Scanned { end: HEADER_BYTES, last_batch: HEADER_BYTES, marked: false, unreadable: None };
+    let mut scanned = Scanned {
+        end: HEADER_BYTES,
+        last_batch: HEADER_BYTES,
+        marked: false,
+        unreadable: None,
+        looked_to: HEADER_BYTES,
+        content_to: HEADER_BYTES,
+    };
     let mut proven_to = if tail == Tail::MayBeTorn { HEADER_BYTES } else { limit };
     while scanned.end < limit {
         let at = scanned.end;
@@ -99,6 +109,7 @@ pub(crate) fn scan<F: Format>(
         }
     }
     scanned.unreadable = window.unreadable;
+    (scanned.looked_to, scanned.content_to) = (window.looked_to, window.content_to);
     Ok(scanned)
 }
 
@@ -207,11 +218,15 @@ struct Window<'a> {
     start: u64,
     bytes: Vec<u8>,
     unreadable: Option<Range<u64>>,
+    /// Up to here, at least, the file was loaded; pieces follow on each other.
+    looked_to: u64,
+    /// The end, in whole words, of what is not zero in all that was loaded.
+    content_to: u64,
 }
 
 impl<'a> Window<'a> {
     fn new(file: &'a dyn File, limit: u64) -> Self {
-        Self { file, limit, start: 0, bytes: Vec::new(), unreadable: None }
+        Self { file, limit, start: 0, bytes: Vec::new(), unreadable: None, looked_to: 0, content_to: 0 }
     }
 
     /// At least `len` bytes from `at` on, which lie before the limit.
@@ -225,6 +240,15 @@ impl<'a> Window<'a> {
     }
 
     fn load(&mut self, at: u64, len: usize) {
+        self.read(at, len);
+        self.looked_to = self.looked_to.max(at + self.bytes.len() as u64);
+        if let Some(end) = content_end_in(&self.bytes) {
+            let end = (at + end as u64).next_multiple_of(ALIGN as u64).min(self.limit);
+            self.content_to = self.content_to.max(end);
+        }
+    }
+
+    fn read(&mut self, at: u64, len: usize) {
         let len = usize::try_from(self.limit - at).unwrap_or(usize::MAX).min(len);
         self.start = at;
         self.bytes.resize(len, 0);
@@ -249,17 +273,20 @@ impl<'a> Window<'a> {
         let (mut at, mut end) = (from, from);
         while at < self.limit {
             let bytes = self.ahead(at, 1);
-            if let Some(last) =
-                bytes.chunks(ZERO_RUN).rposition(|run| run.iter().fold(0, |all, b| all | b) != 0)
-            {
-                let run = &bytes[last * ZERO_RUN..bytes.len().min((last + 1) * ZERO_RUN)];
-                let byte = run.iter().rposition(|byte| *byte != 0).expect("the run is not all zero");
-                end = (at + (last * ZERO_RUN + byte + 1) as u64).next_multiple_of(ALIGN as u64);
+            if let Some(content) = content_end_in(bytes) {
+                end = (at + content as u64).next_multiple_of(ALIGN as u64);
             }
             at += bytes.len() as u64;
         }
         end.min(self.limit)
     }
+}
+
+/// The end of what is not zero.
+fn content_end_in(bytes: &[u8]) -> Option<usize> {
+    let last = bytes.chunks(ZERO_RUN).rposition(|run| run.iter().fold(0, |all, byte| all | byte) != 0)?;
+    let run = &bytes[last * ZERO_RUN..bytes.len().min((last + 1) * ZERO_RUN)];
+    run.iter().rposition(|byte| *byte != 0).map(|byte| last * ZERO_RUN + byte + 1)
 }
 
 /// What is tried by itself when a larger read failed.

@@ -320,6 +320,19 @@ fn a_stream_without_room_for_a_file_opens_for_reading() {
 }
 
 #[test]
+fn emptiness_behind_the_records_is_read_once() {
+    let disk = FaultyDisk::new(1);
+    let options = Options { file_bytes: 8 << 20, ..quiet_options() };
+    let stream = open_with(&disk, options.clone(), &Noting::default());
+    append(&stream, &[b"little"]).expect("it is acked");
+    drop(stream);
+    let before = disk.counts().read_bytes;
+    let _stream = open_with(&disk, options, &Noting::default());
+    let read_bytes = disk.counts().read_bytes - before;
+    assert!(read_bytes < 9 << 20, "{read_bytes} bytes were read of a file of 8 MiB");
+}
+
+#[test]
 fn submissions_out_of_bounds_are_refused() {
     let disk = FaultyDisk::new(1);
     let stream = open(&disk, &Noting::default());
