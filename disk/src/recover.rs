@@ -228,9 +228,24 @@ fn recover_sealed<F: Format>(file: &AppendFile, owner: &mut dyn Owner) -> io::Re
         })?;
         file.set_end(scanned.end);
         file.set_sealed();
+        if lost_seal && scanned.unreadable.is_none() {
+            seal_again(file, scanned.end);
+        }
         owner.sealed(file.id(), scanned.end);
     }
     Ok(())
+}
+
+/// Writes a lost seal once more, so that the file is not read whole at every start. Without it, nothing is lost but time.
+fn seal_again(file: &AppendFile, end: u64) {
+    match file.write_seal(end).and_then(|()| file.file().sync_data()) {
+        Ok(()) => {
+            tracing::warn!(file = %file.id(), end, "an append file had lost its seal, and was sealed again")
+        }
+        Err(error) => {
+            tracing::warn!(file = %file.id(), %error, "an append file that lost its seal cannot be sealed")
+        }
+    }
 }
 
 fn show(owner: &mut dyn Owner, id: FileId, found: Found<'_>) {

@@ -190,6 +190,10 @@ fn a_lost_seal_makes_no_file_active_again() {
     assert_eq!(owner.bodies().len(), 6);
     assert_eq!(owner.notes.lock().damaged, []);
     assert_eq!(stream.status().active, Some(next.file));
+    drop(stream);
+    let owner = Noting { trusts_index: true, ..Noting::default() };
+    let _stream = open(&disk, &owner);
+    assert_eq!(owner.bodies(), [b"in the next file".to_vec()], "it is sealed again, so not read again");
 }
 
 #[test]
