@@ -143,6 +143,11 @@ impl Shared {
                 // It was on its way when the write failed, so nobody knows whether it is on the disk.
                 AppendError::Failed(cause.to_string())
             }
+            // Nothing was written, and the next try may well succeed.
+            hayrick_disk::AppendError::NoNextFile { cause } => {
+                tracing::warn!(%cause, "the next segment cannot be made; appends are put off");
+                AppendError::Busy
+            }
             error => AppendError::Failed(error.to_string()),
         }
     }

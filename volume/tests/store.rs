@@ -430,6 +430,17 @@ async fn a_failed_sync_makes_the_store_read_only_for_good() {
 }
 
 #[tokio::test]
+async fn a_segment_that_cannot_be_made_puts_appends_off() {
+    let disk = FaultyDisk::new(30);
+    let store = open(&disk);
+    append_one(&store, needle(1, 900_000)).await.expect("a good needle");
+    disk.fail_creation(1);
+    assert_eq!(append_one(&store, needle(2, 900_000)).await, Err(AppendError::Busy));
+    assert_eq!(store.status().read_only, None);
+    append_one(&store, needle(2, 900_000)).await.expect("the next try succeeds");
+}
+
+#[tokio::test]
 async fn a_read_that_fails_is_an_error_and_counted() {
     let disk = FaultyDisk::new(10);
     let store = open(&disk);
