@@ -145,18 +145,29 @@ impl AppendFile {
         let mut temporary = path.clone().into_os_string();
         temporary.push(".new");
         let temporary = PathBuf::from(temporary);
-        let file = disk.create(&temporary)?;
+        let file = match disk.create(&temporary) {
+            // Left behind by an earlier try.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                disk.remove(&temporary)?;
+                disk.create(&temporary)?
+            }
+            created => created?,
+        };
         let made = file
             .allocate(0, capacity)
             .and_then(|()| file.write_all_at(&header.encode::<F>(), 0))
-            .and_then(|()| file.sync_all());
+            .and_then(|()| file.sync_all())
+            .and_then(|()| disk.rename(&temporary, &path));
         if let Err(error) = made {
-            // Best effort: what stays behind is removed at the next start.
+            // Best effort: what stays behind is removed at the next try, or the next start.
             let _ = disk.remove(&temporary);
             return Err(error);
         }
-        disk.rename(&temporary, &path)?;
-        disk.sync_dir(crate::disk::parent_of(&path))?;
+        if let Err(error) = disk.sync_dir(crate::disk::parent_of(&path)) {
+            // Best effort: should the name stay, it is found at the next start as the name of an empty file.
+            let _ = disk.remove(&path);
+            return Err(error);
+        }
         Ok(Self::new(header, path, file, HEADER_BYTES, false))
     }
 

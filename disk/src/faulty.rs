@@ -14,6 +14,7 @@ mod medium;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,12 +31,16 @@ use crate::disk::{Disk, File, Lock, parent_of};
 pub struct Counts {
     /// Reads.
     pub reads: u64,
+    /// Bytes that reads were asked for.
+    pub read_bytes: u64,
     /// Writes.
     pub writes: u64,
     /// Syncs of files and directories.
     pub syncs: u64,
     /// Allocations and changes of length.
     pub allocations: u64,
+    /// Creations of files.
+    pub creations: u64,
     /// All that changes something: writes, syncs, allocations, creations, renames, removals.
     pub steps: u64,
 }
@@ -65,7 +70,9 @@ struct State {
 #[derive(Default)]
 struct Faults {
     read_fails_at: Option<u64>,
+    unreadable: Vec<(usize, Range<u64>)>,
     write_fails_at: Option<u64>,
+    creation_fails_at: Option<u64>,
     sync_fails_at: Option<u64>,
     write_full_at: Option<u64>,
     allocation_full_at: Option<u64>,
@@ -77,6 +84,7 @@ enum Step {
     Write,
     Sync,
     Allocate,
+    Create,
     Other,
 }
 
@@ -165,6 +173,22 @@ impl FaultyDisk {
     pub fn fail_read(&self, nth: u64) {
         let mut state = self.0.state.lock();
         state.faults.read_fails_at = Some(state.counts.reads + nth);
+    }
+
+    /// Every read that touches this range of the file fails with an I/O error from now on; an empty range takes that back.
+    /// Says whether there is such a file.
+    pub fn make_unreadable(&self, path: &Path, range: Range<u64>) -> bool {
+        let mut state = self.0.state.lock();
+        let Some(&node) = state.names.get(path) else { return false };
+        state.faults.unreadable.retain(|(of, _)| *of != node);
+        state.faults.unreadable.push((node, range));
+        true
+    }
+
+    /// The `nth` creation of a file from now on fails, as it does when too many files are open.
+    pub fn fail_creation(&self, nth: u64) {
+        let mut state = self.0.state.lock();
+        state.faults.creation_fails_at = Some(state.counts.creations + nth);
     }
 
     /// The `nth` write from now on fails with an I/O error; nothing of it is written.
@@ -258,10 +282,12 @@ impl State {
             Step::Write => counts.writes += 1,
             Step::Sync => counts.syncs += 1,
             Step::Allocate => counts.allocations += 1,
+            Step::Create => counts.creations += 1,
             Step::Other => {}
         }
         let (counts, faults) = (self.counts, &self.faults);
         match step {
+            Step::Create if faults.creation_fails_at == Some(counts.creations) => Err(broken()),
             Step::Write if faults.write_fails_at == Some(counts.writes) => Err(broken()),
             Step::Write if faults.write_full_at == Some(counts.writes) => {
                 Err(io::ErrorKind::StorageFull.into())
@@ -303,7 +329,7 @@ fn broken() -> io::Error {
 impl Disk for FaultyDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let mut state = self.0.state.lock();
-        state.step(&Step::Other)?;
+        state.step(&Step::Create)?;
         if state.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -404,7 +430,15 @@ impl File for FaultyFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.disk.0.state.lock();
         state.counts.reads += 1;
+        state.counts.read_bytes += buf.len() as u64;
         if state.faults.read_fails_at == Some(state.counts.reads) {
+            return Err(broken());
+        }
+        let asked = offset..offset.saturating_add(buf.len() as u64);
+        let hits = |(node, bad): &(usize, Range<u64>)| {
+            *node == self.node && bad.start < asked.end && asked.start < bad.end
+        };
+        if state.faults.unreadable.iter().any(hits) {
             return Err(broken());
         }
         let live = &state.nodes[self.node].live;

@@ -22,6 +22,8 @@ pub trait Format: Send + Sync + 'static {
     const VERSION: u16;
     /// Bytes of a record that are needed to know its length. No record is shorter.
     const HEADER_LEN: usize;
+    /// Bytes of a record that its header's checksum covers, at most: what [`Self::proves_head`] may look at.
+    const PROOF_LEN_MAX: usize = Self::HEADER_LEN;
 
     /// Finishes a record just before it is written: sets or clears the flag "first of its batch" and makes the header's
     /// checksum, salted. Called in the writer thread, on the padded record. It may run again on a record sealed before.
@@ -30,8 +32,17 @@ pub trait Format: Send + Sync + 'static {
     /// An unsealed mark: a record without content, whose length is a multiple of [`ALIGN`].
     fn mark() -> Vec<u8>;
 
-    /// Reads a header from exactly [`Self::HEADER_LEN`] bytes; `None` unless its checksum under this salt is right.
+    /// Reads a header from exactly [`Self::HEADER_LEN`] bytes; `None` unless its checksum under this salt is right, so
+    /// far as these bytes tell.
     fn head(bytes: &[u8], salt: u64) -> Option<Head>;
+
+    /// Whether the header's checksum under this salt is right, where it covers more than the header: asked of the first
+    /// [`Self::PROOF_LEN_MAX`] bytes of a record, or all if it is shorter, before the rest of it is read. Without this,
+    /// an object full of forged heads could make recovery read without end.
+    fn proves_head(bytes: &[u8], salt: u64) -> bool {
+        let _ = (bytes, salt);
+        true
+    }
 
     /// Whether the whole record, of the length that its head gave, is right.
     fn verify(record: &[u8], salt: u64) -> bool;
@@ -101,12 +112,17 @@ impl From<Vec<u8>> for Record {
 /// Who keeps the index of a stream's records. All calls come from `Stream::open`, in the order of the files and of the
 /// records in them, and later from the writer thread; each must be quick, and none may wait for the stream.
 pub trait Owner: Send + 'static {
-    /// Asked in `open` for each sealed file: does it have to be read? An owner with an index file that is good and belongs
-    /// to this very file answers no. The one file that is not sealed is always read: whatever index an owner has of
-    /// that one is void.
-    fn needs_scan(&mut self, file: FileId) -> bool {
-        let _ = file;
+    /// Asked in `open` for each sealed file, whose records end at `end`: does it have to be read? An owner with an index
+    /// file that is good, belongs to this very file, and reaches to this end, answers no.
+    fn needs_scan(&mut self, file: FileId, end: u64) -> bool {
+        let _ = (file, end);
         true
+    }
+
+    /// Told in `open` of the one file that is appended to, before it is read: whatever index an owner has of it, from a
+    /// time when it was sealed, is void.
+    fn reopened(&mut self, file: FileId) {
+        let _ = file;
     }
 
     /// A record found in `open`. It is durable. It may never have been acknowledged. Marks are not shown; what

@@ -13,11 +13,12 @@
 use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::append_file::{AppendFile, HEADER_BYTES};
 use crate::format::{DurableRecords, Format, Location, Owner, Record};
 use crate::limits::{BATCH_BYTES_MAX, FIRST_RECORDS_BYTES_MAX};
-use crate::queue::{AppendDone, Job, ProbeDone, Taken};
+use crate::queue::{AppendDone, Job, ProbeDone, Taken, WRITER_PANICKED};
 use crate::recover::{Active, OpenError};
 use crate::stream::{AppendError, Entry, Shared};
 use crate::zero_ahead::{self, NextFileError};
@@ -32,25 +33,28 @@ pub(crate) struct Writer<F: Format, O: Owner> {
     run_locations: Vec<Location>,
     /// Runs and marks synced so far.
     syncs: u64,
-    /// The active file was made of the reserve: only who may use that appends to it, until space came back.
-    in_reserve: bool,
     mark_len: u64,
     format: PhantomData<F>,
 }
 
 /// Why a batch stops.
 enum Stop {
-    Full(AppendError),
+    /// There is no next file; nothing was changed.
+    Refused(AppendError),
     Broken(io::Error),
 }
 
 impl From<NextFileError> for Stop {
     fn from(error: NextFileError) -> Self {
         match error {
-            NextFileError::Full(full) => Self::Full(full),
-            NextFileError::Disk(error) => Self::Broken(error),
+            NextFileError::Full(full) => Self::Refused(full),
+            NextFileError::Disk(error) => Self::Refused(no_next_file(&error)),
         }
     }
+}
+
+fn no_next_file(error: &io::Error) -> AppendError {
+    AppendError::NoNextFile { cause: error.to_string().into() }
 }
 
 /// A job that only waits for its answer.
@@ -68,7 +72,6 @@ impl<F: Format, O: Owner> Writer<F, O> {
             run: Vec::new(),
             run_locations: Vec::new(),
             syncs: 0,
-            in_reserve: false,
             mark_len: F::mark().len() as u64,
             format: PhantomData,
         }
@@ -78,6 +81,9 @@ impl<F: Format, O: Owner> Writer<F, O> {
     /// read, and removed.
     pub(crate) fn begin(&mut self) -> Result<(), OpenError> {
         if self.active.is_some() {
+            // Which of the files were made of the reserve is not written anywhere: when it is not whole, the last was.
+            let in_reserve = self.shared.options.keeps_reserve && self.reserve_is_broken();
+            self.set_in_reserve(in_reserve);
             return Ok(());
         }
         match zero_ahead::next_file::<F>(&self.shared, self.shared.options.file_bytes(), false) {
@@ -113,11 +119,11 @@ impl<F: Format, O: Owner> Writer<F, O> {
     /// Stages all jobs, makes them durable, and answers them in order.
     fn commit(&mut self, jobs: &mut Vec<Job>, answers: &mut Vec<Answer>) {
         let syncs_before = self.syncs;
-        let mut full = None;
+        let mut refused = None;
         for job in jobs.drain(..) {
             match job {
                 Job::Append { records, reserve, done, .. } => {
-                    let outcome = self.append(&records, reserve, &mut full);
+                    let outcome = self.append(&records, reserve, &mut refused);
                     answers.push(Answer::Append(done, outcome));
                 }
                 Job::Probe { done } => answers.push(Answer::Probe(done)),
@@ -132,10 +138,10 @@ impl<F: Format, O: Owner> Writer<F, O> {
         }
         for answer in answers.drain(..) {
             match answer {
-                Answer::Append(done, outcome) => done(self.unless_poisoned(outcome)),
+                Answer::Append(done, outcome) => done.call(self.unless_poisoned(outcome)),
                 Answer::Probe(done) => {
                     let outcome = if self.syncs > syncs_before { Ok(()) } else { self.probe() };
-                    done(self.unless_poisoned(outcome));
+                    done.call(self.unless_poisoned(outcome));
                 }
             }
         }
@@ -144,29 +150,29 @@ impl<F: Format, O: Owner> Writer<F, O> {
         }
     }
 
-    /// Stages one submission. Once one was refused for want of room, so are those behind it.
+    /// Stages one submission. Once one was refused for want of a file, so are those behind it.
     fn append(
         &mut self,
         records: &[Record],
         reserve: bool,
-        full: &mut Option<AppendError>,
+        refused: &mut Option<AppendError>,
     ) -> Result<Vec<Location>, AppendError> {
         if let Some(poisoned) = self.poisoned() {
             return Err(poisoned);
         }
-        match full {
-            Some(full) if !reserve && !records.is_empty() => return Err(full.clone()),
+        match refused {
+            Some(refused) if !reserve && !records.is_empty() => return Err(refused.clone()),
             _ => {}
         }
         self.stage(records, reserve).map_err(|stop| match stop {
-            Stop::Full(error) => full.insert(error).clone(),
+            Stop::Refused(error) => refused.insert(error).clone(),
             Stop::Broken(error) => self.poison(&error),
         })
     }
 
     /// Copies the records to the run, and goes on to the next file when one does not fit.
     fn stage(&mut self, records: &[Record], reserve: bool) -> Result<Vec<Location>, Stop> {
-        if self.in_reserve && !reserve && !records.is_empty() {
+        if self.in_reserve() && !reserve && !records.is_empty() {
             self.leave_reserve()?;
         }
         let before = (self.run.len(), self.run_locations.len());
@@ -236,7 +242,7 @@ impl<F: Format, O: Owner> Writer<F, O> {
         Ok(())
     }
 
-    /// Goes on in the next file. That is had before anything else, so that a full disk changes nothing.
+    /// Goes on in the next file. That is had before anything else, so that a failure to make it changes nothing.
     fn cross(&mut self, len: usize, reserve: bool) -> Result<(), Stop> {
         let wanted = HEADER_BYTES + FIRST_RECORDS_BYTES_MAX + len as u64 + self.mark_len;
         let capacity = self.shared.options.file_bytes().max(wanted.next_multiple_of(HEADER_BYTES));
@@ -244,28 +250,39 @@ impl<F: Format, O: Owner> Writer<F, O> {
         let next = shared.stall.watch(|| zero_ahead::next_file::<F>(&shared, capacity, reserve))?;
         self.flush().and_then(|()| self.seal_active()).map_err(Stop::Broken)?;
         self.activate(next);
-        if reserve {
-            let free = zero_ahead::free_bytes(&shared).map_err(Stop::Broken)?;
-            self.in_reserve = free < shared.options.reserve_bytes;
-        }
+        self.set_in_reserve(reserve && self.reserve_is_broken());
         self.begin_run().map_err(Stop::Broken)
     }
 
     /// An ordinary append may use a file made of the reserve only once the reserve is whole again.
     fn leave_reserve(&mut self) -> Result<(), Stop> {
-        let free_bytes = zero_ahead::free_bytes(&self.shared).map_err(Stop::Broken)?;
+        let free_bytes =
+            zero_ahead::free_bytes(&self.shared).map_err(|error| Stop::Refused(no_next_file(&error)))?;
         let reserve_bytes = self.shared.options.reserve_bytes;
         if free_bytes < reserve_bytes {
-            let used_bytes = self.shared.allocated_bytes.load(std::sync::atomic::Ordering::Relaxed);
-            return Err(Stop::Full(AppendError::Full {
+            let used_bytes = self.shared.allocated_bytes.load(Ordering::Relaxed);
+            return Err(Stop::Refused(AppendError::Full {
                 needed_bytes: 0,
                 used_bytes,
                 free_bytes,
                 reserve_bytes,
             }));
         }
-        self.in_reserve = false;
+        self.set_in_reserve(false);
         Ok(())
+    }
+
+    fn in_reserve(&self) -> bool {
+        self.shared.in_reserve.load(Ordering::Relaxed)
+    }
+
+    fn set_in_reserve(&self, in_reserve: bool) {
+        self.shared.in_reserve.store(in_reserve, Ordering::Relaxed);
+    }
+
+    /// Whether less is free than the reserve; also when that cannot be told, so that it is never used up by mistake.
+    fn reserve_is_broken(&self) -> bool {
+        zero_ahead::free_bytes(&self.shared).map_or(true, |free| free < self.shared.options.reserve_bytes)
     }
 
     fn activate(&mut self, file: Arc<AppendFile>) {
@@ -273,7 +290,7 @@ impl<F: Format, O: Owner> Writer<F, O> {
         self.shared.files.write().insert(file.id(), entry);
         *self.shared.active.lock() = Some(Arc::clone(&file));
         self.active = Some(Active { file, end: HEADER_BYTES, marked: true, first_due: true });
-        self.in_reserve = false;
+        self.set_in_reserve(false);
         self.shared.ahead.nudge();
     }
 
@@ -357,10 +374,15 @@ impl<F: Format, O: Owner> Writer<F, O> {
         Ok(())
     }
 
-    /// A durable append of a mark, in the next file if it does not fit this one.
+    /// A durable append of a mark, in the next file if it does not fit this one. Where there is no room for more marks,
+    /// the last one is written once more: a full stream must still show that it can write, and probes must not take what
+    /// is kept for those who make room.
     fn probe(&mut self) -> Result<(), AppendError> {
         if let Some(poisoned) = self.poisoned() {
             return Err(poisoned);
+        }
+        if self.in_reserve() && self.ends_with_mark() {
+            return self.rewrite_mark().map_err(|error| self.poison(&error));
         }
         let probed = if self.fits(0) { self.begin_run().map_err(Stop::Broken) } else { self.cross(0, false) };
         let syncs_before = self.syncs;
@@ -370,10 +392,29 @@ impl<F: Format, O: Owner> Writer<F, O> {
                 // First records of a new file, just synced, are a durable append too.
                 if self.syncs > syncs_before { Ok(()) } else { self.append_mark().map_err(Stop::Broken) }
             })
-            .map_err(|stop| match stop {
-                Stop::Full(full) => full,
-                Stop::Broken(error) => self.poison(&error),
+            .or_else(|stop| match stop {
+                Stop::Refused(_) if self.ends_with_mark() => {
+                    self.rewrite_mark().map_err(|error| self.poison(&error))
+                }
+                Stop::Refused(refused) => Err(refused),
+                Stop::Broken(error) => Err(self.poison(&error)),
             })
+    }
+
+    fn ends_with_mark(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.marked && active.end > HEADER_BYTES)
+    }
+
+    /// Writes and syncs the last mark once more, with the same bytes. There is an active file, and it ends with a mark.
+    fn rewrite_mark(&mut self) -> io::Result<()> {
+        let active = self.active.as_ref().expect("it ends with a mark");
+        let mark = sealed_mark::<F>(active.file.salt());
+        self.shared.stall.watch(|| {
+            active.file.file().write_all_at(&mark, active.end - self.mark_len)?;
+            active.file.file().sync_data()
+        })?;
+        self.syncs += 1;
+        Ok(())
     }
 
     /// Remembers the first failure for good.
@@ -418,14 +459,8 @@ impl Drop for PanicGuard {
         if !std::thread::panicking() {
             return;
         }
-        let _ = self.0.poison.set("the writer thread panicked".into());
-        let Some(poisoned) = poisoned_by(&self.0) else { return };
-        for job in self.0.queue.abandon() {
-            match job {
-                Job::Append { done, .. } => done(Err(poisoned.clone())),
-                Job::Probe { done } => done(Err(poisoned.clone())),
-                Job::Rotate => {}
-            }
-        }
+        let _ = self.0.poison.set(WRITER_PANICKED.into());
+        // Their callbacks are told as they are dropped, as were those that the writer had taken.
+        drop(self.0.queue.abandon());
     }
 }

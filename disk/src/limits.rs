@@ -8,6 +8,9 @@ pub const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Submissions gathered into one write and one sync: bounds the callbacks that run between two syncs.
 pub(crate) const BATCH_SUBMISSIONS_MAX: usize = 1024;
 
+/// Probes that may wait, before all else: more than anybody has a use for.
+pub(crate) const PROBES_MAX: usize = 256;
+
 /// One record with its padding. Keeps lengths and offsets within a `u32` with room to spare.
 pub const RECORD_BYTES_MAX: usize = 1 << 30;
 

@@ -1,5 +1,6 @@
 //! The bounded queue between those who append and the writer thread. It orders and bounds; what a job means is left to
-//! `group_commit`. The invariant: a job that was accepted is taken by the writer in its turn, also after `close`.
+//! `group_commit`. Probes come first, so that a stream with much to write is not taken for one that cannot. The
+//! invariant: a job that was accepted is taken by the writer in its turn, also after `close`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,13 +8,42 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use crate::format::{Location, Record};
-use crate::limits::{BATCH_BYTES_MAX, BATCH_SUBMISSIONS_MAX};
+use crate::limits::{BATCH_BYTES_MAX, BATCH_SUBMISSIONS_MAX, PROBES_MAX};
 use crate::stream::{AppendError, SubmitError};
 
 /// Told the outcome of a submission.
-pub(crate) type AppendDone = Box<dyn FnOnce(Result<Vec<Location>, AppendError>) + Send>;
+pub(crate) type AppendDone = Done<Vec<Location>>;
 /// Told the outcome of a probe.
-pub(crate) type ProbeDone = Box<dyn FnOnce(Result<(), AppendError>) + Send>;
+pub(crate) type ProbeDone = Done<()>;
+
+type Callback<T> = Box<dyn FnOnce(Result<T, AppendError>) + Send>;
+
+/// A callback that is called in any case: should it be dropped uncalled, because the writer thread panicked, it is told
+/// so, instead of leaving those who wait behind it waiting for ever.
+pub(crate) struct Done<T>(Option<Callback<T>>);
+
+impl<T> Done<T> {
+    pub(crate) fn new(callback: impl FnOnce(Result<T, AppendError>) + Send + 'static) -> Self {
+        Self(Some(Box::new(callback)))
+    }
+
+    pub(crate) fn call(mut self, outcome: Result<T, AppendError>) {
+        if let Some(callback) = self.0.take() {
+            callback(outcome);
+        }
+    }
+}
+
+impl<T> Drop for Done<T> {
+    fn drop(&mut self) {
+        if let Some(callback) = self.0.take() {
+            callback(Err(AppendError::Poisoned { cause: WRITER_PANICKED.into() }));
+        }
+    }
+}
+
+/// Why nothing is written any more, when a callback or the owner panicked.
+pub(crate) const WRITER_PANICKED: &str = "the writer thread panicked";
 
 pub(crate) enum Job {
     Append { records: Vec<Record>, bytes: usize, reserve: bool, done: AppendDone },
@@ -22,12 +52,25 @@ pub(crate) enum Job {
 }
 
 impl Job {
+    /// Lets go of the callback uncalled: the job was not taken in.
+    fn refuse(self) {
+        match self {
+            Self::Append { mut done, .. } => drop(done.0.take()),
+            Self::Probe { mut done } => drop(done.0.take()),
+            Self::Rotate => {}
+        }
+    }
+
     fn bytes(&self) -> usize {
         if let Self::Append { bytes, .. } = self { *bytes } else { 0 }
     }
 
     fn records(&self) -> usize {
-        if let Self::Append { records, .. } = self { records.len().max(1) } else { 1 }
+        match self {
+            Self::Append { records, .. } => records.len().max(1),
+            Self::Rotate => 1,
+            Self::Probe { .. } => 0,
+        }
     }
 }
 
@@ -54,6 +97,8 @@ struct State {
     jobs: VecDeque<Job>,
     bytes: usize,
     records: usize,
+    /// How many of the jobs, all of them in front, are probes.
+    probes: usize,
     writer_waits: bool,
     closed: bool,
 }
@@ -63,21 +108,37 @@ impl Queue {
         Self { state: Mutex::default(), arrived: Condvar::new(), bytes_max, records_max }
     }
 
-    /// Takes a job in; an empty queue takes one of any size.
+    /// Takes a job in; an empty queue takes one of any size, and probes have a bound of their own.
     pub(crate) fn push(&self, job: Job) -> Result<(), SubmitError> {
         let (bytes, records) = (job.bytes(), job.records());
         let mut state = self.state.lock();
         if state.closed {
+            drop(state);
+            job.refuse();
             return Err(SubmitError::Closed);
         }
-        let full = state.bytes.saturating_add(bytes) > self.bytes_max
-            || state.records.saturating_add(records) > self.records_max;
-        if full && !state.jobs.is_empty() {
-            return Err(SubmitError::QueueFull { bytes: state.bytes, records: state.records });
+        let is_probe = matches!(job, Job::Probe { .. });
+        let full = if is_probe {
+            state.probes >= PROBES_MAX
+        } else {
+            state.jobs.len() > state.probes
+                && (state.bytes.saturating_add(bytes) > self.bytes_max
+                    || state.records.saturating_add(records) > self.records_max)
+        };
+        if full {
+            let error = SubmitError::QueueFull { bytes: state.bytes, records: state.records };
+            drop(state);
+            job.refuse();
+            return Err(error);
         }
         state.bytes += bytes;
         state.records += records;
-        state.jobs.push_back(job);
+        if is_probe {
+            state.probes += 1;
+            state.jobs.push_front(job);
+        } else {
+            state.jobs.push_back(job);
+        }
         if state.writer_waits {
             state.writer_waits = false;
             self.arrived.notify_one();
@@ -115,6 +176,7 @@ impl Queue {
             bytes = more;
             let job = state.jobs.pop_front().expect("it has a front");
             state.records -= job.records();
+            state.probes -= usize::from(matches!(job, Job::Probe { .. }));
             batch.push(job);
         }
         state.bytes -= bytes;
@@ -133,6 +195,7 @@ impl Queue {
         state.closed = true;
         state.bytes = 0;
         state.records = 0;
+        state.probes = 0;
         std::mem::take(&mut state.jobs)
     }
 

@@ -42,10 +42,15 @@ impl Disk for RealDisk {
     }
 
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        if dir.is_dir() {
-            return Ok(());
-        }
         let parent = parent_of(dir);
+        if dir.is_dir() {
+            // Whoever made it may have been killed before it was synced. Where the parent is not ours to read, neither was
+            // it for us to make a directory there.
+            return match self.sync_dir(parent) {
+                Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
+                _ => Ok(()),
+            };
+        }
         if parent != dir {
             self.create_dir_all(parent)?;
         }
@@ -115,10 +120,14 @@ impl File for RealFile {
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), offset, len) {
-            Ok(()) => Ok(()),
-            Err(rustix::io::Errno::OPNOTSUPP) => self.fill(offset, len),
-            Err(errno) => Err(errno.into()),
+        loop {
+            match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), offset, len) {
+                Ok(()) => return Ok(()),
+                // A large file takes long enough for a signal to come between; what was allocated stays.
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::OPNOTSUPP) => return self.fill(offset, len),
+                Err(errno) => return Err(errno.into()),
+            }
         }
     }
 }

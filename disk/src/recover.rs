@@ -6,6 +6,10 @@
 //! appended, so that no record of it can ever come back, and the batch before it is written once more and synced, because
 //! a process that ends, or a sync that failed, may have left bytes in the page cache only.
 //!
+//! Damage in or behind the active file stops the start, because a record may be lost that all others build on; unless the
+//! stream sets damaged files aside ([`Options::sets_damage_aside`]): then such a file is sealed as it is, and appends go
+//! on in another.
+//!
 //! What records mean is left to the owner. The invariant: a file that is not understood is never changed or removed, and
 //! what the owner was shown is durable when `open_chain` returns.
 
@@ -17,7 +21,7 @@ use std::sync::Arc;
 
 use crate::append_file::{AppendFile, HEADER_BYTES, HeaderError, Loaded, write_zeros};
 use crate::disk::Disk;
-use crate::format::{FileId, Format, Owner};
+use crate::format::{ALIGN, FileId, Format, Owner};
 use crate::scan::{self, Found, Scanned, Tail};
 use crate::stream::{Entry, Options};
 
@@ -35,7 +39,7 @@ pub enum OpenError {
         /// Why it failed.
         source: io::Error,
     },
-    /// The file that would be appended to has no good header.
+    /// The file that would be appended to, or one behind it, has no good header.
     #[error(
         "the header of {} is damaged: move the file elsewhere for examination, and start again only if the records in it \
          can be had from elsewhere (replicas, peers, a backup)",
@@ -101,10 +105,10 @@ pub(crate) fn open_chain<F: Format>(
     options: &Options,
     owner: &mut dyn Owner,
 ) -> Result<Chain, OpenError> {
-    let found = load_all::<F>(disk, options)?;
+    let mut found = load_all::<F>(disk, options)?;
     let next_id = found.last_key_value().map_or(1, |(id, _)| id.0 + 1);
     let mut chain = Chain { files: BTreeMap::new(), active: None, spare: None, next_id };
-    let active = active_of(&found, options)?;
+    let active = active_of(&mut found, options)?;
     for (id, entry) in found {
         match &entry.file {
             None => owner.damaged(id, 0..entry.bytes),
@@ -112,7 +116,7 @@ pub(crate) fn open_chain<F: Format>(
                 recover_sealed::<F>(file, owner).map_err(OpenError::io("read", file.path()))?;
             }
             Some(file) if Some(id) == active => {
-                chain.active = Some(recover_active::<F>(file, owner)?);
+                chain.active = recover_active::<F>(file, options, owner)?;
             }
             Some(file) => {
                 let file = Arc::clone(file);
@@ -134,6 +138,9 @@ pub(crate) fn open_chain<F: Format>(
 fn load_all<F: Format>(disk: &dyn Disk, options: &Options) -> Result<BTreeMap<FileId, Entry>, OpenError> {
     let dir = &options.dir;
     disk.create_dir_all(dir).map_err(OpenError::io("create", dir))?;
+    // A process killed between a rename and the sync behind it left a name that a power cut would still take away,
+    // together with all that is appended to that file from now on.
+    disk.sync_dir(dir).map_err(OpenError::io("sync", dir))?;
     let mut found = BTreeMap::new();
     let mut half_made = Vec::new();
     for name in disk.list(dir).map_err(OpenError::io("list", dir))? {
@@ -167,26 +174,41 @@ fn id_of(name: &str, options: &Options) -> Option<FileId> {
     (id.to_string() == digits && id.0 < u64::MAX).then_some(id)
 }
 
-/// Which file is active. A damaged header is an error from there on.
-fn active_of(found: &BTreeMap<FileId, Entry>, options: &Options) -> Result<Option<FileId>, OpenError> {
+/// Which file is active. From there on, a damaged header, or a file that cannot be read, is an error or set aside.
+fn active_of(found: &mut BTreeMap<FileId, Entry>, options: &Options) -> Result<Option<FileId>, OpenError> {
     let is_sealed = |entry: &Entry| entry.file.as_ref().is_some_and(|file| file.is_sealed());
     let last_sealed = found.iter().rev().find(|(_, entry)| is_sealed(entry)).map(|(id, _)| *id);
     let behind = || found.iter().filter(|(id, _)| Some(**id) > last_sealed);
-    let mut open: Vec<&Arc<AppendFile>> = behind().filter_map(|(_, entry)| entry.file.as_ref()).collect();
+    let last_damaged = behind().rfind(|(_, entry)| entry.file.is_none()).map(|(id, _)| *id);
+    let mut open: Vec<Arc<AppendFile>> = behind().filter_map(|(_, entry)| entry.file.clone()).collect();
     // Only a file that nobody wrote to may make way for an earlier one.
-    while let [_, .., last] = open[..] {
-        let content = scan::content_end(last.file(), HEADER_BYTES..last.capacity())
-            .map_err(OpenError::io("read", last.path()))?;
-        if content > HEADER_BYTES {
+    while let [_, .., last] = &open[..] {
+        let content = scan::content(last.file(), HEADER_BYTES..last.capacity());
+        if content.end > HEADER_BYTES {
             break;
+        }
+        if content.unreadable.is_some() {
+            if !options.sets_damage_aside {
+                return Err(unreadable(last));
+            }
+            if let Some(entry) = found.get_mut(&last.id()) {
+                entry.file = None;
+            }
         }
         open.pop();
     }
     let active = open.last().map(|file| file.id());
-    match behind().rfind(|(_, entry)| entry.file.is_none()) {
-        Some((id, _)) if Some(*id) > active => Err(OpenError::DamagedHeader { path: options.path_of(*id) }),
+    match last_damaged {
+        Some(id) if Some(id) > active && !options.sets_damage_aside => {
+            Err(OpenError::DamagedHeader { path: options.path_of(id) })
+        }
         _ => Ok(active),
     }
+}
+
+fn unreadable(file: &AppendFile) -> OpenError {
+    let source = io::Error::other("blocks of the file cannot be read");
+    OpenError::io("read", file.path())(source)
 }
 
 fn recover_sealed<F: Format>(file: &AppendFile, owner: &mut dyn Owner) -> io::Result<()> {
@@ -199,16 +221,31 @@ fn recover_sealed<F: Format>(file: &AppendFile, owner: &mut dyn Owner) -> io::Re
         owner.damaged(file.id(), limit..file.end());
     }
     let lost_seal = !file.is_sealed();
-    if lost_seal || owner.needs_scan(file.id()) {
+    if lost_seal || owner.needs_scan(file.id(), file.end()) {
         let scanned = scan::scan::<F>(file, limit, tail, &mut |found| {
             show(owner, file.id(), found);
             Ok(())
         })?;
         file.set_end(scanned.end);
         file.set_sealed();
+        if lost_seal && scanned.unreadable.is_none() {
+            seal_again(file, scanned.end);
+        }
         owner.sealed(file.id(), scanned.end);
     }
     Ok(())
+}
+
+/// Writes a lost seal once more, so that the file is not read whole at every start. Without it, nothing is lost but time.
+fn seal_again(file: &AppendFile, end: u64) {
+    match file.write_seal(end).and_then(|()| file.file().sync_data()) {
+        Ok(()) => {
+            tracing::warn!(file = %file.id(), end, "an append file had lost its seal, and was sealed again")
+        }
+        Err(error) => {
+            tracing::warn!(file = %file.id(), %error, "an append file that lost its seal cannot be sealed")
+        }
+    }
 }
 
 fn show(owner: &mut dyn Owner, id: FileId, found: Found<'_>) {
@@ -221,32 +258,67 @@ fn show(owner: &mut dyn Owner, id: FileId, found: Found<'_>) {
     }
 }
 
-fn recover_active<F: Format>(file: &Arc<AppendFile>, owner: &mut dyn Owner) -> Result<Active, OpenError> {
+/// Recovers the file that is appended to; `None` when it was set aside.
+fn recover_active<F: Format>(
+    file: &Arc<AppendFile>,
+    options: &Options,
+    owner: &mut dyn Owner,
+) -> Result<Option<Active>, OpenError> {
     let (id, limit) = (file.id(), file.capacity());
+    owner.reopened(id);
     let mut show = |found: Found<'_>| {
         show(owner, id, found);
         Ok(())
     };
     let scanned = scan::scan::<F>(file, limit, Tail::MayBeTorn, &mut show)
         .map_err(OpenError::io("read", file.path()))?;
-    if scanned.unreadable {
+    if let Some(bad) = &scanned.unreadable {
         // It cannot be told whether a torn tail, or acknowledged records, lie in what cannot be read.
-        let source = io::Error::other("blocks of the file that is appended to cannot be read");
-        return Err(OpenError::io("read", file.path())(source));
+        if !options.sets_damage_aside {
+            return Err(unreadable(file));
+        }
+        set_aside(file, &scanned, bad, owner).map_err(OpenError::io("seal", file.path()))?;
+        return Ok(None);
     }
     let torn = settle(file, &scanned).map_err(OpenError::io("cut the torn tail of", file.path()))?;
     file.set_end(scanned.end);
-    Ok(Active {
+    Ok(Some(Active {
         file: Arc::clone(file),
         end: scanned.end,
         marked: scanned.marked || scanned.end == HEADER_BYTES,
         first_due: scanned.end == HEADER_BYTES || (torn && scanned.last_batch == HEADER_BYTES),
-    })
+    }))
+}
+
+/// Seals a file as it is, behind everything in it that can or cannot be read, and makes durable what was shown of it.
+fn set_aside(
+    file: &AppendFile,
+    scanned: &Scanned,
+    unreadable: &Range<u64>,
+    owner: &mut dyn Owner,
+) -> io::Result<()> {
+    let end = scanned.end.max(unreadable.end).next_multiple_of(ALIGN as u64).min(file.capacity());
+    if scanned.end < end {
+        owner.damaged(file.id(), scanned.end.max(unreadable.start)..end);
+    }
+    scan::rewrite_readable(file.file(), scanned.last_batch..scanned.end)?;
+    file.write_seal(end)?;
+    file.file().sync_data()?;
+    file.set_end(end);
+    file.set_sealed();
+    tracing::error!(file = %file.id(), end, "set an append file aside: blocks of it cannot be read");
+    Ok(())
 }
 
 /// Zeroes what lies behind the last record, and makes the last batch durable. Says whether there was a torn tail.
 fn settle(file: &AppendFile, scanned: &Scanned) -> io::Result<bool> {
-    let torn_end = scan::content_end(file.file(), scanned.end..file.capacity())?;
+    // The scan has read most of it already, or all: what was allocated ahead is large, and is not read twice.
+    let unseen = scanned.looked_to.max(scanned.end);
+    let content = scan::content(file.file(), unseen..file.capacity());
+    if content.unreadable.is_some() {
+        return Err(io::Error::other("a block cannot be read"));
+    }
+    let torn_end = if content.end > unseen { content.end } else { scanned.content_to.max(scanned.end) };
     let torn: Range<u64> = scanned.end..torn_end;
     if !torn.is_empty() {
         tracing::info!(file = %file.id(), start = torn.start, end = torn.end, "cut the torn tail of an append file");

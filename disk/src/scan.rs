@@ -39,7 +39,7 @@ pub(crate) enum Tail {
 }
 
 /// How a scan ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Scanned {
     /// The end of the last record, mark or damage: where a torn tail begins, or emptiness.
     pub(crate) end: u64,
@@ -47,8 +47,12 @@ pub(crate) struct Scanned {
     pub(crate) last_batch: u64,
     /// The last record is a mark.
     pub(crate) marked: bool,
-    /// A block could not be read.
-    pub(crate) unreadable: bool,
+    /// From the first to the last block that could not be read.
+    pub(crate) unreadable: Option<Range<u64>>,
+    /// All before it was read,
+    pub(crate) looked_to: u64,
+    /// and of that, what lies behind here is zero.
+    pub(crate) content_to: u64,
 }
 
 /// Scans from the header block up to `limit`.
@@ -60,8 +64,14 @@ pub(crate) fn scan<F: Format>(
 ) -> io::Result<Scanned> {
     let (id, salt) = (file.id(), file.salt());
     let mut window = Window::new(file.file(), limit);
-    let mut scanned =
-        Scanned { end: HEADER_BYTES, last_batch: HEADER_BYTES, marked: false, unreadable: false };
+    let mut scanned = Scanned {
+        end: HEADER_BYTES,
+        last_batch: HEADER_BYTES,
+        marked: false,
+        unreadable: None,
+        looked_to: HEADER_BYTES,
+        content_to: HEADER_BYTES,
+    };
     let mut proven_to = if tail == Tail::MayBeTorn { HEADER_BYTES } else { limit };
     while scanned.end < limit {
         let at = scanned.end;
@@ -80,6 +90,8 @@ pub(crate) fn scan<F: Format>(
         if at >= proven_to {
             match find::<F>(&mut window, at, salt, Wanted::FirstOfBatch) {
                 Some(proof) => proven_to = proof,
+                // The proof may lie in what cannot be read, so nothing is taken for torn.
+                None if window.unreadable.is_some() => proven_to = limit,
                 None => break,
             }
         }
@@ -97,14 +109,38 @@ pub(crate) fn scan<F: Format>(
         }
     }
     scanned.unreadable = window.unreadable;
+    (scanned.looked_to, scanned.content_to) = (window.looked_to, window.content_to);
     Ok(scanned)
 }
 
-/// The end of what is not zero in a range, or its start; an error if not all of it can be read.
-pub(crate) fn content_end(file: &dyn File, range: Range<u64>) -> io::Result<u64> {
+/// What a range of a file holds.
+pub(crate) struct Content {
+    /// The end of what is not zero, or the start of the range.
+    pub(crate) end: u64,
+    /// From the first to the last block that could not be read.
+    pub(crate) unreadable: Option<Range<u64>>,
+}
+
+/// Looks for what is not zero in a range.
+pub(crate) fn content(file: &dyn File, range: Range<u64>) -> Content {
     let mut window = Window::new(file, range.end);
     let end = window.content_end(range.start);
-    if window.unreadable { Err(io::Error::other("a block cannot be read")) } else { Ok(end) }
+    Content { end, unreadable: window.unreadable }
+}
+
+/// Writes what can be read of a range once more. Not durable yet.
+pub(crate) fn rewrite_readable(file: &dyn File, range: Range<u64>) -> io::Result<()> {
+    let mut block = [0; ALLOCATION_UNIT];
+    let mut at = range.start;
+    while at < range.end {
+        let next = (at + 1).next_multiple_of(ALLOCATION_UNIT as u64).min(range.end);
+        let bytes = &mut block[..usize::try_from(next - at).map_err(io::Error::other)?];
+        if file.read_exact_at(bytes, at).is_ok() {
+            file.write_all_at(bytes, at)?;
+        }
+        at = next;
+    }
+    Ok(())
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -122,6 +158,10 @@ fn record_at<'w, F: Format>(window: &'w mut Window<'_>, at: u64, salt: u64) -> O
     let fits =
         head.len >= F::HEADER_LEN && head.len <= RECORD_BYTES_MAX && head.len as u64 <= window.limit - at;
     if !fits || !head.len.is_multiple_of(ALIGN) {
+        return None;
+    }
+    let proof_len = head.len.min(F::PROOF_LEN_MAX);
+    if !F::proves_head(&window.ahead(at, proof_len)[..proof_len], salt) {
         return None;
     }
     let record = &window.ahead(at, head.len)[..head.len];
@@ -177,12 +217,16 @@ struct Window<'a> {
     limit: u64,
     start: u64,
     bytes: Vec<u8>,
-    unreadable: bool,
+    unreadable: Option<Range<u64>>,
+    /// Up to here, at least, the file was loaded; pieces follow on each other.
+    looked_to: u64,
+    /// The end, in whole words, of what is not zero in all that was loaded.
+    content_to: u64,
 }
 
 impl<'a> Window<'a> {
     fn new(file: &'a dyn File, limit: u64) -> Self {
-        Self { file, limit, start: 0, bytes: Vec::new(), unreadable: false }
+        Self { file, limit, start: 0, bytes: Vec::new(), unreadable: None, looked_to: 0, content_to: 0 }
     }
 
     /// At least `len` bytes from `at` on, which lie before the limit.
@@ -196,6 +240,15 @@ impl<'a> Window<'a> {
     }
 
     fn load(&mut self, at: u64, len: usize) {
+        self.read(at, len);
+        self.looked_to = self.looked_to.max(at + self.bytes.len() as u64);
+        if let Some(end) = content_end_in(&self.bytes) {
+            let end = (at + end as u64).next_multiple_of(ALIGN as u64).min(self.limit);
+            self.content_to = self.content_to.max(end);
+        }
+    }
+
+    fn read(&mut self, at: u64, len: usize) {
         let len = usize::try_from(self.limit - at).unwrap_or(usize::MAX).min(len);
         self.start = at;
         self.bytes.resize(len, 0);
@@ -208,7 +261,9 @@ impl<'a> Window<'a> {
         for (block, offset) in self.bytes.chunks_mut(ALLOCATION_UNIT).zip((at..).step_by(ALLOCATION_UNIT)) {
             if self.file.read_exact_at(block, offset).is_err() {
                 block.fill(0);
-                self.unreadable = true;
+                let (first, end) = (offset, offset + block.len() as u64);
+                let known = self.unreadable.take().unwrap_or(first..end);
+                self.unreadable = Some(known.start.min(first)..known.end.max(end));
             }
         }
     }
@@ -218,17 +273,20 @@ impl<'a> Window<'a> {
         let (mut at, mut end) = (from, from);
         while at < self.limit {
             let bytes = self.ahead(at, 1);
-            if let Some(last) =
-                bytes.chunks(ZERO_RUN).rposition(|run| run.iter().fold(0, |all, b| all | b) != 0)
-            {
-                let run = &bytes[last * ZERO_RUN..bytes.len().min((last + 1) * ZERO_RUN)];
-                let byte = run.iter().rposition(|byte| *byte != 0).expect("the run is not all zero");
-                end = (at + (last * ZERO_RUN + byte + 1) as u64).next_multiple_of(ALIGN as u64);
+            if let Some(content) = content_end_in(bytes) {
+                end = (at + content as u64).next_multiple_of(ALIGN as u64);
             }
             at += bytes.len() as u64;
         }
         end.min(self.limit)
     }
+}
+
+/// The end of what is not zero.
+fn content_end_in(bytes: &[u8]) -> Option<usize> {
+    let last = bytes.chunks(ZERO_RUN).rposition(|run| run.iter().fold(0, |all, byte| all | byte) != 0)?;
+    let run = &bytes[last * ZERO_RUN..bytes.len().min((last + 1) * ZERO_RUN)];
+    run.iter().rposition(|byte| *byte != 0).map(|byte| last * ZERO_RUN + byte + 1)
 }
 
 /// What is tried by itself when a larger read failed.

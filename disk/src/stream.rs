@@ -3,13 +3,13 @@
 //!
 //! How a batch reaches the disk is in `group_commit`, how the chain is found again after a crash in `recover`, and what
 //! is prepared ahead in `zero_ahead`. The invariant: a submission's callback gets `Ok` only after each of its records is
-//! durable, and callbacks run in the order of the submissions.
+//! durable, and callbacks of submissions run in their order.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::marker::PhantomData;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::disk::Disk;
 use crate::format::{FileId, Format, Location, Owner, Record};
 use crate::group_commit::Writer;
 use crate::limits::{FILE_BYTES_MIN, RECORD_BYTES_MAX};
-use crate::queue::{Job, Queue};
+use crate::queue::{Done, Job, Queue};
 use crate::recover::{self, OpenError};
 use crate::scan::{self, Found, Tail};
 use crate::stall::Stall;
@@ -48,6 +48,12 @@ pub struct Options {
     /// Never let the free space of the file system, nor what is left of `capacity_bytes`, fall under this by a new file,
     /// except for [`Stream::submit_from_reserve`].
     pub reserve_bytes: u64,
+    /// Whether the file that is appended to, when the reserve is found broken into at start, is left to
+    /// [`Stream::submit_from_reserve`]. A stream that is never called so goes on in its last file instead.
+    pub keeps_reserve: bool,
+    /// Whether damage in the file that is appended to, or behind it, is no reason not to open: the damaged file is kept,
+    /// reported, and appends go on in another. Only for records that do not build on each other.
+    pub sets_damage_aside: bool,
     /// Bytes that all files of the stream together may take.
     pub capacity_bytes: Option<u64>,
 }
@@ -65,6 +71,8 @@ impl Options {
             queue_bytes_max: 64 << 20,
             queue_records_max: 64 << 10,
             reserve_bytes: 1 << 30,
+            keeps_reserve: false,
+            sets_damage_aside: false,
             capacity_bytes: None,
         }
     }
@@ -134,6 +142,13 @@ pub enum AppendError {
         /// Bytes that have to stay free.
         reserve_bytes: u64,
     },
+    /// The next file could not be made, for another reason than want of room, such as too many open files. Nothing of the
+    /// submission was written, nor of any that was queued behind it in the same batch; later ones may succeed.
+    #[error("the next file of the append stream cannot be made: {cause}; try again later")]
+    NoNextFile {
+        /// Why not.
+        cause: Arc<str>,
+    },
     /// A write or a sync failed. Whether this submission is on disk is unknown until the stream is opened anew.
     #[error(
         "the append stream takes no more writes since one failed: {cause}; restart to recover what is on disk"
@@ -156,7 +171,7 @@ pub struct Status {
     pub active: Option<FileId>,
     /// The append position in the active file: all before it is durable. 0 if there is no active file.
     pub end: u64,
-    /// Bytes left in the active file and in the one prepared for later.
+    /// Bytes left in the active file and in the one prepared for later; none while only who may use the reserve appends.
     pub room_bytes: u64,
     /// Why the stream takes no more writes.
     pub poisoned: Option<String>,
@@ -183,6 +198,8 @@ pub(crate) struct Shared {
     pub(crate) files: RwLock<BTreeMap<FileId, Entry>>,
     pub(crate) allocated_bytes: AtomicU64,
     pub(crate) active: Mutex<Option<Arc<AppendFile>>>,
+    /// The active file was made of the reserve: only who may use that appends to it, until space came back.
+    pub(crate) in_reserve: AtomicBool,
     pub(crate) poison: OnceLock<Arc<str>>,
     pub(crate) stall: Stall,
     pub(crate) ahead: Ahead,
@@ -201,8 +218,8 @@ impl<F: Format> Stream<F> {
     /// starts the writer. The caller holds a lock on the directory: two streams on one would destroy each other.
     ///
     /// # Errors
-    /// If a file cannot be read or written, has a damaged header where records may yet be appended, or is of a later
-    /// version. Nothing is deleted then.
+    /// If a file cannot be read or written, has a damaged header where records may yet be appended (unless
+    /// [`Options::sets_damage_aside`]), or is of a later version. Nothing is deleted then.
     pub fn open(disk: Arc<dyn Disk>, options: Options, owner: impl Owner) -> Result<Self, OpenError> {
         let mut owner = owner;
         let chain = recover::open_chain::<F>(disk.as_ref(), &options, &mut owner)?;
@@ -212,6 +229,7 @@ impl<F: Format> Stream<F> {
             allocated_bytes: AtomicU64::new(chain.allocated_bytes()),
             files: RwLock::new(chain.files),
             active: Mutex::new(chain.active.as_ref().map(|active| Arc::clone(&active.file))),
+            in_reserve: AtomicBool::new(false),
             poison: OnceLock::new(),
             stall: Stall::new(),
             ahead: Ahead::new(chain.spare, chain.next_id),
@@ -244,7 +262,7 @@ impl<F: Format> Stream<F> {
         records: Vec<Record>,
         done: impl FnOnce(Result<Vec<Location>, AppendError>) + Send + 'static,
     ) -> Result<(), SubmitError> {
-        self.push(records, false, Box::new(done))
+        self.push(records, false, done)
     }
 
     /// As [`Self::submit`], but may take the space kept in reserve: for what makes room, such as compaction.
@@ -256,11 +274,11 @@ impl<F: Format> Stream<F> {
         records: Vec<Record>,
         done: impl FnOnce(Result<Vec<Location>, AppendError>) + Send + 'static,
     ) -> Result<(), SubmitError> {
-        self.push(records, true, Box::new(done))
+        self.push(records, true, done)
     }
 
     /// Proves that the write path works: calls `done` after a durable append that began after this call; of a mark, if no
-    /// records are on their way.
+    /// records are on their way. It waits for the batch that is being written, and goes before all others that wait.
     ///
     /// # Errors
     /// If it is not taken in; `done` is then dropped.
@@ -268,7 +286,7 @@ impl<F: Format> Stream<F> {
         &self,
         done: impl FnOnce(Result<(), AppendError>) + Send + 'static,
     ) -> Result<(), SubmitError> {
-        self.shared.queue.push(Job::Probe { done: Box::new(done) })
+        self.shared.queue.push(Job::Probe { done: Done::new(done) })
     }
 
     /// Seals the active file after all that was submitted so far; the next record begins another. Does nothing to a file
@@ -297,13 +315,14 @@ impl<F: Format> Stream<F> {
     }
 
     /// Reads a whole file, up to what is durable, verifying each record: shows records and damage in order. Marks are not
-    /// shown. A block that cannot be read is damage.
+    /// shown. A block that cannot be read is shown as damage. Whether there was none such: if not, reading again may show
+    /// more, so nothing lasting should be concluded from what was shown.
     ///
     /// # Errors
     /// `NotFound` if the file is not of this stream, or its header is damaged; or the visitor's own error, which ends it.
-    pub fn scan(&self, file: FileId, visit: &mut dyn FnMut(Found<'_>) -> io::Result<()>) -> io::Result<()> {
+    pub fn scan(&self, file: FileId, visit: &mut dyn FnMut(Found<'_>) -> io::Result<()>) -> io::Result<bool> {
         let file = self.reader(file).ok_or_else(|| no_such_file(file))?.0;
-        scan::scan::<F>(&file, file.end(), Tail::Proven, visit).map(drop)
+        scan::scan::<F>(&file, file.end(), Tail::Proven, visit).map(|scanned| scanned.unreadable.is_none())
     }
 
     /// Unlinks a sealed file; readers that have it keep it.
@@ -327,6 +346,12 @@ impl<F: Format> Stream<F> {
         Ok(())
     }
 
+    /// Why the stream takes no more writes, if it takes none. Also a mark left in idleness, or a rotation, may have failed.
+    #[must_use]
+    pub fn poisoned(&self) -> Option<Arc<str>> {
+        self.shared.poison.get().cloned()
+    }
+
     /// How the stream is.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -334,12 +359,16 @@ impl<F: Format> Stream<F> {
         let active = shared.active.lock().clone();
         let (queued_bytes, queued_records) = shared.queue.waiting();
         let active_room = active.as_ref().map_or(0, |file| file.capacity().saturating_sub(file.end()));
+        // Asked anew, because the writer itself looks again only when somebody appends.
+        let reserve_is_whole =
+            || zero_ahead::free_bytes(shared).is_ok_and(|free| free >= shared.options.reserve_bytes);
+        let is_open_to_all = !shared.in_reserve.load(Ordering::Relaxed) || reserve_is_whole();
         Status {
             files: shared.files.read().keys().copied().collect(),
             allocated_bytes: shared.allocated_bytes.load(Ordering::Relaxed),
             end: active.as_ref().map_or(0, |file| file.end()),
             active: active.map(|file| file.id()),
-            room_bytes: active_room + shared.ahead.spare_room_bytes(),
+            room_bytes: if is_open_to_all { active_room + shared.ahead.spare_room_bytes() } else { 0 },
             poisoned: shared.poison.get().map(ToString::to_string),
             stalled_ms: shared.stall.stalled_ms(),
             queued_bytes,
@@ -356,7 +385,7 @@ impl<F: Format> Stream<F> {
         &self,
         records: Vec<Record>,
         reserve: bool,
-        done: crate::queue::AppendDone,
+        done: impl FnOnce(Result<Vec<Location>, AppendError>) + Send + 'static,
     ) -> Result<(), SubmitError> {
         let mut bytes = 0;
         for record in &records {
@@ -372,7 +401,7 @@ impl<F: Format> Stream<F> {
         if records.len() > 1 && bytes > bytes_max {
             return Err(SubmitError::SubmissionSize { bytes, bytes_max });
         }
-        self.shared.queue.push(Job::Append { records, bytes, reserve, done })
+        self.shared.queue.push(Job::Append { records, bytes, reserve, done: Done::new(done) })
     }
 }
 

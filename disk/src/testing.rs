@@ -98,7 +98,7 @@ impl Noting {
 }
 
 impl Owner for Noting {
-    fn needs_scan(&mut self, _file: FileId) -> bool {
+    fn needs_scan(&mut self, _file: FileId, _end: u64) -> bool {
         !self.trusts_index
     }
 

@@ -21,7 +21,7 @@ use crate::stream::{AppendError, Shared};
 pub(crate) enum NextFileError {
     /// No room; nothing was changed.
     Full(AppendError),
-    /// The disk failed.
+    /// The disk, or the system, failed; nothing was changed.
     Disk(io::Error),
 }
 
@@ -33,6 +33,8 @@ pub(crate) struct Ahead {
 
 struct State {
     next: Next,
+    /// The id of the next file. It is used up only by a file that was made: who asks again and again for one on a full
+    /// disk must not run out of ids.
     next_id: u64,
     /// Making the next file failed; not tried again before something changes.
     gave_up: bool,
@@ -77,10 +79,11 @@ impl Ahead {
         }
     }
 
-    /// Ends `Making`.
-    fn made(&self, next: Next) {
+    /// Ends `Making`: what was made either waits now, or goes to who asked for it.
+    fn made(&self, next: Next, was_made: bool) {
         let mut state = self.state.lock();
-        state.gave_up = matches!(next, Next::None);
+        state.gave_up = !was_made;
+        state.next_id += u64::from(was_made);
         state.next = next;
         drop(state);
         self.changed.notify_all();
@@ -107,17 +110,12 @@ pub(crate) fn next_file<F: Format>(
         Next::None | Next::Making => None,
     };
     let id = FileId(state.next_id);
-    state.next_id += 1;
     drop(state);
     if let Some(file) = too_small {
         discard(shared, &file);
     }
     let made = make::<F>(shared, id, capacity, reserve);
-    let mut state = shared.ahead.state.lock();
-    state.next = Next::None;
-    state.gave_up = made.is_err();
-    drop(state);
-    shared.ahead.changed.notify_all();
+    shared.ahead.made(Next::None, made.is_ok());
     made
 }
 
@@ -185,9 +183,10 @@ pub(crate) fn run<F: Format>(shared: &Shared) {
         if matches!(state.next, Next::None) && !state.gave_up {
             state.next = Next::Making;
             let id = FileId(state.next_id);
-            state.next_id += 1;
             drop(state);
-            shared.ahead.made(prepare::<F>(shared, id));
+            let next = prepare::<F>(shared, id);
+            let was_made = matches!(next, Next::Ready(_));
+            shared.ahead.made(next, was_made);
             continue;
         }
         let spare = if let Next::Ready(file) = &state.next { Some(Arc::clone(file)) } else { None };

@@ -13,7 +13,7 @@ use hayrick_disk::{Location, Record, SubmitError};
 use hayrick_protocol::digest;
 use hayrick_protocol::ids::NeedleId;
 use hayrick_protocol::messages::volume::{AppendError, Appended};
-use hayrick_protocol::needle::{self, Kind, WIRE_SALT};
+use hayrick_protocol::needle::{self, Header, Kind, WIRE_SALT};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
@@ -28,14 +28,41 @@ pub type Outcome = Result<Appended, AppendError>;
 /// anew.
 const CONTENT_AT: usize = 7;
 
-/// The needles that are on their way to the disk, by id.
+/// What is on its way to the disk.
 #[derive(Default)]
 pub(crate) struct InFlight(Mutex<Flights>);
 
-pub(crate) type Flights = HashMap<NeedleId, Flight>;
+/// Needles, and drops of needles, on their way.
+#[derive(Default)]
+pub(crate) struct Flights {
+    needles: HashMap<NeedleId, Flight>,
+    /// How many tombstones of a needle are on their way. Until one arrives the index says that the needle lives, and an
+    /// append of it, submitted now, would come behind the tombstone and undo the drop.
+    drops: HashMap<NeedleId, u32>,
+}
+
+impl Flights {
+    pub(crate) fn holds(&self, id: NeedleId) -> bool {
+        self.needles.contains_key(&id)
+    }
+
+    pub(crate) fn drop_begins(&mut self, id: NeedleId) {
+        *self.drops.entry(id).or_default() += 1;
+    }
+
+    /// The drop arrived, so that the index knows, or failed.
+    pub(crate) fn drop_ends(&mut self, id: NeedleId) {
+        if let Some(drops) = self.drops.get_mut(&id) {
+            *drops -= 1;
+            if *drops == 0 {
+                self.drops.remove(&id);
+            }
+        }
+    }
+}
 
 /// A needle on its way.
-pub(crate) struct Flight {
+struct Flight {
     bytes: Bytes,
     waiting: Vec<oneshot::Sender<Outcome>>,
 }
@@ -58,7 +85,8 @@ type Answers = Vec<(oneshot::Sender<Outcome>, Appended)>;
 fn land(flights: &mut Flights, needles: &[Appended]) -> Answers {
     let mut answers = Vec::with_capacity(needles.len());
     for appended in needles {
-        let waiting = flights.remove(&appended.needle).map(|flight| flight.waiting).unwrap_or_default();
+        let waiting =
+            flights.needles.remove(&appended.needle).map(|flight| flight.waiting).unwrap_or_default();
         answers.extend(waiting.into_iter().map(|sender| (sender, *appended)));
     }
     answers
@@ -77,8 +105,8 @@ enum Step {
     Waiting(oneshot::Receiver<Outcome>),
     /// A needle of this id lies there: its bytes decide.
     Compare(Checked, Location),
-    /// The copy that lies there is damaged: this one takes its place.
-    Replace(Checked),
+    /// The copy that lies there is damaged: this one takes its place, if by then no other did.
+    Replace(Checked, Location),
     New(Checked),
 }
 
@@ -97,16 +125,9 @@ impl Store {
             .map(|bytes| check(bytes).map_or_else(|error| Step::Done(Err(error)), Step::New))
             .collect();
         self.admit(&mut steps);
-        // Comparing reads the disk, so it is done without the lock; what turns out damaged is admitted afresh.
-        let mut replaces = false;
-        for step in &mut steps {
-            *step = match std::mem::replace(step, Step::Done(Err(AppendError::Busy))) {
-                Step::Compare(checked, at) => self.compare(checked, at),
-                step => step,
-            };
-            replaces |= matches!(step, Step::Replace(_));
-        }
-        if replaces {
+        // Comparing reads the disk, so it is done without the lock; what turns out damaged is admitted afresh, and compared
+        // again with what another append may have put there meanwhile.
+        while self.compare_all(&mut steps) {
             self.admit(&mut steps);
         }
         async move {
@@ -115,7 +136,7 @@ impl Store {
                 outcomes.push(match step {
                     Step::Done(outcome) => outcome,
                     Step::Waiting(outcome) => outcome.await.unwrap_or_else(|_| Err(closed())),
-                    Step::Compare(..) | Step::Replace(_) | Step::New(_) => {
+                    Step::Compare(..) | Step::Replace(..) | Step::New(_) => {
                         unreachable!("every needle was admitted, compared or refused")
                     }
                 });
@@ -124,14 +145,27 @@ impl Store {
         }
     }
 
+    /// Compares what is to be compared. Whether something is to be admitted afresh.
+    fn compare_all(&self, steps: &mut [Step]) -> bool {
+        let mut replaces = false;
+        for step in steps {
+            *step = match std::mem::replace(step, Step::Done(Err(AppendError::Busy))) {
+                Step::Compare(checked, at) => self.compare(checked, at),
+                step => step,
+            };
+            replaces |= matches!(step, Step::Replace(..));
+        }
+        replaces
+    }
+
     /// Decides about each new needle and submits those that are to be written, in one go.
     fn admit(&self, steps: &mut [Step]) {
         let mut records = Vec::new();
         let mut flights = self.shared.in_flight.lock();
         for step in steps {
             *step = match std::mem::replace(step, Step::Done(Err(AppendError::Busy))) {
-                Step::New(checked) => self.begin(&mut flights, &mut records, checked, false),
-                Step::Replace(checked) => self.begin(&mut flights, &mut records, checked, true),
+                Step::New(checked) => self.begin(&mut flights, &mut records, checked, None),
+                Step::Replace(checked, at) => self.begin(&mut flights, &mut records, checked, Some(at)),
                 step => step,
             };
         }
@@ -143,14 +177,17 @@ impl Store {
         flights: &mut Flights,
         records: &mut Vec<(Record, Appended)>,
         checked: Checked,
-        replaces: bool,
+        replaces: Option<Location>,
     ) -> Step {
         let id = checked.appended.needle;
-        if let Some(cause) = self.shared.poisoned.get() {
-            return Step::Done(Err(AppendError::ReadOnly(cause.clone())));
+        if let Some(cause) = self.stream.poisoned() {
+            return Step::Done(Err(AppendError::ReadOnly(cause.to_string())));
         }
         let (sender, receiver) = oneshot::channel();
-        if let Some(flight) = flights.get_mut(&id) {
+        if flights.drops.contains_key(&id) {
+            return Step::Done(Err(AppendError::Conflict(id)));
+        }
+        if let Some(flight) = flights.needles.get_mut(&id) {
             if !same_content(&flight.bytes, &checked.bytes) {
                 return Step::Done(Err(AppendError::Conflict(id)));
             }
@@ -159,11 +196,11 @@ impl Store {
         }
         // A needle leaves `flights` only after the index knows of it, so one that is in neither was never here.
         match self.shared.index.read().get(id) {
-            Some(Known::Live(at)) if !replaces => return Step::Compare(checked, at),
+            Some(Known::Live(at)) if replaces != Some(at) => return Step::Compare(checked, at),
             Some(Known::Dropped) => return Step::Done(Err(AppendError::Conflict(id))),
             Some(Known::Live(_)) | None => {}
         }
-        flights.insert(id, Flight { bytes: checked.bytes.clone(), waiting: vec![sender] });
+        flights.needles.insert(id, Flight { bytes: checked.bytes.clone(), waiting: vec![sender] });
         records.push((checked.bytes.into(), checked.appended));
         Step::Waiting(receiver)
     }
@@ -175,7 +212,7 @@ impl Store {
             let shared = Arc::clone(&self.shared);
             let of_part = appended.clone();
             let submitted = self.stream.submit(records, move |result| {
-                let result = result.map(drop).map_err(|error| shared.append_error(&error));
+                let result = shared.in_reach(result);
                 for appended in of_part.iter().filter(|_| result.is_ok()) {
                     shared.damage.forget(appended.needle);
                 }
@@ -189,15 +226,31 @@ impl Store {
 
     fn compare(&self, checked: Checked, at: Location) -> Step {
         let id = checked.appended.needle;
-        let Some(reader) = self.stream.reader(at.file) else { return Step::Replace(checked) };
+        // The length in the index is from a header that verified. So a small needle never makes a large one be read here:
+        // all that is compared for a request is no more than the request brought.
+        if at.len as usize != checked.bytes.len() {
+            return Step::Done(Err(AppendError::Conflict(id)));
+        }
+        let Some(reader) = self.stream.reader(at.file) else { return Step::Replace(checked, at) };
         match read::record(&reader, at, id) {
             Ok(stored) if same_content(&stored, &checked.bytes) => Step::Done(Ok(checked.appended)),
             Ok(_) => Step::Done(Err(AppendError::Conflict(id))),
+            // Of a damaged copy, the header may still say which key, placement and length are the needle's.
+            Err(_) if read::start(&reader, at, id).is_some_and(|start| !checked.begins_with(&start)) => {
+                Step::Done(Err(AppendError::Conflict(id)))
+            }
             Err(error) => {
                 tracing::warn!(needle = %id, %error, "a stored copy is replaced by one that was appended again");
-                Step::Replace(checked)
+                Step::Replace(checked, at)
             }
         }
+    }
+}
+
+impl Checked {
+    /// Whether it begins with this header and key.
+    fn begins_with(&self, start: &[u8]) -> bool {
+        self.bytes.get(CONTENT_AT..start.len()) == start.get(CONTENT_AT..)
     }
 }
 
@@ -219,8 +272,10 @@ fn check(bytes: Bytes) -> Result<Checked, AppendError> {
     Ok(Checked { appended, bytes })
 }
 
+/// Whether two verified needles are the same. The padding is none of either: nothing vouches for it.
 fn same_content(one: &[u8], other: &[u8]) -> bool {
-    one[CONTENT_AT..] == other[CONTENT_AT..]
+    let content = |bytes| Header::peek(bytes).and_then(|header| bytes.get(CONTENT_AT..header.end()));
+    content(one) == content(other)
 }
 
 /// Why the stream did not take a submission in.
@@ -234,4 +289,39 @@ pub(crate) fn submit_error(error: &SubmitError) -> AppendError {
 /// The answer of a store that is closing.
 pub(crate) fn closed() -> AppendError {
     AppendError::Failed("the volume is shutting down".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use hayrick_disk::FaultyDisk;
+    use hayrick_protocol::ids::PlacementId;
+    use hayrick_protocol::needle::Body;
+
+    use super::*;
+    use crate::store::StoreOptions;
+
+    fn needle(data: &[u8]) -> Bytes {
+        let body = Body::new([b"k", data].concat(), 1);
+        body.with_header(NeedleId(1), PlacementId(1), 0).concat().into()
+    }
+
+    #[tokio::test]
+    async fn a_copy_is_replaced_only_while_it_is_still_the_one_that_was_found_damaged() {
+        let options = StoreOptions::new("/needles", 64 << 20);
+        let store = Store::open(Arc::new(FaultyDisk::new(1)), options).expect("the store opens");
+        store.append(vec![needle(b"one")]).await.remove(0).expect("a good needle");
+        let Some(Known::Live(at)) = store.shared.index.read().get(NeedleId(1)) else { panic!("it is there") };
+        let begin = |found_damaged: Location| {
+            let checked = check(needle(b"two")).expect("a good needle");
+            let (mut flights, mut records) = (Flights::default(), Vec::new());
+            let step = store.begin(&mut flights, &mut records, checked, Some(found_damaged));
+            (step, records.len())
+        };
+        let (step, written) = begin(Location { offset: at.offset - 8, ..at });
+        assert!(matches!(step, Step::Compare(_, there) if there == at), "another append came first");
+        assert_eq!(written, 0);
+        let (step, written) = begin(at);
+        assert!(matches!(step, Step::Waiting(_)));
+        assert_eq!(written, 1);
+    }
 }

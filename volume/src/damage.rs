@@ -47,6 +47,11 @@ impl Damage {
         true
     }
 
+    /// Whether any stretch is damaged.
+    pub(crate) fn has_stretches(&self) -> bool {
+        !self.0.lock().stretches.is_empty()
+    }
+
     /// A needle is damaged. Whether that is news.
     pub(crate) fn needle(&self, id: NeedleId) -> bool {
         let mut known = self.0.lock();

@@ -33,31 +33,45 @@ impl Store {
         &self,
         ids: &[NeedleId],
     ) -> Result<Vec<oneshot::Receiver<Result<(), AppendError>>>, AppendError> {
-        if let Some(cause) = self.shared.poisoned.get() {
-            return Err(AppendError::ReadOnly(cause.clone()));
+        if let Some(cause) = self.stream.poisoned() {
+            return Err(AppendError::ReadOnly(cause.to_string()));
         }
         // Under this lock a needle that is on its way was submitted already, so its tombstone comes behind it.
-        let flights = self.shared.in_flight.lock();
-        let is_here = |id: &NeedleId| {
-            flights.contains_key(id) || matches!(self.shared.index.read().get(*id), Some(Known::Live(_)))
+        let mut flights = self.shared.in_flight.lock();
+        // A needle that nothing is known of may lie in a stretch that could not be read, and be found there some day.
+        let some_is_hidden = self.shared.damage.has_stretches();
+        let may_be_here = |id: &NeedleId| {
+            flights.holds(*id)
+                || match self.shared.index.read().get(*id) {
+                    Some(Known::Live(_)) => true,
+                    Some(Known::Dropped) => false,
+                    None => some_is_hidden,
+                }
         };
         // The needle itself names its placement; the tombstone need not.
         let tombstone = |id: NeedleId| (Record::from(needle::tombstone(id, PlacementId(0))), id);
-        let tombstones: Vec<_> = ids.iter().copied().filter(is_here).map(tombstone).collect();
+        let tombstones: Vec<_> = ids.iter().copied().filter(may_be_here).map(tombstone).collect();
         let mut outcomes = Vec::new();
         for part in self.parts(tombstones, |(record, _)| record.padded_len()) {
             let (records, ids): (Vec<_>, Vec<_>) = part.into_iter().unzip();
             let (sender, outcome) = oneshot::channel();
             let shared = Arc::clone(&self.shared);
+            let of_part = ids.clone();
             let done = move |result: Result<Vec<_>, _>| {
+                let result = shared.in_reach(result);
+                let mut flights = shared.in_flight.lock();
+                ids.iter().for_each(|id| flights.drop_ends(*id));
+                drop(flights);
                 for id in ids.iter().filter(|_| result.is_ok()) {
                     shared.damage.forget(*id);
                 }
                 // Who asked may have gone.
-                let _ = sender.send(result.map(drop).map_err(|error| shared.append_error(&error)));
+                let _ = sender.send(result);
             };
             // A full volume must still be able to drop: that is what makes room.
             self.stream.submit_from_reserve(records, done).map_err(|error| submit_error(&error))?;
+            // The callback waits for the lock that is held here, so it cannot have come before.
+            of_part.iter().for_each(|id| flights.drop_begins(*id));
             outcomes.push(outcome);
         }
         Ok(outcomes)

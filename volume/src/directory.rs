@@ -99,7 +99,7 @@ pub(crate) struct Identity {
 pub(crate) struct Directory {
     data: PathBuf,
     identity: Identity,
-    _lock: Lock,
+    lock: Arc<Lock>,
 }
 
 impl Directory {
@@ -117,6 +117,8 @@ impl Directory {
         })?;
         let path = identity_path(data);
         let identity = if disk.exists(&path).map_err(io_error(&path))? {
+            // A process killed before it synced the name left one that a power cut would take away, needles and all.
+            disk.sync_dir(data).map_err(io_error(data))?;
             read_identity(disk.as_ref(), &path)?
         } else if holds_files(disk.as_ref(), &needles_path(data)).map_err(io_error(data))? {
             return Err(DirectoryError::Missing(path));
@@ -130,12 +132,17 @@ impl Directory {
             write_atomically(disk.as_ref(), &path, encode(&identity).as_bytes()).map_err(io_error(&path))?;
             identity
         };
-        Ok(Self { data: data.to_owned(), identity, _lock: lock })
+        Ok(Self { data: data.to_owned(), identity, lock: Arc::new(lock) })
     }
 
     /// Whose it is.
     pub(crate) fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// What keeps other processes out. Whoever still writes to the directory holds it.
+    pub(crate) fn lock(&self) -> Arc<Lock> {
+        Arc::clone(&self.lock)
     }
 
     /// Where the segments lie.
@@ -309,6 +316,27 @@ mod tests {
         again.register(disk.as_ref(), VolumeId(7), CLUSTER).expect("the same again");
         let other = again.register(disk.as_ref(), VolumeId(7), ClusterId([9; 16]));
         assert!(matches!(other, Err(DirectoryError::Foreign { .. })), "another cluster is refused");
+    }
+
+    #[test]
+    fn an_identity_that_was_found_survives_a_power_cut() {
+        let made = FaultyDisk::new(1);
+        let data = Path::new("/data");
+        // All but the last step, which is the sync of the directory.
+        let whole: Arc<dyn Disk> = Arc::new(made.clone());
+        Directory::open(&whole, data).expect("an empty directory is taken");
+        let steps = made.counts().steps;
+        for seed in 0..20 {
+            let disk = FaultyDisk::new(1);
+            disk.fail_power_after(steps - 1);
+            let first: Arc<dyn Disk> = Arc::new(disk.clone());
+            Directory::open(&first, data).expect_err("it is killed");
+            let killed = disk.restart();
+            let second: Arc<dyn Disk> = Arc::new(killed.clone());
+            let found = Directory::open(&second, data).expect("it is found").identity();
+            let third: Arc<dyn Disk> = Arc::new(killed.crash(seed));
+            assert_eq!(Directory::open(&third, data).expect("it is still there").identity(), found);
+        }
     }
 
     #[test]

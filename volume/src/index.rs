@@ -49,6 +49,11 @@ pub(crate) struct OutOfReach {
     offset: u64,
 }
 
+/// Whether a row can hold this place.
+pub(crate) fn check_reach(at: Location) -> Result<(), OutOfReach> {
+    Row::new(at, true).map(drop)
+}
+
 impl Row {
     fn new(at: Location, live: bool) -> Result<Self, OutOfReach> {
         let out_of_reach = || OutOfReach { file: at.file, offset: at.offset };

@@ -3,7 +3,7 @@
 //! ```text
 //! offset  bytes
 //!      0      8  magic "hayindex"
-//!      8      2  version (1)
+//!      8      2  version (2)
 //!     10      2  zeros
 //!     12      4  needles n
 //!     16      4  tombstones t
@@ -11,7 +11,9 @@
 //!     24      8  bytes of keys k
 //!     32     44  the first 44 bytes of the segment file: its id and its random salt are in there, so an index is
 //!                never taken for another segment's, nor for that of an earlier segment of this name
-//!     76   26·n  needles, ascending by placement, then id: placement u32, id u64, offset / 8 u32, data length u32,
+//!     76      8  where the records of the segment end: an index of a segment that lost its seal, was appended to and
+//!                sealed again, is void
+//!     84   26·n  needles, ascending by placement, then id: placement u32, id u64, offset / 8 u32, data length u32,
 //!                where its key begins u32, key length u16
 //!      …   12·t  tombstones, ascending by id: id u64, offset / 8 u32
 //!      …   16·d  damaged stretches, ascending: from u64, to u64
@@ -32,13 +34,20 @@ use thiserror::Error;
 /// The ending of an index file's name.
 pub(crate) const EXTENSION: &str = "idx";
 
-/// The first bytes of a segment file, which tell it from every other.
-pub(crate) type SegmentMark = [u8; SEGMENT_MARK_BYTES];
-const SEGMENT_MARK_BYTES: usize = 44;
+/// What tells a sealed segment from every other, and from what it was when it was sealed before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentMark {
+    /// The first bytes of its file.
+    pub(crate) head: [u8; SEGMENT_HEAD_BYTES],
+    /// Where its records end.
+    pub(crate) end: u64,
+}
+
+const SEGMENT_HEAD_BYTES: usize = 44;
 
 const MAGIC: [u8; 8] = *b"hayindex";
-const VERSION: u16 = 1;
-const HEADER_BYTES: usize = 32 + SEGMENT_MARK_BYTES;
+const VERSION: u16 = 2;
+const HEADER_BYTES: usize = 32 + SEGMENT_HEAD_BYTES + 8;
 const NEEDLE_BYTES: usize = 26;
 const TOMBSTONE_BYTES: usize = 12;
 const DAMAGED_BYTES: usize = 16;
@@ -95,7 +104,7 @@ pub(crate) enum IndexFileError {
     Unknown,
     #[error("its checksum or lengths are off")]
     Damaged,
-    #[error("it belongs to another segment")]
+    #[error("it belongs to another segment, or to what this one once was")]
     OtherSegment,
     #[error("the segment holds more than an index file can name")]
     TooLarge,
@@ -155,7 +164,8 @@ impl Contents {
         bytes.extend_from_slice(&count(self.tombstones.len())?.to_le_bytes());
         bytes.extend_from_slice(&count(self.damaged.len())?.to_le_bytes());
         bytes.extend_from_slice(&(self.keys.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(segment);
+        bytes.extend_from_slice(&segment.head);
+        bytes.extend_from_slice(&segment.end.to_le_bytes());
         for row in &self.needles {
             bytes.extend_from_slice(&row.placement.0.to_le_bytes());
             bytes.extend_from_slice(&row.id.0.to_le_bytes());
@@ -178,7 +188,7 @@ impl Contents {
         Ok(bytes)
     }
 
-    /// Reads the index file of the segment that begins with `segment`.
+    /// Reads the index file of this segment.
     pub(crate) fn decode(bytes: &[u8], segment: &SegmentMark) -> Result<Self, IndexFileError> {
         let (all, crc) = bytes.split_last_chunk::<CHECKSUM_BYTES>().ok_or(IndexFileError::Damaged)?;
         let mut fields = Fields(all);
@@ -190,7 +200,7 @@ impl Contents {
         let tombstones = u32::from_le_bytes(fields.take()?) as usize;
         let damaged = u32::from_le_bytes(fields.take()?) as usize;
         let keys = u64::from_le_bytes(fields.take()?);
-        let of_segment = fields.take::<SEGMENT_MARK_BYTES>()?;
+        let of_segment = SegmentMark { head: fields.take()?, end: fields.u64()? };
         // The lengths are compared with what is there before anything is allocated by them.
         let claimed = (needles as u64 * NEEDLE_BYTES as u64)
             .saturating_add(tombstones as u64 * TOMBSTONE_BYTES as u64)
@@ -266,7 +276,7 @@ mod tests {
 
     use super::*;
 
-    const SEGMENT: SegmentMark = [5; SEGMENT_MARK_BYTES];
+    const SEGMENT: SegmentMark = SegmentMark { head: [5; _], end: 9000 };
 
     fn contents(needles: &[(u64, u32, &str, &[u8])]) -> Contents {
         let mut contents = Contents::default();
@@ -293,12 +303,13 @@ mod tests {
             hex(&bytes),
             [
                 "686179696e646578",
-                "01000000",
+                "02000000",
                 "02000000",
                 "01000000",
                 "01000000",
                 "0300000000000000",
                 &"05".repeat(44),
+                "2823000000000000",
                 "01000000",
                 "0800000000000000",
                 "05020000",
@@ -326,7 +337,9 @@ mod tests {
     #[test]
     fn an_index_of_another_segment_is_refused() {
         let bytes = contents(&[(9, 2, "b", b"meow")]).encode(&SEGMENT).expect("small");
-        assert_eq!(Contents::decode(&bytes, &[6; 44]), Err(IndexFileError::OtherSegment));
+        for other in [SegmentMark { head: [6; _], ..SEGMENT }, SegmentMark { end: 9008, ..SEGMENT }] {
+            assert_eq!(Contents::decode(&bytes, &other), Err(IndexFileError::OtherSegment));
+        }
     }
 
     #[test]
@@ -354,7 +367,7 @@ mod tests {
 
         #[test]
         fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..300), behind_magic: bool) {
-            let bytes = if behind_magic { [&MAGIC[..], &[1, 0, 0, 0], &bytes].concat() } else { bytes };
+            let bytes = if behind_magic { [&MAGIC[..], &[2, 0, 0, 0], &bytes].concat() } else { bytes };
             prop_assert!(Contents::decode(&bytes, &SEGMENT).is_err());
         }
     }

@@ -134,6 +134,19 @@ pub(crate) fn record(reader: &Reader, at: Location, id: NeedleId) -> Result<Byte
     }
 }
 
+/// Reads header and key of a record; `None` unless they verify.
+pub(crate) fn start(reader: &Reader, at: Location, id: NeedleId) -> Option<Vec<u8>> {
+    let mut start = vec![0; (HEADER_BYTES + KEY_BYTES_MAX).min(at.len as usize)];
+    reader.read_exact_at(at.offset, &mut start).ok()?;
+    let header = Header::peek(&start)?;
+    let key = start.get(HEADER_BYTES..header.data_at())?;
+    if !is_needle(&header, at, id) || !needle::header_matches(&start, key, reader.salt()) {
+        return None;
+    }
+    start.truncate(header.data_at());
+    Some(start)
+}
+
 fn is_needle(header: &Header, at: Location, id: NeedleId) -> bool {
     header.kind == Kind::Needle && header.id == id && header.total_len() == at.len as usize
 }

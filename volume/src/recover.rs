@@ -33,8 +33,8 @@ pub(crate) struct Keeper {
 }
 
 impl Owner for Keeper {
-    fn needs_scan(&mut self, file: FileId) -> bool {
-        match load(self.disk.as_ref(), &self.dir, file) {
+    fn needs_scan(&mut self, file: FileId, end: u64) -> bool {
+        match load(self.disk.as_ref(), &self.dir, file, end) {
             Ok(contents) => {
                 self.take_in(file, &contents);
                 false
@@ -43,6 +43,17 @@ impl Owner for Keeper {
             Err(error) => {
                 tracing::warn!(segment = %file, %error, "an index file is of no use and is made anew from the data");
                 true
+            }
+        }
+    }
+
+    fn reopened(&mut self, file: FileId) {
+        match self.disk.remove(&index_path(&self.dir, file)) {
+            Ok(()) => tracing::warn!(segment = %file, "a segment lost its seal, and is appended to again"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // It would be refused all the same, because it ends where the segment once did.
+            Err(error) => {
+                tracing::warn!(segment = %file, %error, "an index file that is void cannot be removed")
             }
         }
     }
@@ -117,8 +128,8 @@ pub(crate) enum LoadError {
     Bytes(#[from] IndexFileError),
 }
 
-/// Reads the index file of a segment.
-pub(crate) fn load(disk: &dyn Disk, dir: &Path, segment: FileId) -> Result<Contents, LoadError> {
+/// Reads the index file of a segment whose records end at `end`.
+pub(crate) fn load(disk: &dyn Disk, dir: &Path, segment: FileId, end: u64) -> Result<Contents, LoadError> {
     let file = disk.open(&index_path(dir, segment))?;
     let data = disk.open(&dir.join(format!("{segment}.{}", segment::EXTENSION)))?;
     // A row is shorter than the record it stands for, so a file that is longer than this is none of ours.
@@ -126,8 +137,8 @@ pub(crate) fn load(disk: &dyn Disk, dir: &Path, segment: FileId) -> Result<Conte
     if len > data.len()?.saturating_mul(2) {
         return Err(IndexFileError::Damaged.into());
     }
-    let mut mark: SegmentMark = [0; _];
-    data.read_exact_at(&mut mark, 0)?;
+    let mut mark = SegmentMark { head: [0; _], end };
+    data.read_exact_at(&mut mark.head, 0)?;
     let mut bytes = vec![0; usize::try_from(len).map_err(|_| IndexFileError::TooLarge)?];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(Contents::decode(&bytes, &mark)?)

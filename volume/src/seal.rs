@@ -44,7 +44,7 @@ enum SealError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Contents(#[from] IndexFileError),
-    #[error("the segment is not readable")]
+    #[error("not all of the segment can be read")]
     Unreadable,
 }
 
@@ -65,8 +65,8 @@ impl Indexer {
 
     fn index(&self, stream: &Stream<Needles>, segment: FileId) -> Result<(), SealError> {
         let reader = stream.reader(segment).ok_or(SealError::Unreadable)?;
-        let mut mark: SegmentMark = [0; _];
-        reader.read_exact_at(0, &mut mark)?;
+        let mut mark = SegmentMark { head: [0; _], end: reader.end() };
+        reader.read_exact_at(0, &mut mark.head)?;
         let bytes = self.read(stream, segment, reader.salt())?.encode(&mark)?;
         write_atomically(self.disk.as_ref(), &index_path(&self.dir, segment), &bytes)?;
         Ok(())
@@ -98,7 +98,9 @@ impl Indexer {
         if let Some(error) = failed {
             return Err(error.into());
         }
-        read?;
+        if !read? {
+            return Err(SealError::Unreadable);
+        }
         contents.sort()?;
         Ok(contents)
     }

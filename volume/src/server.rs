@@ -1,7 +1,8 @@
 //! One running volume: the order in which it starts, and in which it stops.
 //!
 //! Owns that order. Invariants: nothing is served before the volume's id is on disk; a stop finishes what is in flight
-//! and closes the stream with a mark, or gives up after a bound.
+//! and closes the stream with a mark, or gives up after a bound; the directory stays locked until the stream is closed, or
+//! the process ends.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -30,7 +31,7 @@ use crate::store::{Store, StoreError, StoreOptions};
 
 /// What is in flight may take this share of the 10 s that a stop may take in all.
 const PORTS_CLOSE_TIMEOUT: Duration = Duration::from_secs(6);
-/// How long closing the stream may take before the process ends without it; recovery is made for that.
+/// How long closing the stream may take before the process may end without it; recovery is made for that.
 const STREAM_CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Of the free space, the share that is left to others when no capacity is set.
 const CAPACITY_OF_FREE_PERCENT: u64 = 95;
@@ -87,9 +88,8 @@ pub struct Running {
     stopping: CancellationToken,
     ports: JoinSet<()>,
     tasks: JoinSet<()>,
+    /// Holds the lock of the directory: as long as anything runs, nobody else may use that.
     store: Arc<Store>,
-    /// Let go of last: as long as anything runs, nobody else may use the directory.
-    directory: Directory,
 }
 
 /// Starts a volume; returns when it is registered and serves. While no master answers it keeps asking, and logs why.
@@ -100,8 +100,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let store_options = store_options(disk.as_ref(), &options, &directory)?;
     let capacity_bytes = store_options.capacity_bytes;
     let opening = {
-        let disk = Arc::clone(&disk);
-        tokio::task::spawn_blocking(move || Store::open(disk, store_options))
+        let (disk, lock) = (Arc::clone(&disk), directory.lock());
+        tokio::task::spawn_blocking(move || {
+            Ok::<_, StoreError>(Store::open(disk, store_options)?.holding(lock))
+        })
     };
     let store = Arc::new(opening.await.map_err(StartError::Opening)??);
 
@@ -151,7 +153,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     // Connections of their own, so that a heartbeat never waits behind anything else.
     let heartbeats = options.masters.iter().map(client).collect();
     let tasks = keep_in_touch(&pulse, applicant, heartbeats, masters, (id, cluster));
-    Ok(Running { id, http, peer, refused, stopping, ports, tasks, store, directory })
+    Ok(Running { id, http, peer, refused, stopping, ports, tasks, store })
 }
 
 impl Running {
@@ -183,7 +185,6 @@ impl Running {
         if timeout(STREAM_CLOSE_TIMEOUT, closing).await.is_err() {
             tracing::warn!("the disk hangs; what was acknowledged is safe, the next start recovers");
         }
-        drop(self.directory);
     }
 }
 

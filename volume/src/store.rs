@@ -6,13 +6,13 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use hayrick_disk::{Disk, FILE_BYTES_MIN, FileId, OpenError, Stream};
+use hayrick_disk::{Disk, FILE_BYTES_MIN, FileId, Location, Lock, OpenError, Stream};
 use hayrick_protocol::cluster_map::VolumeStatus;
 use hayrick_protocol::ids::NeedleId;
 use hayrick_protocol::messages::volume::AppendError;
@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::append::{InFlight, closed, submit_error};
 use crate::damage::{Damage, Stretch};
-use crate::index::{Index, OutOfReach};
+use crate::index::{Index, OutOfReach, check_reach};
 use crate::recover::Keeper;
 use crate::seal::{Indexer, Job};
 use crate::segment::{EXTENSION, Needles};
@@ -83,6 +83,8 @@ impl StoreOptions {
         options.queue_bytes_max = QUEUE_BYTES_MAX;
         options.queue_records_max = QUEUE_NEEDLES_MAX;
         options.reserve_bytes = self.reserve_bytes();
+        options.keeps_reserve = true;
+        options.sets_damage_aside = true;
         options.capacity_bytes = Some(self.capacity_bytes);
         options
     }
@@ -116,11 +118,21 @@ pub(crate) struct Shared {
     pub(crate) index: RwLock<Index>,
     pub(crate) damage: Damage,
     pub(crate) in_flight: InFlight,
-    /// Why nothing is written any more.
-    pub(crate) poisoned: OnceLock<String>,
 }
 
 impl Shared {
+    /// What an append comes to: what was written where the index cannot name it would be acknowledged, and never found.
+    pub(crate) fn in_reach(
+        &self,
+        written: Result<Vec<Location>, hayrick_disk::AppendError>,
+    ) -> Result<(), AppendError> {
+        let written = written.map_err(|error| self.append_error(&error))?;
+        written
+            .into_iter()
+            .try_for_each(check_reach)
+            .map_err(|error| AppendError::Failed(format!("{error}; start this volume with an empty --data")))
+    }
+
     /// What a failure of the stream means to who asked for an append.
     pub(crate) fn append_error(&self, error: &hayrick_disk::AppendError) -> AppendError {
         match error {
@@ -128,11 +140,13 @@ impl Shared {
                 AppendError::Full { used_bytes: *used_bytes, reserve_bytes: *reserve_bytes }
             }
             hayrick_disk::AppendError::Poisoned { cause } => {
-                if self.poisoned.set(cause.to_string()).is_ok() {
-                    tracing::error!(%cause, "a write or sync failed: the volume is read-only from now on");
-                }
                 // It was on its way when the write failed, so nobody knows whether it is on the disk.
                 AppendError::Failed(cause.to_string())
+            }
+            // Nothing was written, and the next try may well succeed.
+            hayrick_disk::AppendError::NoNextFile { cause } => {
+                tracing::warn!(%cause, "the next segment cannot be made; appends are put off");
+                AppendError::Busy
             }
             error => AppendError::Failed(error.to_string()),
         }
@@ -164,6 +178,8 @@ pub struct Store {
     jobs: Sender<Job>,
     stopping: Arc<AtomicBool>,
     indexer: Option<JoinHandle<()>>,
+    /// The last field, so that it is let go of only when the stream is closed.
+    lock: Option<Arc<Lock>>,
 }
 
 impl Store {
@@ -196,18 +212,24 @@ impl Store {
             .name("segment-indexer".to_owned())
             .spawn(move || indexer.run(&to_do))
             .map_err(StoreError::Thread)?;
-        Ok(Self { shared, stream, disk, options, jobs, stopping, indexer: Some(indexer) })
+        Ok(Self { shared, stream, disk, options, jobs, stopping, indexer: Some(indexer), lock: None })
+    }
+
+    /// Holds the directory's lock until all is closed, however long the disk hangs.
+    pub(crate) fn holding(mut self, lock: Arc<Lock>) -> Self {
+        self.lock = Some(lock);
+        self
     }
 
     /// Proves that the write path works, by a durable append that begins after this call.
     pub fn probe(&self) -> impl Future<Output = Result<(), AppendError>> + Send + use<> {
+        let read_only = self.stream.poisoned().map(|cause| AppendError::ReadOnly(cause.to_string()));
         let (sender, outcome) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
         let submitted = self.stream.probe(move |result| {
             // Who asked may have gone.
             let _ = sender.send(result.map_err(|error| shared.append_error(&error)));
         });
-        let read_only = self.shared.poisoned.get().cloned().map(AppendError::ReadOnly);
         async move {
             if let Some(error) = read_only {
                 return Err(error);
@@ -321,5 +343,38 @@ impl Drop for Store {
         if self.indexer.take().is_some_and(|indexer| indexer.join().is_err()) {
             tracing::error!("the thread that writes index files panicked");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use hayrick_disk::FaultyDisk;
+    use hayrick_protocol::ids::PlacementId;
+    use hayrick_protocol::needle::Body;
+
+    use super::*;
+
+    #[test]
+    fn a_store_that_hangs_while_it_closes_keeps_the_lock() {
+        let disk = FaultyDisk::new(1);
+        let path = Path::new("/lock");
+        let lock = Arc::new(disk.lock(path).expect("nobody has it"));
+        let options = StoreOptions::new("/needles", 64 << 20);
+        let store = Store::open(Arc::new(disk.clone()), options).expect("the store opens").holding(lock);
+        disk.hang_syncs(true);
+        let body = Body::new(b"key".to_vec(), 3);
+        let needle = body.with_header(NeedleId(1), PlacementId(1), 0).concat().into();
+        let appending = store.append(vec![needle]);
+        let closing = thread::spawn(move || store.close());
+        while disk.counts().writes == 0 {
+            thread::yield_now();
+        }
+        assert!(disk.lock(path).is_err(), "the stream still writes");
+        disk.hang_syncs(false);
+        closing.join().expect("no panic");
+        disk.lock(path).expect("it was let go");
+        drop(appending);
     }
 }

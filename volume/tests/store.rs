@@ -198,6 +198,106 @@ async fn a_dropped_needle_stays_dropped() {
 }
 
 #[tokio::test]
+async fn a_damaged_copy_is_replaced_only_by_the_needle_that_its_header_names() {
+    let disk = FaultyDisk::new(25);
+    let store = open(&disk);
+    append_one(&store, needle(1, 1000)).await.expect("a good needle");
+    flip(&disk, 1, &data(1, 1000));
+    let other_key = needle::Body::new([b"key/x", &data(1, 1000)[..]].concat(), 5);
+    let other_key = other_key.with_header(NeedleId(1), PLACEMENT, 1_700_000_000).concat();
+    let other_placement = needle::Body::new([b"key/1", &data(1, 1000)[..]].concat(), 5);
+    let other_placement = other_placement.with_header(NeedleId(1), PlacementId(9), 1_700_000_000).concat();
+    for other in [other_key.into(), other_placement.into(), holding(1, &data(1, 1001))] {
+        assert_eq!(append_one(&store, other).await, Err(AppendError::Conflict(NeedleId(1))));
+    }
+    append_one(&store, needle(1, 1000)).await.expect("the good copy is taken");
+    assert_eq!(read(&store, 1).expect("whole again"), data(1, 1000));
+}
+
+#[tokio::test]
+async fn small_needles_of_ids_that_name_large_ones_are_refused_unread() {
+    let disk = FaultyDisk::new(26);
+    let store = open(&disk);
+    for id in 1..=5 {
+        append_one(&store, needle(id, 500_000)).await.expect("a good needle");
+    }
+    let reads = disk.counts().reads;
+    let outcomes = in_time(store.append((1..=5).map(|id| needle(id, 10)).collect())).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(AppendError::Conflict(_)))));
+    assert_eq!(disk.counts().reads, reads);
+}
+
+#[tokio::test]
+async fn what_the_index_cannot_name_is_not_acknowledged() {
+    let disk = FaultyDisk::new(27);
+    open(&disk).close();
+    disk.create(&segment(u64::from(u32::MAX))).expect("a segment without a header");
+    disk.remove(&segment(1)).expect("a sound disk");
+    let store = open(&disk);
+    assert!(matches!(append_one(&store, needle(1, 10)).await, Err(AppendError::Failed(_))));
+    assert!(matches!(in_time(store.delete(&[NeedleId(2)])).await, Err(AppendError::Failed(_))));
+    assert_eq!(read(&store, 1), Err(ReadError::NotFound));
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_the_padding_makes_no_other_needle() {
+    let disk = FaultyDisk::new(28);
+    let store = open(&disk);
+    let whole = needle(1, 1001);
+    let first = append_one(&store, whole.clone()).await;
+    assert_eq!(whole.last(), Some(&0), "there is padding");
+    assert!(disk.flip(&segment(1), 4096 + whole.len() as u64 - 1, 1));
+    assert_eq!(append_one(&store, whole).await, first);
+}
+
+#[tokio::test]
+async fn a_failed_rotation_makes_the_store_read_only_at_once() {
+    let disk = FaultyDisk::new(29);
+    let store = open(&disk);
+    append_one(&store, needle(1, 100)).await.expect("a good needle");
+    disk.fail_sync(1);
+    store.seal();
+    until("the rotation fails", || store.status().read_only.is_some()).await;
+    assert!(matches!(append_one(&store, needle(2, 100)).await, Err(AppendError::ReadOnly(_))));
+    assert!(matches!(in_time(store.delete(&[NeedleId(1)])).await, Err(AppendError::ReadOnly(_))));
+    assert!(matches!(in_time(store.probe()).await, Err(AppendError::ReadOnly(_))));
+}
+
+#[tokio::test]
+async fn a_good_copy_of_a_damaged_needle_does_not_undo_its_drop() {
+    let disk = FaultyDisk::new(23);
+    let store = open(&disk);
+    append_one(&store, needle(1, 1000)).await.expect("a good needle");
+    flip(&disk, 1, &data(1, 1000));
+    disk.hang_syncs(true);
+    let dropped = store.delete(&[NeedleId(1)]);
+    let repaired = store.append(vec![needle(1, 1000)]);
+    disk.hang_syncs(false);
+    in_time(dropped).await.expect("dropped");
+    assert_eq!(in_time(repaired).await, [Err(AppendError::Conflict(NeedleId(1)))]);
+    assert_eq!(read(&store, 1), Err(ReadError::NotFound));
+}
+
+#[tokio::test]
+async fn a_drop_of_a_needle_that_could_not_be_found_holds_when_it_is_found_again() {
+    let disk = FaultyDisk::new(24);
+    let store = open(&disk);
+    for id in 1..=3 {
+        append_one(&store, needle(id, 9000)).await.expect("a good needle");
+    }
+    store.close();
+    assert!(disk.make_unreadable(&segment(1), 4096 + 9000..4096 + 9600));
+    let store = open(&disk);
+    assert_eq!(read(&store, 2), Err(ReadError::NotFound));
+    in_time(store.delete(&[NeedleId(2)])).await.expect("dropped");
+    store.close();
+    assert!(disk.make_unreadable(&segment(1), 0..0));
+    let store = open(&disk);
+    assert_eq!(read(&store, 2), Err(ReadError::NotFound));
+    assert_eq!(read(&store, 3).expect("never dropped"), data(3, 9000));
+}
+
+#[tokio::test]
 async fn a_flipped_byte_is_never_returned_and_a_good_copy_takes_its_place() {
     let disk = FaultyDisk::new(6);
     let store = open(&disk);
@@ -254,6 +354,28 @@ async fn damage_in_the_middle_hides_nothing_behind_it_and_stops_no_start() {
 }
 
 #[tokio::test]
+async fn a_torn_needle_full_of_forged_heads_is_read_a_few_times_at_most() {
+    let disk = FaultyDisk::new(20);
+    let mut options = options();
+    options.segment_bytes = 4 << 20;
+    let store = open_with(&disk, options.clone());
+    append_one(&store, needle(1, 100)).await.expect("a good needle");
+    // At every 32nd byte of the file a needle of 2 MiB seems to begin, the first of a batch.
+    let mut forged = [&holding(2, &vec![0; 2 << 20])[..29], b"key"].concat();
+    forged[2] |= 1;
+    let lead = vec![0; (29 + "key/3".len()).next_multiple_of(8) - (29 + "key/3".len())];
+    let crafted = holding(3, &[lead, forged.repeat((3 << 20) / forged.len())].concat());
+    append_one(&store, crafted).await.expect("it is a needle like any other");
+    let killed = disk.restart();
+    drop(store);
+    assert!(killed.flip(&segment(1), 4096 + needle(1, 100).len() as u64 + 4, 1), "its header is torn");
+    let store = open_with(&killed, options);
+    assert_eq!(read(&store, 1).expect("what lies before it"), data(1, 100));
+    let read_bytes = killed.counts().read_bytes;
+    assert!(read_bytes < 40 << 20, "{read_bytes} bytes were read of a segment of 4 MiB");
+}
+
+#[tokio::test]
 async fn a_full_store_refuses_needles_and_still_reads_and_drops() {
     let disk = FaultyDisk::new(8);
     let mut options = options();
@@ -276,10 +398,18 @@ async fn a_full_store_refuses_needles_and_still_reads_and_drops() {
     for id in 1..=held {
         assert_eq!(read(&store, id).expect("reads go on"), data(id, 10_000));
     }
+    while append_one(&store, needle(held + 1, 10)).await.is_ok() {
+        held += 1;
+    }
     let all: Vec<_> = (1..=held).map(NeedleId).collect();
     in_time(store.delete(&all)).await.expect("drops go on");
     assert_eq!(store.status().needles, 0);
     assert_eq!(store.status().read_only, None, "full is not broken");
+    in_time(store.probe()).await.expect("the write path works");
+    store.close();
+    let store = open_with(&disk, options);
+    assert!(store.status().full, "a restart does not open the reserve");
+    assert!(matches!(append_one(&store, needle(held + 2, 10)).await, Err(AppendError::Full { .. })));
     in_time(store.probe()).await.expect("the write path works");
 }
 
@@ -297,6 +427,17 @@ async fn a_failed_sync_makes_the_store_read_only_for_good() {
     assert!(store.status().read_only.is_some());
     assert_eq!(read(&store, 1).expect("reads go on"), data(1, 100));
     assert_eq!(read(&store, 2), Err(ReadError::NotFound), "what was not acked is not shown");
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_made_puts_appends_off() {
+    let disk = FaultyDisk::new(30);
+    let store = open(&disk);
+    append_one(&store, needle(1, 900_000)).await.expect("a good needle");
+    disk.fail_creation(1);
+    assert_eq!(append_one(&store, needle(2, 900_000)).await, Err(AppendError::Busy));
+    assert_eq!(store.status().read_only, None);
+    append_one(&store, needle(2, 900_000)).await.expect("the next try succeeds");
 }
 
 #[tokio::test]
@@ -357,6 +498,52 @@ async fn a_sealed_segment_opens_from_its_index_file_as_from_its_data() {
         store.close();
     }
     assert!(!disk.exists(&other).expect("a sound disk"));
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_once_is_not_left_out_of_the_index_file_for_ever() {
+    let disk = FaultyDisk::new(21);
+    let store = open(&disk);
+    for id in 1..=20 {
+        append_one(&store, needle(id, 10_000)).await.expect("a good needle");
+    }
+    assert!(disk.make_unreadable(&segment(1), 100_000..104_096));
+    store.seal();
+    append_one(&store, needle(21, 10)).await.expect("a good needle");
+    store.seal();
+    until("the indexer is done with both", || disk.exists(&index_file(2)).expect("a sound disk")).await;
+    assert_eq!(store.status().bad, 1);
+    store.close();
+    assert!(!disk.exists(&index_file(1)).expect("a sound disk"));
+    assert!(disk.make_unreadable(&segment(1), 0..0));
+    let store = open(&disk);
+    for id in 1..=20 {
+        assert_eq!(read(&store, id).expect("it can be read again"), data(id, 10_000));
+    }
+}
+
+#[tokio::test]
+async fn an_index_file_from_before_the_seal_was_lost_is_void() {
+    let disk = FaultyDisk::new(22);
+    let store = open(&disk);
+    append_one(&store, needle(1, 100)).await.expect("a good needle");
+    store.seal();
+    until("it is indexed", || disk.exists(&index_file(1)).expect("a sound disk")).await;
+    let stale = disk.bytes(&index_file(1)).expect("it is there");
+    store.close();
+    assert!(disk.overwrite(&segment(1), 2048, &[0; 28]), "the seal is lost");
+    let store = open(&disk);
+    assert!(!disk.exists(&index_file(1)).expect("a sound disk"), "it is removed");
+    append_one(&store, needle(2, 100)).await.expect("a good needle");
+    store.seal();
+    until("it is indexed", || disk.exists(&index_file(1)).expect("a sound disk")).await;
+    store.close();
+    // As if it had not been removed, nor made anew.
+    hayrick_disk::write_atomically(&disk, &index_file(1), &stale).expect("a sound disk");
+    let store = open(&disk);
+    for id in [1, 2] {
+        assert_eq!(read(&store, id).expect("it was acknowledged"), data(id, 100));
+    }
 }
 
 #[tokio::test]

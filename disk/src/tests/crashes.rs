@@ -7,7 +7,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::faulty::FaultyDisk;
-use crate::stream::Stream;
+use crate::stream::{AppendError, Stream};
 use crate::testing::{Noting, Plain, append, hold_writer, open, probe, records, wait_for};
 
 const HISTORIES: u64 = 200;
@@ -32,6 +32,15 @@ impl Oracle {
         let mut body = self.counter.to_le_bytes().to_vec();
         body.resize(len, random.random());
         body
+    }
+
+    /// What became of a submission. What was refused for want of a file was never written.
+    fn learn(&mut self, bodies: &[Vec<u8>], outcome: &Result<(), AppendError>) {
+        match outcome {
+            Ok(()) => self.acked += bodies.len(),
+            Err(AppendError::NoNextFile { .. }) => self.submitted.retain(|body| !bodies.contains(body)),
+            Err(_) => {}
+        }
     }
 
     /// Reads what was recovered as the truth from now on; it must hold all that was acknowledged.
@@ -76,15 +85,17 @@ fn act(stream: &Stream<Plain>, oracle: &mut Oracle, random: &mut SmallRng) {
                     let body = oracle.body(random);
                     oracle.submitted.push(body.clone());
                     let sender = sender.clone();
+                    let submitted = records(&[&body]);
                     let tell = move |outcome: Result<_, _>| {
-                        let _ = sender.send(outcome.is_ok());
+                        let _ = sender.send((body, outcome.map(drop)));
                     };
-                    stream.submit(records(&[&body]), tell).expect("the queue has room");
+                    stream.submit(submitted, tell).expect("the queue has room");
                 }
                 drop(gate);
                 for _ in 0..submissions {
-                    let acked = outcomes.recv_timeout(crate::testing::DEADLINE).expect("an answer comes");
-                    oracle.acked += usize::from(acked);
+                    let (body, outcome) =
+                        outcomes.recv_timeout(crate::testing::DEADLINE).expect("an answer comes");
+                    oracle.learn(&[body], &outcome);
                 }
             }
             _ => {
@@ -94,10 +105,9 @@ fn act(stream: &Stream<Plain>, oracle: &mut Oracle, random: &mut SmallRng) {
                     bodies.retain(|body| body.len() < 3000);
                 }
                 oracle.submitted.extend(bodies.iter().cloned());
-                let bodies: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
-                if append(stream, &bodies).is_ok() {
-                    oracle.acked += bodies.len();
-                }
+                let slices: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
+                let outcome = append(stream, &slices).map(drop);
+                oracle.learn(&bodies, &outcome);
             }
         }
     }
@@ -135,6 +145,7 @@ fn history(seed: u64, fault: Fault) -> (u64, u64) {
     let mut random = SmallRng::seed_from_u64(seed ^ fault_seed << 32);
     let next = if killed { disk.restart() } else { disk.crash(random.random()) };
     drop(stream);
+    let next = if killed { live_on(&next, &mut oracle, &mut random) } else { next };
 
     // The power fails again while the stream is being opened.
     next.fail_power_after(random.random_range(0..6));
@@ -160,6 +171,17 @@ fn history(seed: u64, fault: Fault) -> (u64, u64) {
     let _stream = open(&last, &seen);
     oracle.check(&seen, "after the last crash");
     taken
+}
+
+/// What a killed process left is found and appended to, before the power fails as well.
+fn live_on(disk: &FaultyDisk, oracle: &mut Oracle, random: &mut SmallRng) -> FaultyDisk {
+    let seen = owner();
+    let stream = open(disk, &seen);
+    oracle.check(&seen, "after the kill");
+    act(&stream, oracle, random);
+    let next = disk.crash(random.random());
+    drop(stream);
+    next
 }
 
 /// Names the history that fails.

@@ -6,8 +6,10 @@ use crate::faulty::FaultyDisk;
 use crate::format::{FileId, Location};
 use crate::recover::OpenError;
 use crate::scan::Found;
-use crate::stream::{AppendError, Stream};
-use crate::testing::{Noting, Plain, append, hold_writer, open, path_of, probe, quiet_options, records};
+use crate::stream::{AppendError, Options, Stream};
+use crate::testing::{
+    Noting, Plain, append, hold_writer, open, open_with, path_of, probe, quiet_options, records,
+};
 
 fn disk() -> FaultyDisk {
     FaultyDisk::new(1)
@@ -188,6 +190,10 @@ fn a_lost_seal_makes_no_file_active_again() {
     assert_eq!(owner.bodies().len(), 6);
     assert_eq!(owner.notes.lock().damaged, []);
     assert_eq!(stream.status().active, Some(next.file));
+    drop(stream);
+    let owner = Noting { trusts_index: true, ..Noting::default() };
+    let _stream = open(&disk, &owner);
+    assert_eq!(owner.bodies(), [b"in the next file".to_vec()], "it is sealed again, so not read again");
 }
 
 #[test]
@@ -218,6 +224,81 @@ fn a_damaged_header_of_the_active_file_refuses_to_open_and_changes_nothing() {
     let error = opened.err().expect("it refuses");
     assert!(matches!(&error, OpenError::DamagedHeader { path: named } if *named == path), "{error}");
     assert_eq!(disk.bytes(&path), before);
+}
+
+fn aside() -> Options {
+    Options { sets_damage_aside: true, ..quiet_options() }
+}
+
+#[test]
+fn a_damaged_header_of_the_active_file_is_set_aside_where_records_stand_alone() {
+    let disk = disk();
+    let (stream, places) = five_batches(&disk);
+    stream.rotate().expect("there is room");
+    let lost = append(&stream, &[b"in the damaged file"]).expect("it is acked")[0];
+    let disk = kill(&disk, stream);
+    assert!(disk.flip(&path_of(lost.file), 20, 1));
+    for round in 0..2 {
+        let owner = Noting::default();
+        let stream = open_with(&disk, aside(), &owner);
+        assert_eq!(owner.bodies().len(), 5 + round);
+        assert_eq!(owner.notes.lock().damaged, [(lost.file, 0..32 << 10)]);
+        let next = append(&stream, &[b"goes on"]).expect("it is acked")[0];
+        assert!(next.file > lost.file && lost.file > places[0].file);
+    }
+    assert!(disk.exists(&path_of(lost.file)).expect("it can be asked"), "it is kept");
+}
+
+#[test]
+fn a_damaged_or_unreadable_spare_is_set_aside_and_the_active_file_goes_on() {
+    for header in [true, false] {
+        let disk = disk();
+        let stream = open_with(&disk, Options { zero_ahead_bytes: 4096, ..aside() }, &Noting::default());
+        let at = append(&stream, &[b"kept kept"]).expect("it is acked")[0];
+        wait_until(|| stream.status().room_bytes > 40_000);
+        drop(stream);
+        let spare = path_of(FileId(2));
+        let bad = if header { 0..4096 } else { 8192..12_288 };
+        assert!(disk.make_unreadable(&spare, bad));
+        let refused =
+            Stream::<Plain>::open(std::sync::Arc::new(disk.clone()), quiet_options(), Noting::default());
+        assert!(refused.is_err(), "where records build on each other, it refuses");
+        let owner = Noting::default();
+        let stream = open_with(&disk, aside(), &owner);
+        assert_eq!(owner.bodies(), [b"kept kept".to_vec()]);
+        assert_eq!(owner.notes.lock().damaged, [(FileId(2), 0..32 << 10)]);
+        assert_eq!(append(&stream, &[b"more"]).expect("it is acked")[0].file, at.file);
+        stream.rotate().expect("there is room");
+        assert!(append(&stream, &[b"behind it"]).expect("it is acked")[0].file > FileId(2));
+    }
+}
+
+#[test]
+fn an_unreadable_block_of_the_active_file_sets_it_aside_and_hides_nothing_around_it() {
+    for (bad, seed) in [(0, 1), (2, 2), (5, 3)] {
+        let disk = FaultyDisk::new(seed);
+        let stream = open(&disk, &Noting::default());
+        let bodies: Vec<Vec<u8>> = (0..5_u8).map(|number| vec![number + 1; 4000]).collect();
+        for body in &bodies {
+            append(&stream, &[body]).expect("it is acked");
+        }
+        let disk = kill(&disk, stream);
+        // In one of the records, or in the emptiness behind them.
+        let from = HEADER_BYTES + bad * 4096;
+        assert!(disk.make_unreadable(&path_of(FileId(1)), from..from + 512));
+        let shown = Noting::default();
+        let stream = open_with(&disk, aside(), &shown);
+        assert!(shown.bodies().len() >= 3);
+        assert!(!shown.notes.lock().damaged.is_empty());
+        let next = append(&stream, &[b"goes on"]).expect("it is acked")[0];
+        assert_eq!(next.file, FileId(2));
+        let crashed = disk.crash(seed);
+        drop(stream);
+        // The block can be read again: now all that was acknowledged is shown.
+        let owner = Noting::default();
+        let _stream = open_with(&crashed, aside(), &owner);
+        assert_eq!(owner.bodies(), [&bodies[..], &[b"goes on".to_vec()]].concat());
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::format::FileId;
 use crate::real::RealDisk;
 use crate::stream::{AppendError, Options, Stream, SubmitError};
 use crate::testing::{
-    Noting, Plain, append, hold_writer, open, open_with, path_of, quiet_options, records, wait_for,
+    Noting, Plain, append, hold_writer, open, open_with, path_of, probe, quiet_options, records, wait_for,
 };
 
 fn many(count: usize, len: usize) -> Vec<Vec<u8>> {
@@ -192,15 +192,79 @@ fn a_full_disk_refuses_without_poison_and_recovers() {
     let writes = disk.counts().writes;
     assert!(append(&stream, &[&bodies[acked]]).is_err());
     assert_eq!(disk.counts().writes, writes, "nothing is written");
+    for _ in 0..1000 {
+        append(&stream, &[&bodies[acked]]).expect_err("it is still full");
+    }
 
     // Who makes room may use the reserve; others still may not, though there is room in that file.
     let reserved = wait_for(|tell| {
         stream.submit_from_reserve(records(&[&bodies[0]]), tell).expect("the queue has room");
     });
-    assert!(reserved.expect("it is acked")[0].file > FileId(2));
+    assert_eq!(reserved.expect("it is acked")[0].file, FileId(3), "no id was used up by what was refused");
     assert!(matches!(append(&stream, &[&bodies[acked]]), Err(AppendError::Full { .. })));
     stream.remove_file(FileId(1)).expect("it goes");
     assert!(append(&stream, &[&bodies[acked]]).is_ok(), "appends go on by themselves");
+}
+
+/// A full stream in whose reserve one record was put.
+fn in_reserve(disk: &FaultyDisk, options: &Options) -> Stream<Plain> {
+    let stream = open_with(disk, options.clone(), &Noting::default());
+    while append(&stream, &[&[7; 1000]]).is_ok() {}
+    let reserved = wait_for(|tell| {
+        stream.submit_from_reserve(records(&[&[7; 1000]]), tell).expect("the queue has room");
+    });
+    reserved.expect("the reserve takes it");
+    stream
+}
+
+fn small_with_reserve() -> Options {
+    let capacity_bytes = Some(96 << 10);
+    Options { capacity_bytes, reserve_bytes: 32 << 10, keeps_reserve: true, ..quiet_options() }
+}
+
+#[test]
+fn the_reserve_is_kept_across_a_restart_and_shows_as_no_room() {
+    let disk = FaultyDisk::new(1);
+    let options = small_with_reserve();
+    drop(in_reserve(&disk, &options));
+    for _ in 0..2 {
+        let stream = open_with(&disk, options.clone(), &Noting::default());
+        assert_eq!(stream.status().room_bytes, 0);
+        assert!(matches!(append(&stream, &[b"more"]), Err(AppendError::Full { .. })));
+        let reserved = wait_for(|tell| {
+            stream.submit_from_reserve(records(&[b"makes room"]), tell).expect("the queue has room");
+        });
+        assert!(reserved.expect("the reserve takes it")[0].file > FileId(2));
+    }
+    let stream = open_with(&disk, options, &Noting::default());
+    stream.remove_file(FileId(1)).expect("it goes");
+    assert!(stream.status().room_bytes > 20_000, "room shows before anybody appends");
+    append(&stream, &[b"more"]).expect("the reserve is whole again");
+}
+
+#[test]
+fn a_stream_that_never_takes_of_its_reserve_goes_on_in_its_last_file() {
+    let disk = FaultyDisk::new(1);
+    let options = small_with_reserve();
+    drop(in_reserve(&disk, &options));
+    let stream = open_with(&disk, Options { keeps_reserve: false, ..options }, &Noting::default());
+    append(&stream, &[b"more"]).expect("there is room in the file");
+}
+
+#[test]
+fn probes_of_a_full_stream_work_and_take_nothing_of_the_reserve() {
+    let disk = FaultyDisk::new(1);
+    let stream = in_reserve(&disk, &small_with_reserve());
+    probe(&stream).expect("it leaves the one mark that is due");
+    let end = stream.status().end;
+    for _ in 0..2000 {
+        let syncs = disk.counts().syncs;
+        probe(&stream).expect("the write path works");
+        assert!(disk.counts().syncs > syncs);
+    }
+    assert_eq!(stream.status().end, end);
+    disk.fail_sync(1);
+    assert!(matches!(probe(&stream), Err(AppendError::Poisoned { .. })), "a broken one shows");
 }
 
 #[test]
@@ -213,6 +277,29 @@ fn no_space_for_a_file_is_full_and_no_poison() {
     assert!(append(&stream, &[b"small"]).is_ok(), "what fits still goes in");
     assert!(append(&stream, &[&[2; 20_000]]).is_ok(), "and space came back");
     assert_eq!(stream.status().poisoned, None);
+}
+
+#[test]
+fn a_next_file_that_cannot_be_made_is_no_poison() {
+    let faults: [&dyn Fn(&FaultyDisk); 4] =
+        [&|disk| disk.fail_creation(1), &|disk| disk.fail_write(1), &|disk| disk.fail_sync(1), &|disk| {
+            disk.fail_sync(2)
+        }];
+    for (number, order) in faults.iter().enumerate() {
+        let disk = FaultyDisk::new(1);
+        let stream = open(&disk, &Noting::default());
+        append(&stream, &[&[1; 20_000]]).expect("it is acked");
+        order(&disk);
+        let refused = append(&stream, &[&[2; 20_000]]);
+        assert!(matches!(refused, Err(AppendError::NoNextFile { .. })), "fault {number}: {refused:?}");
+        append(&stream, &[b"small"]).expect("what fits still goes in");
+        append(&stream, &[&[2; 20_000]]).expect("and the next try succeeds");
+        let crashed = disk.crash(1);
+        drop(stream);
+        let owner = Noting::default();
+        let _stream = open(&crashed, &owner);
+        assert_eq!(owner.bodies(), [vec![1; 20_000], b"small".to_vec(), vec![2; 20_000]], "fault {number}");
+    }
 }
 
 #[test]
@@ -230,6 +317,19 @@ fn a_stream_without_room_for_a_file_opens_for_reading() {
     assert!(matches!(append(&stream, &[b"new"]), Err(AppendError::Full { .. })));
     stream.remove_file(at.file).expect("it goes");
     assert!(append(&stream, &[b"new"]).is_ok());
+}
+
+#[test]
+fn emptiness_behind_the_records_is_read_once() {
+    let disk = FaultyDisk::new(1);
+    let options = Options { file_bytes: 8 << 20, ..quiet_options() };
+    let stream = open_with(&disk, options.clone(), &Noting::default());
+    append(&stream, &[b"little"]).expect("it is acked");
+    drop(stream);
+    let before = disk.counts().read_bytes;
+    let _stream = open_with(&disk, options, &Noting::default());
+    let read_bytes = disk.counts().read_bytes - before;
+    assert!(read_bytes < 9 << 20, "{read_bytes} bytes were read of a file of 8 MiB");
 }
 
 #[test]
