@@ -78,6 +78,28 @@ pub(crate) async fn read_index(master: &Master, deadline: Instant) -> Result<u64
     }
 }
 
+/// Waits until a command would reach a leader, as far as can be told beforehand: one that is connected, or this master
+/// itself with a majority. False when that is not so until `deadline`.
+pub(crate) async fn wait_reachable(master: &Master, deadline: Instant) -> bool {
+    let is_reachable = || match current(master) {
+        Some(leader) if leader == master.options.id => master.node.has_quorum(),
+        Some(leader) => master.peers.master(leader).is_some_and(|client| client.is_connected()),
+        None => false,
+    };
+    while !is_reachable() {
+        // The question makes a connection that was lost, and only a leader with a majority answers it.
+        let attempt = deadline.min(Instant::now() + ATTEMPT);
+        if read_index(master, attempt).await.is_ok() {
+            return true;
+        }
+        if Instant::now() + RETRY >= deadline {
+            return false;
+        }
+        sleep(RETRY).await;
+    }
+    true
+}
+
 /// Why the cluster cannot decide anything just now, and what would help, in one sentence.
 pub(crate) fn why_none(master: &Master) -> String {
     let me = master.options.id;

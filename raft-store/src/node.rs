@@ -274,7 +274,9 @@ impl Node {
         self.inner.log.flush().await;
     }
 
-    fn has_quorum(&self) -> bool {
+    /// Whether this node has heard of a majority lately, or as a follower of a leader. Only a proposal shows whether
+    /// that is still true. Takes microseconds.
+    pub fn has_quorum(&self) -> bool {
         observe::has_quorum(&self.inner.raft, self.inner.options.election.end)
     }
 }

@@ -58,7 +58,11 @@ pub(super) fn exhausted(_: Exhausted) -> Problem {
 }
 
 pub(super) fn no_epoch(master: &Master) -> impl FnOnce(NoEpoch) -> Problem + '_ {
-    |_| not_now(format!("nothing was written: {}", leader::why_none(master)))
+    |_| no_leader(master)
+}
+
+pub(super) fn no_leader(master: &Master) -> Problem {
+    not_now(format!("nothing was written: {}", leader::why_none(master)))
 }
 
 pub(super) fn no_target(reason: NoTarget) -> Problem {
