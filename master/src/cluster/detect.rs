@@ -177,7 +177,7 @@ async fn probe(master: &Master, volume: VolumeId) -> Finding {
     let deadline = Instant::now() + PROBE_PATIENCE;
     let mut why = "its address is not known".to_owned();
     for _ in 0..PROBE_ATTEMPTS {
-        let Some(client) = master.peers.volume(volume) else { break };
+        let Some(client) = master.peers.probe(volume) else { break };
         match client.call(&Probe, Vec::new(), deadline).await {
             Ok((Ok(status), _)) => {
                 let finding = match (&status.read_only, status.full) {
