@@ -59,7 +59,8 @@ pub(super) async fn answer(master: &Arc<Master>, request: Request) -> Result<Res
     if parts.headers.contains_key(header::CONTENT_RANGE) {
         return Err(bad_request("a PUT stores a whole object; Content-Range, a part of one, is not taken"));
     }
-    let taken = body::take_in(master, &key, &parts.headers, request_body).await?;
+    let (bodies, max_bytes) = (&master.gateway.bodies, master.options.max_object_bytes);
+    let taken = body::take_in(bodies, max_bytes, &key, &parts.headers, request_body).await?;
     let share = Arc::new(taken.share);
     let object = Object { key, needle: taken.needle, md5: taken.md5, headers, precondition, share };
     let applied = store(master, &object, super::deadline(master), true).await?;
@@ -79,7 +80,8 @@ pub(crate) async fn accept_hand_over(
     request: HandOver,
     data: Bytes,
 ) -> Result<Applied, HandOverError> {
-    let share = master.gateway.budget.take(data.len()).await;
+    let deadline = Instant::now() + Duration::from_millis(request.deadline_ms.into());
+    let share = master.gateway.bodies.of(Some(data.len() as u64)).take(data.len(), deadline).await;
     let share = share.map_err(|error| to_hand_over(exhausted(error)))?;
     if <[u8; 16]>::from(Md5::digest(&data)) != request.md5 {
         return Err(to_hand_over(not_now("the object was damaged between two masters; try again")));
@@ -93,7 +95,6 @@ pub(crate) async fn accept_hand_over(
         precondition: request.precondition,
         share: Arc::new(share),
     };
-    let deadline = Instant::now() + Duration::from_millis(request.deadline_ms.into());
     store(master, &object, deadline, false).await.map_err(to_hand_over)
 }
 

@@ -209,8 +209,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_needle_that_waits_for_a_volume_counts_though_its_client_is_gone() {
-        let budget = Budget::new(1024, Duration::from_secs(1));
-        let share = Arc::new(budget.take(1024).await.expect("nobody else is there"));
+        let budget = Budget::new(1024);
+        let share =
+            Arc::new(budget.take(1024, Instant::now() + PATIENCE).await.expect("nobody else is there"));
         let parts = Parts { bytes: [Bytes::new(), Bytes::from(vec![0; 1024])], share };
         let (done, answer) = oneshot::channel();
         let lane = Lane::new();
@@ -223,9 +224,9 @@ mod tests {
         };
         assert!(matches!(lane.queue.push(waiting), Ok(Pushed::StartFlight)));
         drop((parts, answer));
-        assert!(budget.take(1024).await.is_err(), "the bytes are still in memory");
+        assert!(budget.take(1024, Instant::now() + PATIENCE).await.is_err(), "the bytes are still in memory");
         drop(lane.queue.take(|_| true));
-        assert!(budget.take(1024).await.is_ok());
+        assert!(budget.take(1024, Instant::now() + PATIENCE).await.is_ok());
     }
 
     #[test]

@@ -22,7 +22,8 @@ use crate::options::Options;
 
 /// The gateway's own state: queues in front of volumes and leader, epochs, memory.
 pub(crate) struct Gateway {
-    pub(crate) budget: budget::Budget,
+    /// For the bodies of requests.
+    pub(crate) bodies: budget::Bodies,
     pub(crate) epochs: epoch::Epochs,
     pub(crate) appends: append::Appends,
     pub(crate) commits: commit::Commits,
@@ -33,7 +34,7 @@ pub(crate) struct Gateway {
 impl Gateway {
     pub(crate) fn new(options: &Options) -> Self {
         Self {
-            budget: budget::Budget::new(options.body_memory_bytes, options.request_timeout),
+            bodies: budget::Bodies::new(options.body_memory_bytes, options.request_timeout),
             epochs: epoch::Epochs::new(),
             appends: append::Appends::new(),
             commits: commit::Commits::new(),
