@@ -61,6 +61,12 @@ pub(super) fn no_epoch(master: &Master) -> impl FnOnce(NoEpoch) -> Problem + '_ 
     |_| no_leader(master)
 }
 
+pub(super) fn no_memory_to_answer(_: Exhausted) -> Problem {
+    not_now(
+        "the memory for the bodies of answers is taken by readers that are slow (--body-memory); try again",
+    )
+}
+
 pub(super) fn no_leader(master: &Master) -> Problem {
     not_now(format!("nothing was written: {}", leader::why_none(master)))
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Duration, Instant, timeout_at};
 
@@ -33,6 +34,24 @@ pub(crate) struct Bodies {
 pub(crate) struct Share {
     permit: OwnedSemaphorePermit,
     bytes: usize,
+}
+
+impl Share {
+    /// `bytes`, which give the share back when the last reference to them is gone.
+    pub(crate) fn hold(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Held { bytes, _share: self })
+    }
+}
+
+struct Held {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// The budget was taken until the deadline.
@@ -113,6 +132,18 @@ mod tests {
         drop(first);
         let mut second = budget.take(1, soon()).await.expect("the first gave back");
         budget.grow(&mut second, 10 * 1024, soon()).await.expect("alone, it may have all");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_that_are_held_count_until_their_last_slice_is_gone() {
+        let budget = Budget::new(1024);
+        let share = budget.take(1024, Instant::now()).await.expect("nobody else is there");
+        let held = share.hold(Bytes::from_static(b"a piece of an object"));
+        let slice = held.slice(2..7);
+        drop(held);
+        assert_eq!((&*slice, budget.take(1, Instant::now()).await.err()), (&b"piece"[..], Some(Exhausted)));
+        drop(slice);
+        assert!(budget.take(1024, Instant::now()).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
