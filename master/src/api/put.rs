@@ -40,6 +40,9 @@ use crate::gateway::{append, hand_over, target};
 use crate::leader;
 use crate::master::Master;
 
+/// Taken off what is left of a request's time when it is handed over: the way there and back.
+const HAND_OVER_MARGIN: Duration = Duration::from_millis(200);
+
 /// An object on its way in.
 struct Object {
     key: ObjectKey,
@@ -215,13 +218,13 @@ async fn hand_over(
     deadline: Instant,
     why: &str,
 ) -> Result<Applied, Problem> {
-    let left_ms = deadline.saturating_duration_since(Instant::now()).as_millis();
+    let left = deadline.saturating_duration_since(Instant::now()).saturating_sub(HAND_OVER_MARGIN);
     let request = HandOver {
         key: object.key.clone(),
         headers: object.headers.clone(),
         precondition: object.precondition.clone(),
         md5: object.md5,
-        deadline_ms: u32::try_from(left_ms).unwrap_or(u32::MAX),
+        deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
     };
     match hand_over::give(master, &request, object.needle.data_bytes(), deadline).await {
         Some(answer) => answer.map_err(handed_over),
