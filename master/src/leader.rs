@@ -108,9 +108,18 @@ pub(crate) fn why_none(master: &Master) -> String {
         |id: &NodeId| *id == me || master.peers.master(*id).is_some_and(|client| client.is_connected());
     let silent: Vec<String> = masters.keys().filter(|id| !connected(id)).map(NodeId::to_string).collect();
     if masters.len() - silent.len() > masters.len() / 2 {
-        return format!(
-            "master {me} knows no leader yet: the masters are electing one; try again in a second"
-        );
+        return match current(master) {
+            None => format!(
+                "master {me} knows no leader yet: the masters are electing one; try again in a second"
+            ),
+            Some(_) if !master.is_registered() => {
+                format!("master {me} is not registered with its cluster yet; try again in a second")
+            }
+            Some(leader) => format!(
+                "master {leader} leads, as far as master {me} knows, but does not answer it or hears no majority of \
+                 the masters; try again in a second"
+            ),
+        };
     }
     format!(
         "master {me} hears no majority of the masters: {} of {} do not answer (master {}); start one of them",
