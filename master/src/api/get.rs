@@ -81,6 +81,10 @@ enum NoPiece {
 /// Waits until this master may answer a read: at once with `?consistency=stale`.
 pub(super) async fn consistent(master: &Arc<Master>, uri: &Uri, deadline: Instant) -> Result<(), Problem> {
     match query(uri, "consistency") {
+        // What it never heard of it cannot call absent.
+        Some("stale") if master.node.cluster().config.is_none() => Err(not_now(
+            "this master has not seen anything of its cluster yet, so it has no state to read from; try another one",
+        )),
         Some("stale") => Ok(()),
         None | Some("linearizable") => linearize(master, deadline).await.map_err(not_linearizable),
         Some(other) => {
