@@ -110,9 +110,10 @@ async fn respond(
         }
         Verdict::Failed => return Ok(condition_failed().response(request.headers())),
     }
-    let range = match conditions::range_counts(request.headers(), record) {
-        true => RangeRequest::parse(request.headers(), size),
-        false => RangeRequest::Full,
+    let range = if conditions::range_counts(request.method(), request.headers(), record) {
+        RangeRequest::parse(request.headers(), size)
+    } else {
+        RangeRequest::Full
     };
     let span = match range {
         RangeRequest::Full => 0..size,
