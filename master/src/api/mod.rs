@@ -62,6 +62,12 @@ async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Prob
         return system::answer(master, &request).await;
     }
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !is_read && request.uri().path() == "/" {
+        return Ok(not_allowed(&request, "GET, HEAD"));
+    }
+    if !is_read && !matches!(*request.method(), Method::PUT | Method::DELETE) {
+        return Ok(not_allowed(&request, "GET, HEAD, PUT, DELETE"));
+    }
     if is_read && query(request.uri(), "list").is_some() {
         only_parameters(request.uri(), &["list", "limit", "start", "consistency"])?;
         return list::answer(master, &request).await;
@@ -73,8 +79,7 @@ async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Prob
     match *request.method() {
         Method::PUT => put::answer(master, request.map(|()| body)).await,
         Method::GET | Method::HEAD => get::answer(master, &request).await,
-        Method::DELETE => delete::answer(master, &request).await,
-        _ => Ok(not_allowed(&request, "GET, HEAD, PUT, DELETE")),
+        _ => delete::answer(master, &request).await,
     }
 }
 
