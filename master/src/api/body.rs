@@ -1,21 +1,19 @@
 //! Taking in the body of a PUT, whole, under the memory budget.
 //!
-//! Owns the length rules (411, 413, 400), the pace that a body must keep (408), and the digests that are made on the way
-//! in. The bytes land once, behind the key, where the needle is made of them. Invariants: a body that is shorter than
-//! announced, or does not match its `Content-MD5`, becomes no object; memory is taken for bytes that have arrived, not
-//! for such as are announced.
+//! Owns the length rules (411, 413, 400) and the pace that a body must keep (408); leaves digests to `digests`. The bytes
+//! land once, behind the key, where the needle is made of them. Invariants: a body that is shorter than announced, or
+//! does not match its digests, becomes no object; memory is taken for bytes that have arrived, not for such as are
+//! announced.
 
 use axum::body::Body;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use hayrick_protocol::ObjectKey;
 use hayrick_protocol::needle;
 use hayrick_web::{BodyError, BodyIdle, Problem};
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
-use md5::{Digest, Md5};
 use tokio::time::{Duration, Instant, timeout_at};
 
+use super::digests::Digests;
 use super::problem::{bad_request, exhausted};
 use crate::gateway::budget::{Bodies, Share};
 
@@ -25,8 +23,6 @@ const STEP_BYTES: usize = 256 * 1024;
 const PACE_GRACE: Duration = Duration::from_secs(30);
 /// The slowest pace, behind the grace: 64 KB a second.
 const PACE_BYTES_PER_MS: usize = 64;
-
-const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
 /// A body, taken in.
 pub(super) struct Taken {
@@ -47,7 +43,7 @@ pub(super) async fn take_in(
     body: Body,
 ) -> Result<Taken, Problem> {
     let announced = announced_bytes(fields)?;
-    let announced_md5 = announced_md5(fields)?;
+    let mut digests = Digests::announced(fields)?;
     if announced.is_some_and(|bytes| bytes > max_bytes as u64) {
         return Err(too_large(max_bytes));
     }
@@ -58,7 +54,6 @@ pub(super) async fn take_in(
     let key_bytes = key.as_str().as_bytes();
     let mut bytes = Vec::with_capacity(key_bytes.len() + first_step + 64);
     bytes.extend_from_slice(key_bytes);
-    let mut md5 = Md5::new();
     let mut body = BodyIdle::new(body);
     let mut pace = Pace::new();
     let mut total = 0;
@@ -72,15 +67,10 @@ pub(super) async fn take_in(
         let steps = total.next_multiple_of(STEP_BYTES).min(most);
         budget.grow(&mut share, steps, bodies.deadline()).await.map_err(exhausted)?;
         pace.pause(waits.elapsed());
-        md5.update(&data);
+        digests.update(&data);
         bytes.extend_from_slice(&data);
     }
-    let md5 = md5.finalize().into();
-    if announced_md5.is_some_and(|announced| announced != md5) {
-        return Err(bad_request(
-            "the body does not match its Content-MD5: it was damaged on the way; nothing was stored",
-        ));
-    }
+    let md5 = digests.verify()?;
     Ok(Taken { needle: needle::Body::new(bytes, key_bytes.len()), md5, share })
 }
 
@@ -103,13 +93,6 @@ impl Pace {
     fn due(&self, bytes: usize) -> Instant {
         self.begun + PACE_GRACE + Duration::from_millis((bytes / PACE_BYTES_PER_MS) as u64)
     }
-}
-
-/// What `Content-MD5` says, if it is sent.
-fn announced_md5(fields: &HeaderMap) -> Result<Option<[u8; 16]>, Problem> {
-    let Some(value) = fields.get(CONTENT_MD5) else { return Ok(None) };
-    let md5 = BASE64_STANDARD.decode(value).ok().and_then(|bytes| bytes.try_into().ok());
-    md5.map(Some).ok_or_else(|| bad_request("Content-MD5 is not 16 bytes in base64"))
 }
 
 /// `Content-Length`, or nothing for a chunked body.
@@ -186,15 +169,6 @@ mod tests {
         assert!(begun.elapsed() < PACE_GRACE + Duration::from_secs(1), "{:?}", begun.elapsed());
         let statuses = slow.into_iter().map(|taken| taken.err().map(|problem| problem.status));
         assert!(statuses.eq([Some(StatusCode::REQUEST_TIMEOUT); 4]));
-    }
-
-    #[test]
-    fn content_md5_is_base64_of_16_bytes() {
-        let of =
-            |value| announced_md5(&HeaderMap::from_iter([(CONTENT_MD5, HeaderValue::from_static(value))]));
-        assert_eq!(of("AAAAAAAAAAAAAAAAAAAAAA==").ok(), Some(Some([0; 16])));
-        assert!(of("AAAA").is_err() && of("not base64!").is_err());
-        assert_eq!(announced_md5(&HeaderMap::new()).ok(), Some(None));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod body;
 mod conditions;
 mod delete;
+mod digests;
 mod fields;
 mod get;
 mod list;
