@@ -78,6 +78,28 @@ pub(crate) async fn read_index(master: &Master, deadline: Instant) -> Result<u64
     }
 }
 
+/// Waits until a command would reach a leader, as far as can be told beforehand: one that is connected, or this master
+/// itself with a majority. False when that is not so until `deadline`.
+pub(crate) async fn wait_reachable(master: &Master, deadline: Instant) -> bool {
+    let is_reachable = || match current(master) {
+        Some(leader) if leader == master.options.id => master.node.has_quorum(),
+        Some(leader) => master.peers.master(leader).is_some_and(|client| client.is_connected()),
+        None => false,
+    };
+    while !is_reachable() {
+        // The question makes a connection that was lost, and only a leader with a majority answers it.
+        let attempt = deadline.min(Instant::now() + ATTEMPT);
+        if read_index(master, attempt).await.is_ok() {
+            return true;
+        }
+        if Instant::now() + RETRY >= deadline {
+            return false;
+        }
+        sleep(RETRY).await;
+    }
+    true
+}
+
 /// Why the cluster cannot decide anything just now, and what would help, in one sentence.
 pub(crate) fn why_none(master: &Master) -> String {
     let me = master.options.id;
@@ -86,9 +108,18 @@ pub(crate) fn why_none(master: &Master) -> String {
         |id: &NodeId| *id == me || master.peers.master(*id).is_some_and(|client| client.is_connected());
     let silent: Vec<String> = masters.keys().filter(|id| !connected(id)).map(NodeId::to_string).collect();
     if masters.len() - silent.len() > masters.len() / 2 {
-        return format!(
-            "master {me} knows no leader yet: the masters are electing one; try again in a second"
-        );
+        return match current(master) {
+            None => format!(
+                "master {me} knows no leader yet: the masters are electing one; try again in a second"
+            ),
+            Some(_) if !master.is_registered() => {
+                format!("master {me} is not registered with its cluster yet; try again in a second")
+            }
+            Some(leader) => format!(
+                "master {leader} leads, as far as master {me} knows, but does not answer it or hears no majority of \
+                 the masters; try again in a second"
+            ),
+        };
     }
     format!(
         "master {me} hears no majority of the masters: {} of {} do not answer (master {}); start one of them",

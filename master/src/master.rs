@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use hayrick_protocol::cluster_map;
-use hayrick_raft_store::Node;
+use hayrick_raft_store::{Cluster, Node};
 use tokio_util::sync::CancellationToken;
 
 use crate::bootstrap::Admission;
@@ -48,5 +48,43 @@ impl Master {
     /// Whether it takes itself for the leader. Only a proposal shows whether that is still true.
     pub(crate) fn leads(&self) -> bool {
         self.node.watch().borrow().leader == Some(self.options.id)
+    }
+
+    /// Whether the state that it has applied names its data directory. Before that the others could not tell it from
+    /// one whose directory was wiped, so that it serves nobody yet.
+    pub(crate) fn is_registered(&self) -> bool {
+        names(&self.node.cluster(), &self.own)
+    }
+}
+
+fn names(cluster: &Cluster, own: &cluster_map::Master) -> bool {
+    cluster.masters.get(&own.id).is_some_and(|known| known.instance == own.instance)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hayrick_protocol::{InstanceId, NodeId};
+
+    use super::*;
+
+    #[test]
+    fn a_master_is_registered_once_the_state_names_its_own_directory() {
+        let directory = |id, byte| cluster_map::Master {
+            id: NodeId(id),
+            instance: InstanceId([byte; 16]),
+            client: "127.0.0.1:9090".to_owned(),
+            peer: "127.0.0.1:9092".to_owned(),
+        };
+        let of = |known: cluster_map::Master| Cluster {
+            masters: Arc::new([(known.id, known)].into()),
+            ..Cluster::default()
+        };
+        let own = directory(1, 7);
+        assert!(!names(&Cluster::default(), &own), "the cluster was formed a moment ago");
+        assert!(!names(&of(directory(2, 7)), &own) && !names(&of(directory(1, 8)), &own));
+        let elsewhere = cluster_map::Master { peer: "10.0.0.1:9092".to_owned(), ..own.clone() };
+        assert!(names(&of(own.clone()), &own) && names(&of(elsewhere), &own));
     }
 }

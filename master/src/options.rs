@@ -47,7 +47,7 @@ pub struct Options {
     pub max_object_bytes: usize,
     /// From a request's last byte to its answer.
     pub request_timeout: Duration,
-    /// Bytes of all bodies that are in memory at a time.
+    /// Bytes of all bodies of requests that are in memory at a time, and as many of answers.
     pub body_memory_bytes: usize,
     /// Bytes that the index may cache.
     pub index_cache_bytes: usize,

@@ -97,7 +97,11 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let transport = Arc::new(PeerTransport(Arc::clone(&peers)));
     let node = Node::open(node_options(&options), disk, transport).await;
     let node = node.map_err(|error| StartError(in_words(&error)))?;
-    check_log(&options, &meta, node.is_pristine())?;
+    if let Err(refused) = check_log(&options, &meta, node.is_pristine()) {
+        // At once, before it could stand for election: who has no part in the group must not disturb it.
+        node.shutdown().await;
+        return Err(refused);
+    }
     peers.set_node(node.clone());
 
     let master = Arc::new(Master {

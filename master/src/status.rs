@@ -78,6 +78,12 @@ pub(crate) fn ready(master: &Master) -> Result<(), String> {
     if progress.leader.is_none() {
         return Err("no master leads: start a majority of the masters".to_owned());
     }
+    if !master.is_registered() {
+        return Err(format!(
+            "master {} is not registered with the cluster yet: it asks the leader to take note of its data directory",
+            master.options.id
+        ));
+    }
     not_placed(&cluster, &config)?;
     if !master.gateway.epochs.is_open() {
         return Err("this master has no epoch open yet: it asks the leader for one".to_owned());

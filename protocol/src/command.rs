@@ -82,6 +82,17 @@ pub struct Delete {
     pub precondition: Precondition,
 }
 
+/// A decision about a volume, as it was when the decision was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateChange {
+    /// Which volume.
+    pub volume: VolumeId,
+    /// The state that was decided upon.
+    pub from: VolumeState,
+    /// The state it is to have.
+    pub to: VolumeState,
+}
+
 /// A volume that starts says who and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisterVolume {
@@ -123,8 +134,8 @@ pub enum Command {
     Delete(Delete),
     /// A volume's (re-)registration.
     RegisterVolume(RegisterVolume),
-    /// What the leader decided of volumes.
-    SetVolumeStates(Vec<(VolumeId, VolumeState)>),
+    /// What the leader decided of volumes; a volume whose state is another one by then is left as it is.
+    SetVolumeStates(Vec<StateChange>),
     /// New current members, computed from these versions of map and table; refused if either moved.
     ChangeTable {
         /// Version of the map.

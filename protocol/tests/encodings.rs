@@ -12,6 +12,7 @@ use hayrick_protocol::cluster_map::{
 use hayrick_protocol::codec::{self, DecodeError};
 use hayrick_protocol::command::{
     Applied, Batch, Command, Commit, Delete, Precondition, Refusal, RegisterVolume, Reply, Session,
+    StateChange,
 };
 use hayrick_protocol::messages::master::{
     Greet, Greeting, HandOver, HandOverError, Heartbeat, HeartbeatReply, Propose, ProposeError, Raft,
@@ -179,11 +180,15 @@ fn commands() -> Vec<Command> {
         Command::Commit(commit(Precondition::Matches(vec![[7; 16], [8; 16]]))),
         Command::Delete(Delete { session: session(), key: key("a"), precondition: Precondition::None }),
         Command::RegisterVolume(register()),
-        Command::SetVolumeStates(STATES.iter().map(|state| (VolumeId(1), *state)).collect()),
+        Command::SetVolumeStates(STATES.iter().map(|state| change_to(*state)).collect()),
         Command::ChangeTable { map_version: 7, table_version: 8, changes: vec![change] },
         Command::Doom(vec![AppliedVersion(9), AppliedVersion(1 << 40)]),
         Command::Reaped(vec![AppliedVersion(9)]),
     ]
+}
+
+fn change_to(to: VolumeState) -> StateChange {
+    StateChange { volume: VolumeId(1), from: VolumeState::Suspect, to }
 }
 
 fn applied() -> Applied {
@@ -413,8 +418,12 @@ fn any_command() -> impl Strategy<Value = Command> {
         },
     );
     let state = (0..STATES.len()).prop_map(|at| STATES[at]);
-    let states = proptest::collection::vec((any::<u32>().prop_map(VolumeId), state), 0..9)
-        .prop_map(Command::SetVolumeStates);
+    let states = (any::<u32>(), state.clone(), state).prop_map(|(volume, from, to)| StateChange {
+        volume: VolumeId(volume),
+        from,
+        to,
+    });
+    let states = proptest::collection::vec(states, 0..9).prop_map(Command::SetVolumeStates);
     let doom =
         proptest::collection::vec(any::<u64>().prop_map(AppliedVersion), 0..20).prop_map(Command::Doom);
     prop_oneof![commit, delete, open, table, states, doom]

@@ -70,7 +70,7 @@ pub(crate) fn apply(state: &mut State, rows: &mut dyn Rows, command: Command) ->
             once(state, sending, |state| objects::delete(state, rows, &delete))
         }
         Command::RegisterVolume(volume) => members::register_volume(state, volume),
-        Command::SetVolumeStates(states) => members::set_volume_states(state, &states),
+        Command::SetVolumeStates(changes) => members::set_volume_states(state, &changes),
         Command::ChangeTable { map_version, table_version, changes } => {
             table::change(state, map_version, table_version, changes)
         }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use futures_util::stream;
 use hayrick_disk::{Disk, FaultyDisk};
 use hayrick_protocol::cluster_map::{ClusterConfig, TableChange, VolumeState};
-use hayrick_protocol::command::{Command, Commit, Delete, Precondition, RegisterVolume, Session as Sending};
+use hayrick_protocol::command::{
+    Command, Commit, Delete, Precondition, RegisterVolume, Session as Sending, StateChange,
+};
 use hayrick_protocol::record::Headers;
 use hayrick_protocol::{
     AppliedVersion, ClusterId, EpochId, Generation, InstanceId, NodeId, ObjectKey, PartitionId, PlacementId,
@@ -130,7 +132,8 @@ fn command() -> impl Strategy<Value = Command> {
         3 => (3u64..6, 4u64..9, 0u16..5, members).prop_map(|(m, t, p, members)| table(m, t, p, members)),
         1 => (1u8..5, "[ab]").prop_map(|(n, addr)| register(n, &addr)),
         1 => (1u32..4, any::<bool>()).prop_map(|(id, up)| {
-            Command::SetVolumeStates(vec![(VolumeId(id), if up { VolumeState::Up } else { VolumeState::Down })])
+            let (from, to) = if up { (VolumeState::Down, VolumeState::Up) } else { (VolumeState::Up, VolumeState::Down) };
+            Command::SetVolumeStates(vec![StateChange { volume: VolumeId(id), from, to }])
         }),
         3 => versions().prop_map(Command::Doom),
         3 => versions().prop_map(Command::Reaped),

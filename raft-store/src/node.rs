@@ -178,7 +178,7 @@ impl Node {
     pub fn list(&self, prefix: &str, start: &str, limit: usize) -> Result<Page, ReadError> {
         let limit = limit.min(LIST_LIMIT_MAX);
         let mut page = Page::default();
-        self.inner.machine.reader().objects(prefix.max(start), |key, record| {
+        self.inner.machine.reader().objects(prefix.max(start), |key, _record| {
             if !key.as_str().starts_with(prefix) {
                 return false;
             }
@@ -186,7 +186,7 @@ impl Node {
                 page.next = Some(key);
                 return false;
             }
-            page.keys.push((key, record));
+            page.keys.push(key);
             true
         })?;
         Ok(page)
@@ -274,7 +274,9 @@ impl Node {
         self.inner.log.flush().await;
     }
 
-    fn has_quorum(&self) -> bool {
+    /// Whether this node has heard of a majority lately, or as a follower of a leader. Only a proposal shows whether
+    /// that is still true. Takes microseconds.
+    pub fn has_quorum(&self) -> bool {
         observe::has_quorum(&self.inner.raft, self.inner.options.election.end)
     }
 }

@@ -1,7 +1,6 @@
 //! What a node tells about itself.
 
 use hayrick_protocol::digest::SetDigest;
-use hayrick_protocol::record::ObjectRecord;
 use hayrick_protocol::{AppliedVersion, NodeId, ObjectKey};
 use serde::{Deserialize, Serialize};
 
@@ -126,7 +125,7 @@ pub struct Copies {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Page {
     /// Keys in byte order.
-    pub keys: Vec<(ObjectKey, ObjectRecord)>,
+    pub keys: Vec<ObjectKey>,
     /// The first key that did not fit: where the next page starts.
     pub next: Option<ObjectKey>,
 }

@@ -260,7 +260,7 @@ async fn three_nodes_elect_commit_and_agree() {
     for node in cluster.nodes() {
         assert_eq!(node.get(&key(7)).expect("readable").expect("there").size, 10);
         let page = node.list("dir/", "dir/00100", 10).expect("readable");
-        assert_eq!(page.keys.first().map(|(key, _)| key.clone()), Some(key(100)));
+        assert_eq!(page.keys.first(), Some(&key(100)));
         assert_eq!((page.keys.len(), page.next), (10, Some(key(110))));
         assert_eq!(node.list("dirt", "", 10).expect("readable").keys, vec![]);
         let status = node.status();

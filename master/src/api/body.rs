@@ -1,27 +1,28 @@
 //! Taking in the body of a PUT, whole, under the memory budget.
 //!
-//! Owns the length rules (411, 413, 400) and the digests that are made on the way in. The bytes land once, behind
-//! the key, where the needle is made of them. Invariant: a body that is shorter than announced, or does not match its
-//! `Content-MD5`, becomes no object.
+//! Owns the length rules (411, 413, 400) and the pace that a body must keep (408); leaves digests to `digests`. The bytes
+//! land once, behind the key, where the needle is made of them. Invariants: a body that is shorter than announced, or
+//! does not match its digests, becomes no object; memory is taken for bytes that have arrived, not for such as are
+//! announced.
 
 use axum::body::Body;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use hayrick_protocol::ObjectKey;
 use hayrick_protocol::needle;
 use hayrick_web::{BodyError, BodyIdle, Problem};
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
-use md5::{Digest, Md5};
+use tokio::time::{Duration, Instant, timeout_at};
 
+use super::digests::Digests;
 use super::problem::{bad_request, exhausted};
-use crate::gateway::budget::Share;
-use crate::master::Master;
+use crate::gateway::budget::{Bodies, Share};
 
-/// A body of unknown length takes its share of the budget in steps of this.
+/// A body takes its share of the memory in steps of this.
 const STEP_BYTES: usize = 256 * 1024;
-
-const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+/// A body has this much time, and more for its bytes. Who sends slower than that only holds memory.
+const PACE_GRACE: Duration = Duration::from_secs(30);
+/// The slowest pace, behind the grace: 64 KB a second.
+const PACE_BYTES_PER_MS: usize = 64;
 
 /// A body, taken in.
 pub(super) struct Taken {
@@ -35,51 +36,63 @@ pub(super) struct Taken {
 
 /// Reads the whole of `body`.
 pub(super) async fn take_in(
-    master: &Master,
+    bodies: &Bodies,
+    max_bytes: usize,
     key: &ObjectKey,
     fields: &HeaderMap,
     body: Body,
 ) -> Result<Taken, Problem> {
-    let max = master.options.max_object_bytes;
     let announced = announced_bytes(fields)?;
-    let announced_md5 = announced_md5(fields)?;
-    if announced.is_some_and(|bytes| bytes > max as u64) {
-        return Err(too_large(max));
+    let mut digests = Digests::announced(fields)?;
+    if announced.is_some_and(|bytes| bytes > max_bytes as u64) {
+        return Err(too_large(max_bytes));
     }
-    let budget = &master.gateway.budget;
-    let first_share = announced.map_or(STEP_BYTES, |bytes| usize::try_from(bytes).unwrap_or(max));
-    let mut share = budget.take(first_share).await.map_err(exhausted)?;
+    let budget = bodies.of(announced);
+    let most = announced.map_or(max_bytes, |bytes| usize::try_from(bytes).unwrap_or(max_bytes));
+    let first_step = most.min(STEP_BYTES);
+    let mut share = budget.take(first_step, bodies.deadline()).await.map_err(exhausted)?;
     let key_bytes = key.as_str().as_bytes();
-    let mut bytes = Vec::with_capacity(key_bytes.len() + first_share.min(STEP_BYTES) + 64);
+    let mut bytes = Vec::with_capacity(key_bytes.len() + first_step + 64);
     bytes.extend_from_slice(key_bytes);
-    let mut md5 = Md5::new();
     let mut body = BodyIdle::new(body);
-    while let Some(frame) = body.frame().await {
+    let mut pace = Pace::new();
+    let mut total = 0;
+    while let Some(frame) = timeout_at(pace.due(total), body.frame()).await.map_err(|_| too_slow())? {
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
-        let total = bytes.len() - key_bytes.len() + data.len();
-        if total > max {
-            return Err(too_large(max));
+        total += data.len();
+        if total > max_bytes {
+            return Err(too_large(max_bytes));
         }
-        if announced.is_none() {
-            budget.grow(&mut share, total.next_multiple_of(STEP_BYTES)).await.map_err(exhausted)?;
-        }
-        md5.update(&data);
+        let waits = Instant::now();
+        let steps = total.next_multiple_of(STEP_BYTES).min(most);
+        budget.grow(&mut share, steps, bodies.deadline()).await.map_err(exhausted)?;
+        pace.pause(waits.elapsed());
+        digests.update(&data);
         bytes.extend_from_slice(&data);
     }
-    let md5 = md5.finalize().into();
-    if announced_md5.is_some_and(|announced| announced != md5) {
-        return Err(bad_request(
-            "the body does not match its Content-MD5: it was damaged on the way; nothing was stored",
-        ));
-    }
+    let md5 = digests.verify()?;
     Ok(Taken { needle: needle::Body::new(bytes, key_bytes.len()), md5, share })
 }
 
-/// What `Content-MD5` says, if it is sent.
-fn announced_md5(fields: &HeaderMap) -> Result<Option<[u8; 16]>, Problem> {
-    let Some(value) = fields.get(CONTENT_MD5) else { return Ok(None) };
-    let md5 = BASE64_STANDARD.decode(value).ok().and_then(|bytes| bytes.try_into().ok());
-    md5.map(Some).ok_or_else(|| bad_request("Content-MD5 is not 16 bytes in base64"))
+/// How fast a body must come.
+struct Pace {
+    begun: Instant,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { begun: Instant::now() }
+    }
+
+    /// Its sender is not to blame for a wait of ours.
+    fn pause(&mut self, waited: Duration) {
+        self.begun += waited;
+    }
+
+    /// By when more must come, after `bytes` that have.
+    fn due(&self, bytes: usize) -> Instant {
+        self.begun + PACE_GRACE + Duration::from_millis((bytes / PACE_BYTES_PER_MS) as u64)
+    }
 }
 
 /// `Content-Length`, or nothing for a chunked body.
@@ -99,6 +112,14 @@ fn too_large(max: usize) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text)
 }
 
+fn too_slow() -> Problem {
+    let text = format!(
+        "the body came too slowly: after {} s it must have come at {PACE_BYTES_PER_MS} KB a second; nothing was stored",
+        PACE_GRACE.as_secs()
+    );
+    Problem::new(StatusCode::REQUEST_TIMEOUT, text)
+}
+
 fn broken(error: BodyError) -> Problem {
     match error {
         BodyError::Idle { .. } => {
@@ -110,17 +131,44 @@ fn broken(error: BodyError) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use futures_util::future::join_all;
+    use futures_util::stream;
     use http::HeaderValue;
+    use tokio::time::sleep;
 
     use super::*;
 
-    #[test]
-    fn content_md5_is_base64_of_16_bytes() {
-        let of =
-            |value| announced_md5(&HeaderMap::from_iter([(CONTENT_MD5, HeaderValue::from_static(value))]));
-        assert_eq!(of("AAAAAAAAAAAAAAAAAAAAAA==").ok(), Some(Some([0; 16])));
-        assert!(of("AAAA").is_err() && of("not base64!").is_err());
-        assert_eq!(announced_md5(&HeaderMap::new()).ok(), Some(None));
+    /// One byte every ten seconds, as many as `length` says.
+    fn trickle(length: u64) -> Body {
+        Body::from_stream(stream::unfold(0, move |sent| async move {
+            sleep(Duration::from_secs(10)).await;
+            (sent < length).then(|| (Ok::<_, std::io::Error>(Bytes::from_static(b"x")), sent + 1))
+        }))
+    }
+
+    fn of_length(bytes: u64) -> HeaderMap {
+        HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from(bytes))])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn trickling_bodies_hold_up_nobody_and_are_ended() {
+        const MAX: usize = 64 << 20;
+        let bodies = Bodies::new(4 * MAX, Duration::from_secs(5));
+        let key = ObjectKey::new("a").expect("a key");
+        let announced = of_length(MAX as u64);
+        let slow = join_all((0..4).map(|_| take_in(&bodies, MAX, &key, &announced, trickle(MAX as u64))));
+        let honest = async {
+            sleep(Duration::from_secs(1)).await;
+            let fields = of_length(1 << 20);
+            take_in(&bodies, MAX, &key, &fields, Body::from(vec![0; 1 << 20])).await
+        };
+        let begun = Instant::now();
+        let (slow, honest) = tokio::join!(slow, honest);
+        assert!(honest.is_ok(), "a few bytes have arrived, and memory is taken for no more");
+        assert!(begun.elapsed() < PACE_GRACE + Duration::from_secs(1), "{:?}", begun.elapsed());
+        let statuses = slow.into_iter().map(|taken| taken.err().map(|problem| problem.status));
+        assert!(statuses.eq([Some(StatusCode::REQUEST_TIMEOUT); 4]));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::time::{Duration, SystemTime};
 
 use hayrick_protocol::record::ObjectRecord;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, Method, header};
 
 /// What the conditions make of a read.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,8 +39,12 @@ pub(super) fn weigh(fields: &HeaderMap, record: &ObjectRecord) -> Verdict {
     Verdict::Send
 }
 
-/// Whether a `Range` counts: not if an `If-Range` names another version, as the parts would not fit together.
-pub(super) fn range_counts(fields: &HeaderMap, record: &ObjectRecord) -> bool {
+/// Whether a `Range` counts: only on a GET (RFC 9110, section 14.2), and not if an `If-Range` names another version, as
+/// the parts would not fit together.
+pub(super) fn range_counts(method: &Method, fields: &HeaderMap, record: &ObjectRecord) -> bool {
+    if *method != Method::GET {
+        return false;
+    }
     let Some(validator) = fields.get(header::IF_RANGE) else { return true };
     validator.to_str().is_ok_and(|text| text.trim() == etag(record))
 }
@@ -115,9 +119,10 @@ mod tests {
 
     #[test]
     fn a_range_of_another_version_is_not_served() {
-        let counts = |pairs: &[_]| range_counts(&fields(pairs), &record());
+        let counts = |pairs: &[_]| range_counts(&Method::GET, &fields(pairs), &record());
         assert!(counts(&[]) && counts(&[(header::IF_RANGE, OWN)]));
         assert!(!counts(&[(header::IF_RANGE, "\"zz\"")]));
         assert!(!counts(&[(header::IF_RANGE, "W/\"11111111111111111111111111111111\"")]));
+        assert!(!range_counts(&Method::HEAD, &fields(&[]), &record()), "a HEAD has no ranges");
     }
 }

@@ -6,7 +6,8 @@
 //!                                 └─────────┘
 //! ```
 //! Owns the order of the steps, ranges, and the pieces of large objects. Invariants: 404 only when the index says
-//! so; no byte goes out that was not verified, and the first are verified before the status is sent.
+//! so; no byte goes out that was not verified, and the first are verified before the status is sent; a piece counts
+//! for the memory of answers until its client has taken it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,12 +21,16 @@ use hayrick_protocol::record::ObjectRecord;
 use hayrick_protocol::{NeedleId, VolumeId};
 use hayrick_web::{Problem, RangeRequest, content_range, unsatisfiable};
 use http::{HeaderValue, Method, StatusCode, Uri, header};
+use thiserror::Error;
 use tokio::time::Instant;
 
 use super::conditions::{self, Verdict};
-use super::problem::{bad_request, condition_failed, no_such_key, not_linearizable, not_now};
+use super::problem::{
+    bad_request, condition_failed, no_memory_to_answer, no_such_key, not_linearizable, not_now,
+};
 use super::{Head, fields, query};
-use crate::gateway::fetch::{self, Blocks, NoCopy};
+use crate::gateway::budget::Exhausted;
+use crate::gateway::fetch::{self, Blocks, NoCopy, Wanted};
 use crate::gateway::read_index::linearize;
 use crate::master::Master;
 
@@ -37,27 +42,49 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
     let deadline = super::deadline(master);
     let mut lost: Option<(NeedleId, NoCopy)> = None;
     loop {
-        consistent(master, request.uri(), deadline).await?;
+        match (consistent(master, request.uri(), deadline).await, &lost) {
+            (Ok(()), _) => {}
+            // Without a second look, the first one's reasons are what there is to say.
+            (Err(_), Some((_, no_copy))) => return Err(not_readable(no_copy)),
+            (Err(problem), None) => return Err(problem),
+        }
         let record = master.node.get(&key);
         let record = record.map_err(|error| not_now(format!("the index could not be read: {error}")))?;
         let Some(record) = record else { return Err(no_such_key()) };
         if let Some((needle, no_copy)) = &lost
             && *needle == record.needle
         {
-            let reasons = no_copy.reasons();
-            return Err(not_now(format!("no volume can serve a good copy just now ({reasons}); try again")));
+            return Err(not_readable(no_copy));
         }
-        match respond(master, request, &record).await {
+        match respond(master, request, &record, deadline).await {
             Ok(response) => return Ok(response),
             // It may have been overwritten and reaped since the record was read.
-            Err(no_copy) => lost = Some((record.needle, no_copy)),
+            Err(NoPiece::NoCopy(no_copy)) => lost = Some((record.needle, no_copy)),
+            Err(NoPiece::NoMemory) => return Err(no_memory_to_answer(Exhausted)),
         }
     }
+}
+
+fn not_readable(no_copy: &NoCopy) -> Problem {
+    not_now(format!("no volume can serve a good copy just now ({}); try again", no_copy.reasons()))
+}
+
+/// Why there is no piece of an object.
+#[derive(Debug, Error)]
+enum NoPiece {
+    #[error("{}", .0.reasons())]
+    NoCopy(NoCopy),
+    #[error("the memory for the bodies of answers is taken")]
+    NoMemory,
 }
 
 /// Waits until this master may answer a read: at once with `?consistency=stale`.
 pub(super) async fn consistent(master: &Arc<Master>, uri: &Uri, deadline: Instant) -> Result<(), Problem> {
     match query(uri, "consistency") {
+        // What it never heard of it cannot call absent.
+        Some("stale") if master.node.cluster().config.is_none() => Err(not_now(
+            "this master has not seen anything of its cluster yet, so it has no state to read from; try another one",
+        )),
         Some("stale") => Ok(()),
         None | Some("linearizable") => linearize(master, deadline).await.map_err(not_linearizable),
         Some(other) => {
@@ -66,7 +93,12 @@ pub(super) async fn consistent(master: &Arc<Master>, uri: &Uri, deadline: Instan
     }
 }
 
-async fn respond(master: &Arc<Master>, request: &Head, record: &ObjectRecord) -> Result<Response, NoCopy> {
+async fn respond(
+    master: &Arc<Master>,
+    request: &Head,
+    record: &ObjectRecord,
+    deadline: Instant,
+) -> Result<Response, NoPiece> {
     let size = u64::from(record.size);
     let mut response = Response::new(Body::empty());
     *response.headers_mut() = fields::describe(record, &master.node.cluster());
@@ -78,9 +110,10 @@ async fn respond(master: &Arc<Master>, request: &Head, record: &ObjectRecord) ->
         }
         Verdict::Failed => return Ok(condition_failed().response(request.headers())),
     }
-    let range = match conditions::range_counts(request.headers(), record) {
-        true => RangeRequest::parse(request.headers(), size),
-        false => RangeRequest::Full,
+    let range = if conditions::range_counts(request.method(), request.headers(), record) {
+        RangeRequest::parse(request.headers(), size)
+    } else {
+        RangeRequest::Full
     };
     let span = match range {
         RangeRequest::Full => 0..size,
@@ -98,7 +131,7 @@ async fn respond(master: &Arc<Master>, request: &Head, record: &ObjectRecord) ->
     };
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(span.end - span.start));
     if *request.method() == Method::GET {
-        let (served_by, body) = body(master, record, span).await?;
+        let (served_by, body) = body(master, record, span, deadline).await?;
         response.headers_mut().insert(fields::SERVED_BY, HeaderValue::from(served_by.0));
         *response.body_mut() = body;
     }
@@ -110,9 +143,10 @@ async fn body(
     master: &Arc<Master>,
     record: &ObjectRecord,
     span: Range<u64>,
-) -> Result<(VolumeId, Body), NoCopy> {
+    deadline: Instant,
+) -> Result<(VolumeId, Body), NoPiece> {
     let reader = Reader { master: Arc::clone(master), record: record.clone(), table: None, span };
-    let (first, reader) = reader.piece().await?;
+    let (first, reader) = reader.piece(deadline).await?;
     let served_by = first.served_by;
     if reader.span.is_empty() {
         return Ok((served_by, Body::from(first.data)));
@@ -121,8 +155,9 @@ async fn body(
         if reader.span.is_empty() {
             return Ok(None);
         }
-        let (piece, reader) =
-            reader.piece().await.map_err(|no_copy| std::io::Error::other(no_copy.reasons()))?;
+        // Each piece has its own time: how long all of them take is up to the client.
+        let deadline = super::deadline(&reader.master);
+        let (piece, reader) = reader.piece(deadline).await.map_err(std::io::Error::other)?;
         Ok(Some((piece.data, reader)))
     });
     let first = stream::once(std::future::ready(Ok::<_, std::io::Error>(first.data)));
@@ -139,18 +174,26 @@ struct Reader {
 
 impl Reader {
     /// The next piece, cut to the span, and what is left then.
-    async fn piece(mut self) -> Result<(Blocks, Self), NoCopy> {
+    async fn piece(mut self, deadline: Instant) -> Result<(Blocks, Self), NoPiece> {
         let block_bytes = BLOCK_BYTES as u64;
         let first = self.span.start / block_bytes;
         let until = self.span.end.div_ceil(block_bytes).min(first + PIECE_BLOCKS);
+        let blocks = until.saturating_sub(first);
+        let ends_at = (until * block_bytes).min(self.record.size.into());
+        let bytes = usize::try_from(ends_at.saturating_sub(first * block_bytes)).expect("pieces are small");
+        let share = self.master.gateway.answers.take(bytes, deadline).await;
+        let share = share.map_err(|Exhausted| NoPiece::NoMemory)?;
         let table = self.table.take();
-        let (first_block, count) = (narrow(first), narrow(until.saturating_sub(first)));
-        let mut blocks = fetch::blocks(&self.master, &self.record, first_block, count, table).await?;
+        let wanted = Wanted { first: narrow(first), count: narrow(blocks), table, deadline };
+        let blocks = fetch::blocks(&self.master, &self.record, &wanted).await;
+        let mut blocks = blocks.map_err(NoPiece::NoCopy)?;
         let piece_end = self.span.end.min(until * block_bytes);
         let from = first * block_bytes;
         let cut = |offset: u64| usize::try_from(offset - from).expect("a piece fits in memory");
-        blocks.data = blocks.data.slice(cut(self.span.start)..cut(piece_end.max(self.span.start)));
-        self.table = Some(blocks.table.clone());
+        let data = blocks.data.slice(cut(self.span.start)..cut(piece_end.max(self.span.start)));
+        blocks.data = share.hold(data);
+        // Copied, as it would keep the whole piece in memory that it came with.
+        self.table = Some(Bytes::copy_from_slice(&blocks.table));
         self.span.start = piece_end.max(self.span.start);
         Ok((blocks, self))
     }

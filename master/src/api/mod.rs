@@ -7,6 +7,7 @@
 mod body;
 mod conditions;
 mod delete;
+mod digests;
 mod fields;
 mod get;
 mod list;
@@ -24,13 +25,16 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use hayrick_protocol::ObjectKey;
 use hayrick_web::Problem;
-use http::{HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use tokio::time::{Duration, Instant};
 
 use crate::master::Master;
 
 /// Taken off `--request-timeout`, so that the answer is there by then.
 const ANSWER_MARGIN: Duration = Duration::from_millis(200);
+
+/// Echoed if sent, never added.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What the client port serves. Every path that is not a system route is a key, so paths are told apart here and
 /// not by patterns.
@@ -44,7 +48,7 @@ type Head = http::Request<()>;
 async fn dispatch(State(master): State<Arc<Master>>, request: Request) -> Response {
     let fields = request.headers().clone();
     let is_head = request.method() == Method::HEAD;
-    answer(&master, request).await.unwrap_or_else(|problem| {
+    let mut response = answer(&master, request).await.unwrap_or_else(|problem| {
         let mut response = problem.response(&fields);
         // A HEAD tells the length of an object; of one that is not there, that is 0 and not the length of the words.
         if is_head && problem.status == StatusCode::NOT_FOUND {
@@ -52,7 +56,11 @@ async fn dispatch(State(master): State<Arc<Master>>, request: Request) -> Respon
             *response.body_mut() = Body::empty();
         }
         response
-    })
+    });
+    if let Some(id) = fields.get(REQUEST_ID) {
+        response.headers_mut().insert(REQUEST_ID, id.clone());
+    }
+    response
 }
 
 async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Problem> {
@@ -62,6 +70,12 @@ async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Prob
         return system::answer(master, &request).await;
     }
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !is_read && request.uri().path() == "/" {
+        return Ok(not_allowed(&request, "GET, HEAD"));
+    }
+    if !is_read && !matches!(*request.method(), Method::PUT | Method::DELETE) {
+        return Ok(not_allowed(&request, "GET, HEAD, PUT, DELETE"));
+    }
     if is_read && query(request.uri(), "list").is_some() {
         only_parameters(request.uri(), &["list", "limit", "start", "consistency"])?;
         return list::answer(master, &request).await;
@@ -73,8 +87,7 @@ async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Prob
     match *request.method() {
         Method::PUT => put::answer(master, request.map(|()| body)).await,
         Method::GET | Method::HEAD => get::answer(master, &request).await,
-        Method::DELETE => delete::answer(master, &request).await,
-        _ => Ok(not_allowed(&request, "GET, HEAD, PUT, DELETE")),
+        _ => delete::answer(master, &request).await,
     }
 }
 

@@ -19,6 +19,9 @@ use crate::master::Master;
 /// BasicFS's words, which its clients compare to the letter.
 const KEY_DOES_NOT_EXIST: &str = "Key does not exist.";
 
+/// What every 504 begins with.
+const UNKNOWN: &str = "outcome unknown";
+
 /// 404.
 pub(super) fn no_such_key() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, KEY_DOES_NOT_EXIST).verbatim()
@@ -48,8 +51,10 @@ pub(super) fn no_room(text: impl Into<String>) -> Problem {
 pub(super) fn unknown() -> Problem {
     Problem::new(
         StatusCode::GATEWAY_TIMEOUT,
-        "outcome unknown: no majority of the masters confirmed the change in time; it may have happened or still \
-         happen; read the key to learn which",
+        format!(
+            "{UNKNOWN}: no majority of the masters confirmed the change in time; it may have happened or still happen; \
+             read the key to learn which"
+        ),
     )
 }
 
@@ -58,7 +63,17 @@ pub(super) fn exhausted(_: Exhausted) -> Problem {
 }
 
 pub(super) fn no_epoch(master: &Master) -> impl FnOnce(NoEpoch) -> Problem + '_ {
-    |_| not_now(format!("nothing was written: {}", leader::why_none(master)))
+    |_| no_leader(master)
+}
+
+pub(super) fn no_memory_to_answer(_: Exhausted) -> Problem {
+    not_now(
+        "the memory for the bodies of answers is taken by readers that are slow (--body-memory); try again",
+    )
+}
+
+pub(super) fn no_leader(master: &Master) -> Problem {
+    not_now(format!("nothing was written: {}", leader::why_none(master)))
 }
 
 pub(super) fn no_target(reason: NoTarget) -> Problem {
@@ -92,7 +107,15 @@ pub(super) fn handed_over(error: HandOverError) -> Problem {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             Problem::new(status, text)
         }
-        HandOverError::Unknown(_) => unknown(),
+        HandOverError::Unknown(text) if text.starts_with(UNKNOWN) => {
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, text)
+        }
+        HandOverError::Unknown(why) => Problem::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            format!(
+                "{UNKNOWN}: {why}; the change may have happened or still happen; read the key to learn which"
+            ),
+        ),
     }
 }
 
@@ -102,5 +125,19 @@ pub(super) fn to_hand_over(problem: Problem) -> HandOverError {
         HandOverError::Unknown(problem.text)
     } else {
         HandOverError::Refused { status: problem.status.as_u16(), text: problem.text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_hand_over_says_so_once_and_says_why() {
+        let text = |why: &str| handed_over(HandOverError::Unknown(why.to_owned())).text;
+        let silent = text("master 2 took the request over and has not answered");
+        assert!(silent.starts_with("outcome unknown: master 2 took"), "{silent}");
+        let HandOverError::Unknown(there) = to_hand_over(unknown()) else { panic!("504 is unknown") };
+        assert_eq!(text(&there), unknown().text);
     }
 }

@@ -3,7 +3,8 @@
 //! ```text
 //! take the body in ─▶ 1 a needle id, the current placement ─▶ 2, 3 durable on every member ─▶ 4 commit ─▶ 5 answer
 //!                     ▲                                       │ a member failed: report it   │ stale or fenced
-//!                     └───────────────────────────────────────┴──────────────────────────────┘ a new needle
+//!                     └───────────────────────────────────────┴──────────────────────────────┘ a new needle,
+//!                                                               or the same while the placement stays
 //! ```
 //! Owns the order of the steps and what follows a failed one; each step lives in `gateway/`. Invariant: success is
 //! answered only for a commit that was applied, and the commit is proposed only when every member has the needle.
@@ -15,24 +16,32 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
+use hayrick_protocol::cluster_map::Placement;
 use hayrick_protocol::command::{Applied, Command, Commit, Precondition, Refusal};
 use hayrick_protocol::messages::master::{HandOver, HandOverError};
 use hayrick_protocol::record::Headers;
-use hayrick_protocol::{ObjectKey, needle};
+use hayrick_protocol::{ObjectKey, VolumeId, needle};
 use hayrick_web::Problem;
 use http::{HeaderValue, StatusCode, header};
 use md5::{Digest, Md5};
 use tokio::time::{Duration, Instant};
 
 use super::problem::{
-    bad_request, commit_failed, exhausted, handed_over, no_epoch, no_room, no_target, not_now, to_hand_over,
+    bad_request, commit_failed, exhausted, handed_over, no_epoch, no_leader, no_room, no_target, not_now,
+    to_hand_over,
 };
 use super::{body, fields};
+use crate::gateway::append::AppendFailure;
 use crate::gateway::budget::Share;
 use crate::gateway::commit::{CommitError, commit};
-use crate::gateway::report::{Advice, report};
+use crate::gateway::epoch::Ticket;
+use crate::gateway::report::{Advice, Pauses, report};
 use crate::gateway::{append, hand_over, target};
+use crate::leader;
 use crate::master::Master;
+
+/// Taken off what is left of a request's time when it is handed over: the way there and back.
+const HAND_OVER_MARGIN: Duration = Duration::from_millis(200);
 
 /// An object on its way in.
 struct Object {
@@ -53,7 +62,8 @@ pub(super) async fn answer(master: &Arc<Master>, request: Request) -> Result<Res
     if parts.headers.contains_key(header::CONTENT_RANGE) {
         return Err(bad_request("a PUT stores a whole object; Content-Range, a part of one, is not taken"));
     }
-    let taken = body::take_in(master, &key, &parts.headers, request_body).await?;
+    let (bodies, max_bytes) = (&master.gateway.bodies, master.options.max_object_bytes);
+    let taken = body::take_in(bodies, max_bytes, &key, &parts.headers, request_body).await?;
     let share = Arc::new(taken.share);
     let object = Object { key, needle: taken.needle, md5: taken.md5, headers, precondition, share };
     let applied = store(master, &object, super::deadline(master), true).await?;
@@ -73,7 +83,8 @@ pub(crate) async fn accept_hand_over(
     request: HandOver,
     data: Bytes,
 ) -> Result<Applied, HandOverError> {
-    let share = master.gateway.budget.take(data.len()).await;
+    let deadline = Instant::now() + Duration::from_millis(request.deadline_ms.into());
+    let share = master.gateway.bodies.of(Some(data.len() as u64)).take(data.len(), deadline).await;
     let share = share.map_err(|error| to_hand_over(exhausted(error)))?;
     if <[u8; 16]>::from(Md5::digest(&data)) != request.md5 {
         return Err(to_hand_over(not_now("the object was damaged between two masters; try again")));
@@ -87,7 +98,6 @@ pub(crate) async fn accept_hand_over(
         precondition: request.precondition,
         share: Arc::new(share),
     };
-    let deadline = Instant::now() + Duration::from_millis(request.deadline_ms.into());
     store(master, &object, deadline, false).await.map_err(to_hand_over)
 }
 
@@ -98,58 +108,48 @@ async fn store(
     deadline: Instant,
     may_hand_over: bool,
 ) -> Result<Applied, Problem> {
-    let mut in_doubt = None;
+    let mut unfinished: Option<Draft> = None;
+    let (mut pauses, mut in_doubt) = (Pauses::new(), None);
     loop {
         let placement = target::wait(master, &object.key, deadline).await.map_err(no_target)?;
-        let ticket = master.gateway.epochs.take(deadline).await.map_err(no_epoch(master))?;
+        // No bytes are written that no commit can follow: they would be orphans.
+        if !leader::wait_reachable(master, deadline).await {
+            return Err(no_leader(master));
+        }
+        let mut draft = match unfinished.take().filter(|draft| draft.is_for(&placement)) {
+            Some(draft) => draft,
+            None => {
+                let ticket = master.gateway.epochs.take(deadline).await.map_err(no_epoch(master))?;
+                Draft::new(object, placement, ticket)
+            }
+        };
 
-        let now_ms = now_ms();
-        let bytes = object.needle.with_header(ticket.needle(), placement.id, (now_ms / 1000) as u32);
-        let parts = append::Parts { bytes, share: Arc::clone(&object.share) };
-        let failed = append::everywhere(
-            master,
-            &placement.members,
-            ticket.needle(),
-            &parts,
-            object.needle.crc(),
-            deadline,
-        );
-        let failed = failed.await;
+        let failed = draft.append(master, object, deadline).await;
         if let Some((volume, failure)) = failed.first() {
             let why = format!("nothing was written: volume {volume} did not take the object: {failure}");
             if Instant::now() >= deadline {
                 return Err(not_now(format!("{why}; try again")));
             }
-            match report(master, &placement, &failed, deadline).await {
+            let place = (draft.placement.id, draft.placement.generation);
+            match report(master, &draft.placement, &failed, &mut pauses, deadline).await {
                 Advice::TryAgain => {}
                 Advice::NoRoom => return Err(no_room(why)),
                 // The leader can reach it. Once may be chance; twice is a cut between here and there.
-                Advice::OnlyFromHere if may_hand_over && in_doubt == Some(placement.generation) => {
+                Advice::OnlyFromHere if may_hand_over && in_doubt == Some(place) => {
                     return hand_over(master, object, deadline, &why).await;
                 }
-                Advice::OnlyFromHere => in_doubt = Some(placement.generation),
+                Advice::OnlyFromHere => in_doubt = Some(place),
             }
+            unfinished = Some(draft);
             continue;
         }
 
-        let command = Command::Commit(Commit {
-            session: ticket.session(),
-            key: object.key.clone(),
-            placement: placement.id,
-            generation: placement.generation,
-            size: object.needle.data_len(),
-            crc: object.needle.crc(),
-            md5: object.md5,
-            headers: object.headers.clone(),
-            precondition: object.precondition.clone(),
-            now_ms,
-        });
-        match commit(master, Arc::clone(&ticket), command, deadline).await {
+        match commit(master, Arc::clone(&draft.ticket), draft.commit(object), deadline).await {
             Ok(applied) => return Ok(applied),
             Err(CommitError::Refused(Refusal::StalePlacement)) => {
-                target::moved(master, &placement, deadline).await
+                target::moved(master, &draft.placement, deadline).await
             }
-            Err(CommitError::Refused(Refusal::Fenced)) => master.gateway.epochs.fenced(&ticket),
+            Err(CommitError::Refused(Refusal::Fenced)) => master.gateway.epochs.fenced(&draft.ticket),
             Err(error) => return Err(commit_failed(master, &error)),
         }
         if Instant::now() >= deadline {
@@ -160,19 +160,71 @@ async fn store(
     }
 }
 
+/// A needle of the object for one placement, from its id to its commit. It is kept while members fail and the placement
+/// stays, so that a member which has the bytes is not sent them again under another id.
+struct Draft {
+    placement: Placement,
+    ticket: Arc<Ticket>,
+    now_ms: u64,
+    parts: append::Parts,
+    /// The members that have not acknowledged it.
+    missing: Vec<VolumeId>,
+}
+
+impl Draft {
+    fn new(object: &Object, placement: Placement, ticket: Arc<Ticket>) -> Self {
+        let now_ms = now_ms();
+        let bytes = object.needle.with_header(ticket.needle(), placement.id, (now_ms / 1000) as u32);
+        let parts = append::Parts { bytes, share: Arc::clone(&object.share) };
+        Self { missing: placement.members.clone(), placement, ticket, now_ms, parts }
+    }
+
+    fn is_for(&self, placement: &Placement) -> bool {
+        (self.placement.id, self.placement.generation) == (placement.id, placement.generation)
+    }
+
+    /// Steps 2 and 3 with every member that has not acknowledged it yet; who still has not, and why.
+    async fn append(
+        &mut self,
+        master: &Arc<Master>,
+        object: &Object,
+        deadline: Instant,
+    ) -> Vec<(VolumeId, AppendFailure)> {
+        let (needle, crc) = (self.ticket.needle(), object.needle.crc());
+        let failed = append::everywhere(master, &self.missing, needle, &self.parts, crc, deadline).await;
+        self.missing = failed.iter().map(|(volume, _)| *volume).collect();
+        failed
+    }
+
+    fn commit(&self, object: &Object) -> Command {
+        Command::Commit(Commit {
+            session: self.ticket.session(),
+            key: object.key.clone(),
+            placement: self.placement.id,
+            generation: self.placement.generation,
+            size: object.needle.data_len(),
+            crc: object.needle.crc(),
+            md5: object.md5,
+            headers: object.headers.clone(),
+            precondition: object.precondition.clone(),
+            now_ms: self.now_ms,
+        })
+    }
+}
+
 async fn hand_over(
     master: &Master,
     object: &Object,
     deadline: Instant,
     why: &str,
 ) -> Result<Applied, Problem> {
-    let left_ms = deadline.saturating_duration_since(Instant::now()).as_millis();
+    let left = deadline.saturating_duration_since(Instant::now()).saturating_sub(HAND_OVER_MARGIN);
     let request = HandOver {
         key: object.key.clone(),
         headers: object.headers.clone(),
         precondition: object.precondition.clone(),
         md5: object.md5,
-        deadline_ms: u32::try_from(left_ms).unwrap_or(u32::MAX),
+        deadline_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
     };
     match hand_over::give(master, &request, object.needle.data_bytes(), deadline).await {
         Some(answer) => answer.map_err(handed_over),

@@ -51,12 +51,15 @@ async fn status(master: &Arc<Master>, with_state_hash: bool) -> Result<Response,
         status["applied"] = applied.into();
         status["state_hash"] = hash.into();
     }
-    Ok(json(&status))
+    Ok(json_answer(json_text(&status)))
 }
 
-pub(super) fn json(value: &impl Serialize) -> Response {
-    let bytes = serde_json::to_vec(value).expect("own types have only text for keys");
-    let mut response = Response::new(Body::from(bytes));
+pub(super) fn json_text(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("own types have only text for keys")
+}
+
+pub(super) fn json_answer(text: impl Into<Body>) -> Response {
+    let mut response = Response::new(text.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hayrick_protocol::cluster_map::VolumeState;
-use hayrick_protocol::command::Command;
+use hayrick_protocol::command::{Command, StateChange};
 use hayrick_protocol::messages::master::Verdict;
 use hayrick_protocol::messages::volume::{AppendError, Probe};
 use hayrick_protocol::{PlacementId, VolumeId};
@@ -106,7 +106,7 @@ impl Detect {
             } else if let Some(status) = recent {
                 let state = by_status(volume.state, &status);
                 if state != volume.state {
-                    states.push((volume.id, state));
+                    states.push(StateChange { volume: volume.id, from: volume.state, to: state });
                 }
             }
         }
@@ -152,14 +152,14 @@ impl Detect {
         };
         if next != state {
             info!(volume = volume.0, from = %state, to = %next, ?finding, "a volume's state changes");
-            decide(master, vec![(volume, next)]).await;
+            decide(master, vec![StateChange { volume, from: state, to: next }]).await;
         }
         next
     }
 }
 
 /// Commits new states, and the table that follows from them.
-async fn decide(master: &Arc<Master>, states: Vec<(VolumeId, VolumeState)>) {
+async fn decide(master: &Arc<Master>, states: Vec<StateChange>) {
     if states.is_empty() {
         return;
     }
@@ -177,7 +177,7 @@ async fn probe(master: &Master, volume: VolumeId) -> Finding {
     let deadline = Instant::now() + PROBE_PATIENCE;
     let mut why = "its address is not known".to_owned();
     for _ in 0..PROBE_ATTEMPTS {
-        let Some(client) = master.peers.volume(volume) else { break };
+        let Some(client) = master.peers.probe(volume) else { break };
         match client.call(&Probe, Vec::new(), deadline).await {
             Ok((Ok(status), _)) => {
                 let finding = match (&status.read_only, status.full) {

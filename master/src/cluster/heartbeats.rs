@@ -184,6 +184,10 @@ impl Beats {
 
 #[cfg(test)]
 mod tests {
+    use hayrick_protocol::cluster_map::Volume;
+    use hayrick_protocol::command::RegisterVolume;
+    use hayrick_protocol::{ClusterId, InstanceId};
+
     use super::*;
 
     fn beats(now: Instant) -> Beats {
@@ -217,11 +221,67 @@ mod tests {
         assert_eq!(beats.claim(1, after(now, 3000)), Claim::Sole, "the first goes on");
     }
 
-    #[test]
-    fn whoever_registers_from_the_known_address_is_settled_at_once() {
-        let now = Instant::now();
-        let mut beats = beats(now);
-        beats.settle(2, after(now, 100));
-        assert_eq!(beats.claim(2, after(now, 200)), Claim::Sole);
+    fn map() -> ClusterMap {
+        let volume = Volume {
+            id: VolumeId(1),
+            instance: InstanceId([1; 16]),
+            addr: "here:9091".to_owned(),
+            peer: "here:9093".to_owned(),
+            zone: String::new(),
+            capacity_bytes: 1,
+            state: VolumeState::Up,
+        };
+        ClusterMap { version: 1, volumes: [(volume.id, volume)].into() }
+    }
+
+    fn registering(process: u64, peer: &str) -> Register {
+        let volume = RegisterVolume {
+            instance: InstanceId([1; 16]),
+            volume: Some(VolumeId(1)),
+            addr: "here:9091".to_owned(),
+            peer: peer.to_owned(),
+            zone: String::new(),
+            capacity_bytes: 1,
+        };
+        Register { volume, process, cluster: ClusterId::UNKNOWN }
+    }
+
+    fn beating(process: u64) -> Heartbeat {
+        let instance = InstanceId([1; 16]);
+        Heartbeat { volume: VolumeId(1), instance, process, status: VolumeStatus::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_registers_from_the_known_address_is_settled_at_once() {
+        let heartbeats = Heartbeats::new();
+        assert_eq!(heartbeats.take(&map(), &beating(1)), HeartbeatReply::Known);
+        assert_eq!(heartbeats.may_register(&map(), &registering(2, "here:9093")), Ok(()));
+        // The first process is over: a heartbeat of it that was under way is the stranger's now.
+        assert_eq!(heartbeats.beats.lock()[&VolumeId(1)].process, 2);
+        assert_eq!(heartbeats.take(&map(), &beating(2)), HeartbeatReply::Known);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_registers_from_elsewhere_waits_until_the_old_process_is_silent() {
+        let heartbeats = Heartbeats::new();
+        assert_eq!(heartbeats.take(&map(), &beating(1)), HeartbeatReply::Known);
+        let register = || heartbeats.may_register(&map(), &registering(2, "elsewhere:9093"));
+        assert!(matches!(register(), Err(RegisterError::Later(_))));
+        tokio::time::advance(GONE_AFTER + Duration::from_millis(1)).await;
+        assert_eq!(register(), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_that_registers_from_elsewhere_is_refused_for_good() {
+        let heartbeats = Heartbeats::new();
+        let register = || heartbeats.may_register(&map(), &registering(2, "elsewhere:9093"));
+        assert!(matches!(register(), Err(RegisterError::Later(_))), "nobody was heard of yet");
+        assert_eq!(heartbeats.take(&map(), &beating(1)), HeartbeatReply::Known);
+        assert!(matches!(register(), Err(RegisterError::Later(_))));
+        for _ in 0..PROOF_HEARTBEATS {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert_eq!(heartbeats.take(&map(), &beating(1)), HeartbeatReply::Known);
+        }
+        assert!(matches!(register(), Err(RegisterError::Never(_))));
     }
 }

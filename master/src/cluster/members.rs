@@ -14,7 +14,7 @@ use hayrick_protocol::messages::master::{Greet, Greeting};
 use hayrick_raft_store::Role;
 use hayrick_rpc::CallError;
 use parking_lot::Mutex;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
 use crate::leader;
@@ -22,6 +22,8 @@ use crate::master::Master;
 
 const GREET_EVERY: Duration = Duration::from_secs(1);
 const GREET_PATIENCE: Duration = Duration::from_millis(800);
+/// Between two looks whether this master is registered where it is, and two attempts to register.
+const REGISTER_EVERY: Duration = Duration::from_millis(200);
 /// What one attempt to register may take.
 const REGISTER_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -48,6 +50,11 @@ impl Members {
 
 /// Greets, and keeps this master registered, until it stops.
 pub(crate) async fn run(master: Arc<Master>) {
+    // Apart from each other: a master that does not answer takes its time, and registering is waited for.
+    tokio::join!(greet_others(&master), stay_registered(&master));
+}
+
+async fn greet_others(master: &Master) {
     let mut ticks = interval(GREET_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut refusals = BTreeMap::new();
@@ -61,7 +68,7 @@ pub(crate) async fn run(master: Arc<Master>) {
         master.peers.learn(&cluster);
         let others: Vec<NodeId> =
             master.options.masters.keys().chain(cluster.masters.keys()).copied().collect();
-        for (id, answer) in greet(&master, others, GREET_PATIENCE).await {
+        for (id, answer) in greet(master, others, GREET_PATIENCE).await {
             match answer {
                 Ok(greeting) if is_registered(&cluster.masters, id, &greeting) => master.members.heard_of(id),
                 Ok(_) => {}
@@ -74,9 +81,21 @@ pub(crate) async fn run(master: Arc<Master>) {
                 Err(error) => debug!(master = id.0, %error, "a master does not answer"),
             }
         }
-        if master.admission.is_admitted() && cluster.config.is_some() {
-            register(&master).await;
+    }
+}
+
+/// Registers at once when the cluster is formed or a leader is found, as this master is not ready before, and again
+/// should the state ever name another address.
+async fn stay_registered(master: &Master) {
+    let mut progress = master.node.watch();
+    while !master.stopping.is_cancelled() {
+        let can_register =
+            |leads: bool| leads && master.node.cluster().config.is_some() && master.admission.is_admitted();
+        if progress.wait_for(|now| can_register(now.leader.is_some())).await.is_err() {
+            return;
         }
+        register(master).await;
+        sleep(REGISTER_EVERY).await;
     }
 }
 

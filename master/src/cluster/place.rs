@@ -162,9 +162,11 @@ async fn commit(master: &Master, cluster: &Cluster, changes: Vec<TableChange>) -
 
 #[cfg(test)]
 mod tests {
-    use hayrick_protocol::ClusterId;
-    use hayrick_protocol::cluster_map::{Volume, VolumeState};
+    use std::collections::BTreeMap;
+
+    use hayrick_protocol::cluster_map::{Placement, Volume, VolumeState};
     use hayrick_protocol::ids::{InstanceId, VolumeId};
+    use hayrick_protocol::{ClusterId, Generation, PlacementId};
 
     use super::*;
 
@@ -213,15 +215,33 @@ mod tests {
 
     #[tokio::test]
     async fn a_table_that_fits_has_no_changes() {
-        let volumes = |state| {
-            (1..=4)
-                .map(|id| Candidate { id: VolumeId(id), weight: 1 << 30, zone: String::new() })
-                .filter(move |_| state)
-                .collect::<Vec<_>>()
-        };
-        let changes =
-            compute(Arc::new(Cluster::default()), CONFIG, volumes(true)).await.expect("it is computed");
-        assert_eq!(changes.len(), 4096);
-        assert!(changes.iter().all(|change| change.members.len() == 3));
+        let volumes: Vec<Candidate> =
+            (1..=4).map(|id| Candidate { id: VolumeId(id), weight: 1 << 30, zone: String::new() }).collect();
+        let first = compute(Arc::new(Cluster::default()), CONFIG, volumes.clone()).await;
+        let first = first.expect("it is computed");
+        assert_eq!(first.len(), 4096, "without a table every partition changes");
+        assert!(first.iter().all(|change| change.members.len() == 3));
+
+        let fitting = Arc::new(cluster_with(first));
+        let changes = compute(Arc::clone(&fitting), CONFIG, volumes.clone()).await;
+        assert_eq!(changes.expect("it is computed"), []);
+        let without = compute(fitting, CONFIG, volumes[1..].to_vec()).await.expect("it is computed");
+        assert!(!without.is_empty() && without.len() < 4096, "only what volume 1 held changes");
+    }
+
+    /// A cluster whose table is these changes, applied.
+    fn cluster_with(changes: Vec<TableChange>) -> Cluster {
+        let rows = (1..).map(PlacementId).zip(changes).map(|(id, change)| Placement {
+            id,
+            partition: change.partition,
+            members: change.members,
+            generation: Generation(1),
+        });
+        let placements: BTreeMap<PlacementId, Placement> = rows.map(|row| (row.id, row)).collect();
+        let mut current = vec![None; CONFIG.partitions as usize];
+        for row in placements.values() {
+            current[usize::from(row.partition.0)] = Some(row.id);
+        }
+        Cluster { table: Arc::new(Table { version: 1, current, placements }), ..Cluster::default() }
     }
 }

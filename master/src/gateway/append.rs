@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -28,7 +29,8 @@ const WAITING_MAX: usize = 16 * 1024;
 const FLIGHTS_MAX: usize = 2;
 /// What one append may take before the gateway reports the volume: many times a slow disk's sync.
 const PATIENCE: Duration = Duration::from_millis(1500);
-/// Bytes a second that a healthy volume takes at the very least; large needles get more patience.
+/// Bytes a millisecond that a healthy volume takes at the very least: what a needle and those ahead of it in the queue
+/// need at this rate is added to the patience, so that a volume with much to do is not taken for a dead one.
 const BYTES_PER_MS_MIN: u64 = 2 * 1024;
 
 /// The queues to all volumes.
@@ -36,7 +38,18 @@ pub(crate) struct Appends {
     lanes: RwLock<HashMap<VolumeId, Arc<Lane>>>,
 }
 
-type Lane = Gather<Waiting>;
+/// The queue to one volume.
+struct Lane {
+    queue: Gather<Waiting>,
+    /// Bytes of the needles that wait or are on their way.
+    bytes: Arc<AtomicU64>,
+}
+
+/// One needle's bytes in its lane, for as long as it is there.
+struct InLane {
+    bytes: u64,
+    lane: Arc<AtomicU64>,
+}
 
 /// An encoded needle, and the memory that it counts for.
 pub(crate) struct Parts {
@@ -50,6 +63,7 @@ struct Waiting {
     parts: [Bytes; 2],
     /// The needle's bytes count until they are sent, though its client may be gone.
     _share: Arc<Share>,
+    _in_lane: InLane,
     deadline: Instant,
     done: oneshot::Sender<Result<Appended, AppendFailure>>,
 }
@@ -74,9 +88,26 @@ impl Appends {
         if let Some(lane) = self.lanes.read().get(&volume) {
             return Arc::clone(lane);
         }
-        Arc::clone(
-            self.lanes.write().entry(volume).or_insert_with(|| Arc::new(Lane::new(WAITING_MAX, FLIGHTS_MAX))),
-        )
+        Arc::clone(self.lanes.write().entry(volume).or_insert_with(|| Arc::new(Lane::new())))
+    }
+}
+
+impl Lane {
+    fn new() -> Self {
+        Self { queue: Gather::new(WAITING_MAX, FLIGHTS_MAX), bytes: Arc::default() }
+    }
+
+    /// A needle joins the lane: what it holds there, and how long it may take with what is ahead of it.
+    fn join(&self, bytes: u64) -> (InLane, Duration) {
+        let ahead = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let patience = PATIENCE + Duration::from_millis((ahead + bytes) / BYTES_PER_MS_MIN);
+        (InLane { bytes, lane: Arc::clone(&self.bytes) }, patience)
+    }
+}
+
+impl Drop for InLane {
+    fn drop(&mut self) {
+        self.lane.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -90,9 +121,6 @@ pub(crate) async fn everywhere(
     crc: u32,
     deadline: Instant,
 ) -> Vec<(VolumeId, AppendFailure)> {
-    let size_bytes = parts.bytes.iter().map(|part| part.len() as u64).sum::<u64>();
-    let patience = PATIENCE + Duration::from_millis(size_bytes / BYTES_PER_MS_MIN);
-    let deadline = deadline.min(Instant::now() + patience);
     let appends = members.iter().map(|volume| async {
         let failure = match append(master, *volume, parts, deadline).await {
             Ok(acked) if acked == (Appended { needle, crc }) => return None,
@@ -114,8 +142,10 @@ async fn append(
 ) -> Result<Appended, AppendFailure> {
     let (done, answer) = oneshot::channel();
     let lane = master.gateway.appends.lane(volume);
-    let (parts, share) = (parts.bytes.clone(), Arc::clone(&parts.share));
-    match lane.push(Waiting { parts, _share: share, deadline, done }) {
+    let (_in_lane, patience) = lane.join(parts.bytes.iter().map(|part| part.len() as u64).sum());
+    let deadline = deadline.min(Instant::now() + patience);
+    let (parts, _share) = (parts.bytes.clone(), Arc::clone(&parts.share));
+    match lane.queue.push(Waiting { parts, _share, _in_lane, deadline, done }) {
         Ok(Pushed::Waits) => {}
         Ok(Pushed::StartFlight) => drop(tokio::spawn(flight(Arc::clone(master), volume, lane))),
         Err(_) => return Err(AppendError::Busy.into()),
@@ -129,10 +159,10 @@ async fn append(
 
 /// Sends what waits for `volume` until nothing does.
 async fn flight(master: Arc<Master>, volume: VolumeId, lane: Arc<Lane>) {
-    let _flight = lane.flight();
+    let _flight = lane.queue.flight();
     loop {
         let (mut bytes, mut needles) = (0, 0);
-        let batch = lane.take(|waiting| {
+        let batch = lane.queue.take(|waiting| {
             bytes += waiting.parts.iter().map(Bytes::len).sum::<usize>();
             needles += 1;
             bytes <= APPEND_BATCH_BYTES_MAX && needles <= APPEND_BATCH_NEEDLES_MAX
@@ -179,21 +209,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_needle_that_waits_for_a_volume_counts_though_its_client_is_gone() {
-        let budget = Budget::new(1024, Duration::from_secs(1));
-        let share = Arc::new(budget.take(1024).await.expect("nobody else is there"));
+        let budget = Budget::new(1024);
+        let share =
+            Arc::new(budget.take(1024, Instant::now() + PATIENCE).await.expect("nobody else is there"));
         let parts = Parts { bytes: [Bytes::new(), Bytes::from(vec![0; 1024])], share };
         let (done, answer) = oneshot::channel();
-        let lane = Lane::new(WAITING_MAX, FLIGHTS_MAX);
+        let lane = Lane::new();
         let waiting = Waiting {
             parts: parts.bytes.clone(),
             _share: Arc::clone(&parts.share),
+            _in_lane: lane.join(1024).0,
             deadline: Instant::now(),
             done,
         };
-        assert!(matches!(lane.push(waiting), Ok(Pushed::StartFlight)));
+        assert!(matches!(lane.queue.push(waiting), Ok(Pushed::StartFlight)));
         drop((parts, answer));
-        assert!(budget.take(1024).await.is_err(), "the bytes are still in memory");
-        drop(lane.take(|_| true));
-        assert!(budget.take(1024).await.is_ok());
+        assert!(budget.take(1024, Instant::now() + PATIENCE).await.is_err(), "the bytes are still in memory");
+        drop(lane.queue.take(|_| true));
+        assert!(budget.take(1024, Instant::now() + PATIENCE).await.is_ok());
+    }
+
+    #[test]
+    fn a_needle_behind_many_bytes_is_given_the_time_they_take() {
+        let lane = Lane::new();
+        let (large, _) = lane.join(64 << 20);
+        let (small, patience) = lane.join(1024);
+        assert!(patience > Duration::from_secs(32), "64 MiB at 2 MiB a second are ahead of it: {patience:?}");
+        drop((large, small));
+        let (_, patience) = lane.join(1024);
+        assert_eq!(patience, PATIENCE, "nothing is ahead of it any more");
     }
 }

@@ -182,7 +182,10 @@ impl Waiting {
 fn outcome(reply: Reply, repeated: bool) -> Result<Applied, CommitError> {
     match reply {
         Reply::Applied(applied) => Ok(applied),
-        Reply::Refused(Refusal::Fenced | Refusal::AlreadyResolved) if repeated => Err(CommitError::Unknown),
+        // None of these is remembered, so that none says what became of an earlier sending.
+        Reply::Refused(Refusal::Fenced | Refusal::AlreadyResolved | Refusal::WindowFull) if repeated => {
+            Err(CommitError::Unknown)
+        }
         Reply::Refused(refusal) => Err(CommitError::Refused(refusal)),
         _ => Err(CommitError::Unknown),
     }
@@ -217,6 +220,9 @@ mod tests {
         let fenced = || Reply::Refused(Refusal::Fenced);
         assert!(matches!(outcome(fenced(), false), Err(CommitError::Refused(Refusal::Fenced))));
         assert!(matches!(outcome(fenced(), true), Err(CommitError::Unknown)));
+        let full = || Reply::Refused(Refusal::WindowFull);
+        assert!(matches!(outcome(full(), false), Err(CommitError::Refused(Refusal::WindowFull))));
+        assert!(matches!(outcome(full(), true), Err(CommitError::Unknown)));
         // What apply remembers: a sending that comes late gets the same answer.
         let stale = Reply::Refused(Refusal::StalePlacement);
         assert!(matches!(outcome(stale, true), Err(CommitError::Refused(Refusal::StalePlacement))));

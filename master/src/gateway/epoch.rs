@@ -127,8 +127,15 @@ impl Epochs {
     }
 }
 
-/// Asks for an epoch until there is one; `None` when the master stops first. The nonce makes repeating safe.
+/// Asks for an epoch until there is one; `None` when the master stops first. The nonce makes repeating safe. It waits
+/// until the master is registered: a master that acknowledged a write is one whose wiped directory is recognised.
 async fn open(master: &Master, at_start: bool) -> Option<EpochId> {
+    let mut progress = master.node.watch();
+    tokio::select! {
+        // A node that is gone answers nothing either, below.
+        _ = progress.wait_for(|_| master.is_registered()) => {}
+        () = master.stopping.cancelled() => return None,
+    }
     let nonce = rand::random();
     let command = Command::OpenEpoch { master: master.options.id, at_start, nonce };
     while !master.stopping.is_cancelled() {

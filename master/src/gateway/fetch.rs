@@ -74,22 +74,31 @@ impl Fetches {
     }
 }
 
-/// `count` blocks of the object from `first` on, from whichever member has them. `table` spares asking for it
-/// again.
+/// Which blocks of an object are wanted.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// The first.
+    pub(crate) first: u32,
+    /// How many.
+    pub(crate) count: u32,
+    /// Spares asking for the table again.
+    pub(crate) table: Option<Bytes>,
+    /// When nobody waits for them any more.
+    pub(crate) deadline: Instant,
+}
+
+/// Blocks of the object, from whichever member has them.
 pub(crate) async fn blocks(
     master: &Arc<Master>,
     record: &ObjectRecord,
-    first: u32,
-    count: u32,
-    table: Option<Bytes>,
+    wanted: &Wanted,
 ) -> Result<Blocks, NoCopy> {
     let mut next = candidates(master, record).into_iter();
     let mut asked = FuturesUnordered::new();
     let mut failed = Vec::new();
-    let start = |volume: Option<VolumeId>| {
-        volume.map(|volume| ask(master, record, volume, first, count, table.clone()))
-    };
-    asked.extend(start(next.next()));
+    let start = |volume: Option<VolumeId>| volume.map(|volume| ask(master, record, volume, wanted));
+    let mut latest = next.next();
+    asked.extend(start(latest));
     loop {
         tokio::select! {
             answer = asked.next(), if !asked.is_empty() => match answer {
@@ -97,11 +106,17 @@ pub(crate) async fn blocks(
                 Some((volume, Err(why))) => {
                     debug!(volume = volume.0, needle = %record.needle, why, "a read turns to the next member");
                     failed.push((volume, why));
-                    asked.extend(start(next.next()));
+                    latest = next.next();
+                    asked.extend(start(latest));
                 }
                 None => {}
             },
-            () = sleep(SLOW), if next.len() > 0 && !asked.is_empty() => asked.extend(start(next.next())),
+            () = sleep(SLOW), if next.len() > 0 && !asked.is_empty() => {
+                // Noted now: when the next one wins, nobody waits for what becomes of this one.
+                latest.iter().for_each(|slow| master.gateway.fetches.note_failure(*slow));
+                latest = next.next();
+                asked.extend(start(latest));
+            }
             else => return Err(NoCopy(failed)),
         }
     }
@@ -127,11 +142,9 @@ async fn ask(
     master: &Arc<Master>,
     record: &ObjectRecord,
     volume: VolumeId,
-    first: u32,
-    count: u32,
-    table: Option<Bytes>,
+    wanted: &Wanted,
 ) -> (VolumeId, Result<Blocks, String>) {
-    let result = ask_once(master, record, volume, first, count, table).await;
+    let result = ask_once(master, record, volume, wanted).await;
     if result.is_err() {
         master.gateway.fetches.note_failure(volume);
     }
@@ -142,14 +155,13 @@ async fn ask_once(
     master: &Arc<Master>,
     record: &ObjectRecord,
     volume: VolumeId,
-    first: u32,
-    count: u32,
-    table: Option<Bytes>,
+    wanted: &Wanted,
 ) -> Result<Blocks, String> {
+    let Wanted { first, count, ref table, deadline } = *wanted;
     let client = master.peers.volume(volume).ok_or("its address is not known")?;
     let request =
         Read { needle: record.needle, first_block: first, blocks: count, with_table: table.is_none() };
-    let answer = client.call(&request, Vec::new(), Instant::now() + PATIENCE).await;
+    let answer = client.call(&request, Vec::new(), deadline.min(Instant::now() + PATIENCE)).await;
     let (reply, mut body) = answer.map_err(|error| error.to_string())?;
     let reply = reply.map_err(|error| {
         if error == ReadError::Damaged {
@@ -161,7 +173,7 @@ async fn ask_once(
         return Err("its answer has another length than it says".into());
     }
     let data = body.split_to(reply.data_bytes as usize);
-    let table = table.unwrap_or(body);
+    let table = table.clone().unwrap_or(body);
     if reply.size != record.size || data.len() != expected_bytes(record.size, first, count) {
         return Err(format!("it holds {} bytes under this needle, not {}", reply.size, record.size));
     }

@@ -17,12 +17,22 @@ pub(crate) mod target;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::master::Master;
 use crate::options::Options;
 
+/// Listings that are made at a time: each walks the index, and a page may be 10 MB.
+const LISTS_MAX: usize = 4;
+
 /// The gateway's own state: queues in front of volumes and leader, epochs, memory.
 pub(crate) struct Gateway {
-    pub(crate) budget: budget::Budget,
+    /// For the bodies of requests.
+    pub(crate) bodies: budget::Bodies,
+    /// For the bodies of answers: as much again as for those of requests.
+    pub(crate) answers: budget::Budget,
+    /// For listings, which are whole in memory.
+    pub(crate) lists: Semaphore,
     pub(crate) epochs: epoch::Epochs,
     pub(crate) appends: append::Appends,
     pub(crate) commits: commit::Commits,
@@ -33,7 +43,9 @@ pub(crate) struct Gateway {
 impl Gateway {
     pub(crate) fn new(options: &Options) -> Self {
         Self {
-            budget: budget::Budget::new(options.body_memory_bytes, options.request_timeout),
+            bodies: budget::Bodies::new(options.body_memory_bytes, options.request_timeout),
+            answers: budget::Budget::new(options.body_memory_bytes),
+            lists: Semaphore::new(LISTS_MAX),
             epochs: epoch::Epochs::new(),
             appends: append::Appends::new(),
             commits: commit::Commits::new(),

@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use hayrick_protocol::VolumeId;
 use hayrick_protocol::cluster_map::Placement;
 use hayrick_protocol::messages::master::{ReportVolume, Verdict};
 use hayrick_protocol::messages::volume::AppendError;
-use tokio::time::{Duration, Instant, sleep, timeout_at};
+use tokio::time::{Duration, Instant, sleep_until, timeout_at};
 use tracing::info;
 
 use super::append::AppendFailure;
@@ -18,8 +19,10 @@ use crate::master::Master;
 
 /// What the leader's answer may take: its own probe has a shorter deadline.
 const PATIENCE: Duration = Duration::from_millis(2500);
-/// Pause before the next try when nobody has advice, or a queue is full.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Pause before the next try when nobody has advice, or a queue is full; it doubles with each further one.
+const PAUSE_FIRST: Duration = Duration::from_millis(50);
+/// The longest pause between two tries.
+const PAUSE_MAX: Duration = Duration::from_millis(400);
 
 /// What to do after a failed append.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,21 +35,42 @@ pub(crate) enum Advice {
     NoRoom,
 }
 
+/// The pauses of one request.
+pub(crate) struct Pauses {
+    next: Duration,
+}
+
+impl Pauses {
+    pub(crate) fn new() -> Self {
+        Self { next: PAUSE_FIRST }
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (2 * pause).min(PAUSE_MAX);
+        pause
+    }
+}
+
 /// Reports the members that failed, and waits until it makes sense to go on.
 pub(crate) async fn report(
     master: &Arc<Master>,
     placement: &Placement,
     failed: &[(VolumeId, AppendFailure)],
+    pauses: &mut Pauses,
     deadline: Instant,
 ) -> Advice {
+    // A full queue says nothing of the volume.
+    let told =
+        failed.iter().filter(|(_, failure)| !matches!(failure, AppendFailure::Refused(AppendError::Busy)));
+    let verdicts = join_all(told.map(|(volume, failure)| async move {
+        info!(volume = volume.0, placement = placement.id.0, %failure, "an append failed; asking the leader");
+        (failure, ask(master, placement, *volume, failure, deadline).await)
+    }));
     let mut advice = Advice::TryAgain;
     let mut avoided = false;
-    for (volume, failure) in failed {
-        if matches!(failure, AppendFailure::Refused(AppendError::Busy)) {
-            continue;
-        }
-        info!(volume = volume.0, placement = placement.id.0, %failure, "an append failed; asking the leader");
-        match ask(master, placement, *volume, failure, deadline).await {
+    for (failure, verdict) in verdicts.await {
+        match verdict {
             Some(Verdict::Avoided) => avoided = true,
             Some(Verdict::Works) if is_full(failure) => advice = Advice::NoRoom,
             Some(Verdict::Works) if advice == Advice::TryAgain => advice = Advice::OnlyFromHere,
@@ -58,7 +82,7 @@ pub(crate) async fn report(
         target::moved(master, placement, deadline).await;
         return Advice::TryAgain;
     }
-    sleep(PAUSE).await;
+    sleep_until(deadline.min(Instant::now() + pauses.next())).await;
     advice
 }
 
@@ -83,4 +107,16 @@ async fn ask(
     let request = ReportVolume { volume, placement: placement.id, cause };
     let client = master.peers.master(leader)?;
     client.call(&request, Vec::new(), deadline).await.ok().map(|(verdict, _)| verdict)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_a_bound() {
+        let mut pauses = Pauses::new();
+        let ms: Vec<u128> = (0..6).map(|_| pauses.next().as_millis()).collect();
+        assert_eq!(ms, [50, 100, 200, 400, 400, 400]);
+    }
 }

@@ -1,4 +1,5 @@
-//! The way to other masters and to volumes: one connection to each, at the address that is known last.
+//! The way to other masters and to volumes: one connection to each, at the address that is known last, and another one
+//! for the probes of a volume.
 //!
 //! Owns the cache of connections and the address book of the masters. Leaves connecting, queues and deadlines to
 //! `rpc`. Invariant: at the other end is whom the caller meant, or the connection is not used.
@@ -17,8 +18,16 @@ pub(crate) struct Peers {
     local: Local,
     /// Set once, right after the node was opened with a transport that uses these connections.
     node: OnceLock<Node>,
-    clients: RwLock<HashMap<Identity, Client>>,
+    clients: RwLock<HashMap<(Identity, Line), Client>>,
     book: RwLock<Book>,
+}
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Line {
+    Requests,
+    /// Small questions with a short deadline, which must not wait behind large frames.
+    Probes,
 }
 
 /// Where masters are. The command line is newer than the replicated state at start; what registers later is newer
@@ -63,34 +72,44 @@ impl Peers {
     /// A connection to a master; `None` when its address is not known.
     pub(crate) fn master(&self, id: NodeId) -> Option<Client> {
         let address = self.book.read().address.get(&id).cloned()?;
-        Some(self.client(Identity::Master(id), &address))
+        Some(self.client(Identity::Master(id), Line::Requests, &address))
     }
 
     /// The same, at `address` when no other is known.
     pub(crate) fn master_or_at(&self, id: NodeId, address: &str) -> Client {
-        self.master(id).unwrap_or_else(|| self.client(Identity::Master(id), address))
+        self.master(id).unwrap_or_else(|| self.client(Identity::Master(id), Line::Requests, address))
     }
 
     /// A connection to a volume; `None` when the map does not know it.
     pub(crate) fn volume(&self, id: VolumeId) -> Option<Client> {
-        let cluster = self.node.get()?.cluster();
-        let volume = cluster.map.volumes.get(&id)?;
-        Some(self.client(Identity::Volume(id), &volume.peer))
+        self.volume_by(id, Line::Requests)
     }
 
-    fn client(&self, identity: Identity, address: &str) -> Client {
-        if let Some(client) = self.clients.read().get(&identity)
+    /// A connection to a volume that carries nothing but probes: a probe that waited behind the bytes of appends would
+    /// take a slow volume for a dead one.
+    pub(crate) fn probe(&self, id: VolumeId) -> Option<Client> {
+        self.volume_by(id, Line::Probes)
+    }
+
+    fn volume_by(&self, id: VolumeId, line: Line) -> Option<Client> {
+        let cluster = self.node.get()?.cluster();
+        let volume = cluster.map.volumes.get(&id)?;
+        Some(self.client(Identity::Volume(id), line, &volume.peer))
+    }
+
+    fn client(&self, identity: Identity, line: Line, address: &str) -> Client {
+        if let Some(client) = self.clients.read().get(&(identity, line))
             && client.address() == address
         {
             return client.clone();
         }
         let client = Client::new(self.local.clone(), address.to_owned(), Some(identity));
         let mut clients = self.clients.write();
-        match clients.get(&identity) {
+        match clients.get(&(identity, line)) {
             Some(other) if other.address() == address => other.clone(),
             _ => {
                 // The former connection closes when the last call on it is over.
-                clients.insert(identity, client.clone());
+                clients.insert((identity, line), client.clone());
                 client
             }
         }

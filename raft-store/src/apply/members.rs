@@ -2,7 +2,7 @@
 
 use hayrick_protocol::VolumeId;
 use hayrick_protocol::cluster_map::{ClusterConfig, Master, Volume, VolumeState};
-use hayrick_protocol::command::{Refusal, RegisterVolume, Reply};
+use hayrick_protocol::command::{Refusal, RegisterVolume, Reply, StateChange};
 use hayrick_protocol::limits::{MASTERS_MAX, NAME_BYTES_MAX, PARTITIONS_MAX, REPLICAS_MAX, VOLUMES_MAX};
 
 use super::Outcome;
@@ -100,22 +100,24 @@ pub(super) fn register_volume(state: &mut State, request: RegisterVolume) -> Out
     Ok(Reply::VolumeRegistered(id))
 }
 
-/// What the leader decided of volumes, all of it or nothing. A removed volume stays removed.
-pub(super) fn set_volume_states(state: &mut State, states: &[(VolumeId, VolumeState)]) -> Outcome {
-    for (id, new) in states {
-        let known = state.cluster.map.volumes.get(id);
-        let known = known.ok_or_else(|| Refusal::Invalid(format!("there is no volume {id}")))?;
-        if known.state == VolumeState::Removed && *new != VolumeState::Removed {
-            return invalid(format!("volume {id} was removed for good"));
+/// What the leader decided of volumes. Nothing of it when a part makes no sense; a volume whose state moved meanwhile is
+/// passed over, as the decision was about another state. A removed volume stays removed.
+pub(super) fn set_volume_states(state: &mut State, changes: &[StateChange]) -> Outcome {
+    for StateChange { volume, from, to } in changes {
+        if !state.cluster.map.volumes.contains_key(volume) {
+            return invalid(format!("there is no volume {volume}"));
+        }
+        if *from == VolumeState::Removed && *to != VolumeState::Removed {
+            return invalid(format!("volume {volume} was removed for good"));
         }
     }
     let mut changed = false;
-    for (id, new) in states {
-        if state.cluster.map.volumes.get(id).is_some_and(|volume| volume.state != *new) {
+    for StateChange { volume: id, from, to } in changes {
+        let is_as_decided =
+            state.cluster.map.volumes.get(id).is_some_and(|volume| volume.state == *from && from != to);
+        if is_as_decided && let Some(volume) = state.change_map(*id).get_mut(id) {
+            volume.state = *to;
             changed = true;
-            if let Some(volume) = state.change_map(*id).get_mut(id) {
-                volume.state = *new;
-            }
         }
     }
     if changed {

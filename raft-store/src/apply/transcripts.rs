@@ -8,7 +8,9 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use hayrick_protocol::cluster_map::{ClusterConfig, Master, TableChange, VolumeState};
-use hayrick_protocol::command::{Command, Commit, Delete, Precondition, RegisterVolume, Session as Sending};
+use hayrick_protocol::command::{
+    Command, Commit, Delete, Precondition, RegisterVolume, Session as Sending, StateChange,
+};
 use hayrick_protocol::record::{Garbage, Headers, ObjectRecord};
 use hayrick_protocol::{
     AppliedVersion, ClusterId, EpochId, Generation, InstanceId, NodeId, ObjectKey, PartitionId, PlacementId,
@@ -195,6 +197,17 @@ impl Fields<'_> {
         text.split(',').filter(|part| !part.is_empty()).map(|part| part.parse().expect("a number")).collect()
     }
 
+    fn volume_state(&self, name: &str) -> VolumeState {
+        match &*self.text(name) {
+            "up" => VolumeState::Up,
+            "suspect" => VolumeState::Suspect,
+            "down" => VolumeState::Down,
+            "full" => VolumeState::Full,
+            "removed" => VolumeState::Removed,
+            other => panic!("{other} is no state in transcripts"),
+        }
+    }
+
     fn instance(&self) -> InstanceId {
         InstanceId([self.number("instance", 1); 16])
     }
@@ -247,15 +260,10 @@ fn parse(line: &str) -> Command {
             capacity_bytes: fields.number("capacity", 100),
         }),
         "volumes" => {
-            let to = match &*fields.text("to") {
-                "up" => VolumeState::Up,
-                "suspect" => VolumeState::Suspect,
-                "down" => VolumeState::Down,
-                "removed" => VolumeState::Removed,
-                other => panic!("{other} is no state in transcripts"),
-            };
+            let (from, to) = (fields.volume_state("from"), fields.volume_state("to"));
             let ids = fields.list("ids").into_iter();
-            Command::SetVolumeStates(ids.map(|id| (VolumeId(id as u32), to)).collect())
+            let change = |id| StateChange { volume: VolumeId(id as u32), from, to };
+            Command::SetVolumeStates(ids.map(change).collect())
         }
         "table" => Command::ChangeTable {
             map_version: fields.number("map", 0),
