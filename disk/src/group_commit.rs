@@ -247,7 +247,11 @@ impl<F: Format, O: Owner> Writer<F, O> {
         let wanted = HEADER_BYTES + FIRST_RECORDS_BYTES_MAX + len as u64 + self.mark_len;
         let capacity = self.shared.options.file_bytes().max(wanted.next_multiple_of(HEADER_BYTES));
         let shared = Arc::clone(&self.shared);
-        let next = shared.stall.watch(|| zero_ahead::next_file::<F>(&shared, capacity, reserve))?;
+        let next = shared.stall.watch(|| zero_ahead::next_file::<F>(&shared, capacity, reserve));
+        let next = next.map_err(|error| match error {
+            NextFileError::Disk(error) if !shared.options.records_stand_alone => Stop::Broken(error),
+            error => error.into(),
+        })?;
         self.flush().and_then(|()| self.seal_active()).map_err(Stop::Broken)?;
         self.activate(next);
         self.set_in_reserve(reserve && self.reserve_is_broken());

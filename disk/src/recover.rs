@@ -7,7 +7,7 @@
 //! a process that ends, or a sync that failed, may have left bytes in the page cache only.
 //!
 //! Damage in or behind the active file stops the start, because a record may be lost that all others build on; unless the
-//! stream sets damaged files aside ([`Options::sets_damage_aside`]): then such a file is sealed as it is, and appends go
+//! stream sets damaged files aside ([`Options::records_stand_alone`]): then such a file is sealed as it is, and appends go
 //! on in another.
 //!
 //! What records mean is left to the owner. The invariant: a file that is not understood is never changed or removed, and
@@ -188,7 +188,7 @@ fn active_of(found: &mut BTreeMap<FileId, Entry>, options: &Options) -> Result<O
             break;
         }
         if content.unreadable.is_some() {
-            if !options.sets_damage_aside {
+            if !options.records_stand_alone {
                 return Err(unreadable(last));
             }
             if let Some(entry) = found.get_mut(&last.id()) {
@@ -199,7 +199,7 @@ fn active_of(found: &mut BTreeMap<FileId, Entry>, options: &Options) -> Result<O
     }
     let active = open.last().map(|file| file.id());
     match last_damaged {
-        Some(id) if Some(id) > active && !options.sets_damage_aside => {
+        Some(id) if Some(id) > active && !options.records_stand_alone => {
             Err(OpenError::DamagedHeader { path: options.path_of(id) })
         }
         _ => Ok(active),
@@ -274,7 +274,7 @@ fn recover_active<F: Format>(
         .map_err(OpenError::io("read", file.path()))?;
     if let Some(bad) = &scanned.unreadable {
         // It cannot be told whether a torn tail, or acknowledged records, lie in what cannot be read.
-        if !options.sets_damage_aside {
+        if !options.records_stand_alone {
             return Err(unreadable(file));
         }
         set_aside(file, &scanned, bad, owner).map_err(OpenError::io("seal", file.path()))?;

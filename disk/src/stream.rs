@@ -51,9 +51,10 @@ pub struct Options {
     /// Whether the file that is appended to, when the reserve is found broken into at start, is left to
     /// [`Stream::submit_from_reserve`]. A stream that is never called so goes on in its last file instead.
     pub keeps_reserve: bool,
-    /// Whether damage in the file that is appended to, or behind it, is no reason not to open: the damaged file is kept,
-    /// reported, and appends go on in another. Only for records that do not build on each other.
-    pub sets_damage_aside: bool,
+    /// Whether no record builds on another. Then damage in the file that is appended to, or behind it, is no reason not to
+    /// open: the damaged file is kept, reported, and appends go on in another. And a next file that cannot be made fails
+    /// only who needed it; else it poisons the stream, so that nothing queued behind is written after a gap.
+    pub records_stand_alone: bool,
     /// Bytes that all files of the stream together may take.
     pub capacity_bytes: Option<u64>,
 }
@@ -72,7 +73,7 @@ impl Options {
             queue_records_max: 64 << 10,
             reserve_bytes: 1 << 30,
             keeps_reserve: false,
-            sets_damage_aside: false,
+            records_stand_alone: false,
             capacity_bytes: None,
         }
     }
@@ -219,7 +220,7 @@ impl<F: Format> Stream<F> {
     ///
     /// # Errors
     /// If a file cannot be read or written, has a damaged header where records may yet be appended (unless
-    /// [`Options::sets_damage_aside`]), or is of a later version. Nothing is deleted then.
+    /// [`Options::records_stand_alone`]), or is of a later version. Nothing is deleted then.
     pub fn open(disk: Arc<dyn Disk>, options: Options, owner: impl Owner) -> Result<Self, OpenError> {
         let mut owner = owner;
         let chain = recover::open_chain::<F>(disk.as_ref(), &options, &mut owner)?;

@@ -84,7 +84,7 @@ impl StoreOptions {
         options.queue_records_max = QUEUE_NEEDLES_MAX;
         options.reserve_bytes = self.reserve_bytes();
         options.keeps_reserve = true;
-        options.sets_damage_aside = true;
+        options.records_stand_alone = true;
         options.capacity_bytes = Some(self.capacity_bytes);
         options
     }

@@ -227,7 +227,7 @@ fn a_damaged_header_of_the_active_file_refuses_to_open_and_changes_nothing() {
 }
 
 fn aside() -> Options {
-    Options { sets_damage_aside: true, ..quiet_options() }
+    Options { records_stand_alone: true, ..quiet_options() }
 }
 
 #[test]

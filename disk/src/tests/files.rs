@@ -287,7 +287,8 @@ fn a_next_file_that_cannot_be_made_is_no_poison() {
         }];
     for (number, order) in faults.iter().enumerate() {
         let disk = FaultyDisk::new(1);
-        let stream = open(&disk, &Noting::default());
+        let options = Options { records_stand_alone: true, ..quiet_options() };
+        let stream = open_with(&disk, options, &Noting::default());
         append(&stream, &[&[1; 20_000]]).expect("it is acked");
         order(&disk);
         let refused = append(&stream, &[&[2; 20_000]]);
@@ -300,6 +301,16 @@ fn a_next_file_that_cannot_be_made_is_no_poison() {
         let _stream = open(&crashed, &owner);
         assert_eq!(owner.bodies(), [vec![1; 20_000], b"small".to_vec(), vec![2; 20_000]], "fault {number}");
     }
+}
+
+#[test]
+fn a_next_file_that_cannot_be_made_leaves_no_gap_in_records_that_build_on_each_other() {
+    let disk = FaultyDisk::new(1);
+    let stream = open(&disk, &Noting::default());
+    append(&stream, &[&[1; 20_000]]).expect("it is acked");
+    disk.fail_creation(1);
+    assert!(matches!(append(&stream, &[&[2; 20_000]]), Err(AppendError::Poisoned { .. })));
+    assert!(append(&stream, &[b"behind the gap"]).is_err());
 }
 
 #[test]
