@@ -341,7 +341,10 @@ impl RaftLogStorage<Types> for Log {
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
         self.index.lock().purge(upto);
         let (done, durable) = oneshot::channel();
-        self.submit(vec![log_record::purge(&upto).into()], None, move |_, result| {
+        self.submit(vec![log_record::purge(&upto).into()], None, move |index, result| {
+            if result.is_ok() {
+                index.purge_is_durable(upto);
+            }
             let _ = done.send(result.is_ok());
         })?;
         let log = self.clone();

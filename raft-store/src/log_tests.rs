@@ -243,3 +243,36 @@ async fn a_failed_sync_fails_the_append_and_all_that_follow() {
     assert!(log.save_vote(&Vote::new(9, 1)).await.is_err(), "no vote is acknowledged either");
     assert!(log.failed().is_some());
 }
+
+/// The removal that the first purge brings about runs while the second is known in memory, but not yet on disk.
+#[test]
+fn no_file_is_removed_for_a_purge_that_is_not_durable() {
+    let disk = FaultyDisk::new(1);
+    let id = |index| LogId::new(LeaderId { term: 1, node_id: 1 }, index);
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build();
+    let runtime = runtime.expect("a runtime");
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        let mut log = open(&disk);
+        for index in 0..300 {
+            append(&mut log, vec![entry(1, index, 1000)]).await.expect("appended");
+        }
+        tokio::task::spawn_blocking(move || released.recv());
+        log.purge(id(100)).await.expect("queued");
+        log.save_vote(&Vote::new(1, 1)).await.expect("durable, and so is the purge");
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        disk.hang_syncs(true);
+        log.purge(id(250)).await.expect("queued");
+        release.send(()).expect("it waits");
+        // The files are removed by the thread that was let go; the writer hangs until the power fails.
+        std::mem::forget(log);
+    });
+    drop(runtime);
+    for seed in 0..8 {
+        println!("seed {seed}");
+        let log = open(&disk.crash(seed));
+        assert!(log.purged() >= Some(id(100)));
+    }
+}
