@@ -77,8 +77,9 @@ impl Drop for Temporary {
 /// Removes what transfers left that did not come to their end before the process did.
 pub(crate) fn remove_leftovers(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     let (begin, end) = RECEIVE_FILE;
-    let leftovers = disk.list(dir)?.into_iter().filter(|name| name.starts_with(begin) && name.ends_with(end));
-    leftovers.map(|name| disk.remove(&dir.join(name))).collect()
+    let mut leftovers =
+        disk.list(dir)?.into_iter().filter(|name| name.starts_with(begin) && name.ends_with(end));
+    leftovers.try_for_each(|name| disk.remove(&dir.join(name)))
 }
 
 impl Building {
