@@ -4,8 +4,9 @@
 //! gathered, syncs once, and then everybody is told. Recent entries are read from memory, older ones from the files.
 //! What a record looks like is in `log_record`, what is known in memory in `log_index`.
 //!
-//! Invariants: a vote is durable before `save_vote` returns, an entry before its callback says so; a file is removed
-//! only after a durable record says that its entries are purged; the first failed write ends all appending.
+//! Invariants: votes and truncations are durable before their calls return, an entry before its callback says so; a file
+//! is removed only once durable records say that its entries are purged, and what else it said; the first failed write
+//! ends all appending.
 
 use std::fmt::Debug;
 use std::io;
@@ -14,8 +15,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use hayrick_disk::{
-    Disk, DurableRecords, FileId, Format, Location, OpenError as StreamError, Owner, Record, Stream,
+    Disk, DurableRecords, FileId, Format, Location, OpenError as StreamError, Owner, Record,
+    Stream as AppendStream,
 };
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
@@ -31,6 +34,8 @@ use crate::types::{Entry, LogId, Types, Vote, entry_bytes};
 
 /// Bytes of entries that one replication request carries; a larger entry travels alone.
 const REPLICATE_BYTES_MAX: usize = 4 << 20;
+/// Bytes of entries that are read at once to be applied.
+const APPLY_BYTES_MAX: usize = 4 << 20;
 /// Bytes that may wait for the writer, in the unit of the semaphore.
 const QUEUE_KIB_MAX: u32 = 256 << 10;
 /// Free space that the log leaves alone, so that the index file can still be made durable.
@@ -41,7 +46,7 @@ const SUBMISSION_RECORDS_MAX: usize = 1024;
 /// The log: storage and reader in one. Clones are the same log.
 #[derive(Clone)]
 pub(crate) struct Log {
-    stream: Arc<Stream<LogFormat>>,
+    stream: Arc<AppendStream<LogFormat>>,
     index: Arc<Mutex<Index>>,
     room: Arc<Semaphore>,
     /// A submission of several records stays below half a file.
@@ -65,7 +70,8 @@ impl Log {
             reserve_bytes: RESERVE_BYTES,
             ..hayrick_disk::Options::new(dir, "log")
         };
-        let stream = Stream::open(disk, stream_options, recorder).map_err(|error| open_error(dir, error))?;
+        let stream =
+            AppendStream::open(disk, stream_options, recorder).map_err(|error| open_error(dir, error))?;
         let found = std::mem::take(&mut *replay.lock());
         let found = found
             .finish(options.log_cache_bytes)
@@ -242,22 +248,40 @@ fn open_error(dir: &Path, error: StreamError) -> OpenError {
     }
 }
 
+fn half_open(range: &impl RangeBounds<u64>) -> Range<u64> {
+    let start = match range.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    start..end
+}
+
 impl RaftLogReader<Types> for Log {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
         range: RB,
     ) -> Result<Vec<Entry>, io::Error> {
-        let start = match range.start_bound() {
-            Bound::Included(start) => *start,
-            Bound::Excluded(before) => before.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(last) => last.saturating_add(1),
-            Bound::Excluded(end) => *end,
-            Bound::Unbounded => u64::MAX,
-        };
-        self.read(start..end, usize::MAX).await
+        self.read(half_open(&range), usize::MAX).await
+    }
+
+    /// What apply reads, piece by piece: after a start it may be all of the log.
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let pieces = stream::try_unfold((self.clone(), half_open(&range)), async |(log, range)| {
+            let piece = log.read(range.clone(), APPLY_BYTES_MAX).await?;
+            let Some(last) = piece.last() else { return Ok::<_, io::Error>(None) };
+            let rest = last.log_id.index + 1..range.end;
+            Ok(Some((stream::iter(piece.into_iter().map(Ok)), (log, rest))))
+        });
+        pieces.try_flatten().boxed()
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
@@ -335,19 +359,24 @@ impl RaftLogStorage<Types> for Log {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         self.index.lock().truncate_after(last.map(|id| id.index));
-        self.submit(vec![log_record::truncate(last.as_ref()).into()], None, |_, _| ())
+        // openraft may install a snapshot next. Were that durable first, a power failure would leave entries of an older
+        // leader behind it, and no such log is ever opened again.
+        self.submit_and_wait(log_record::truncate(last.as_ref()), |_| ()).await
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
         self.index.lock().purge(upto);
         let (done, durable) = oneshot::channel();
-        self.submit(vec![log_record::purge(&upto).into()], None, move |_, result| {
+        self.submit(vec![log_record::purge(&upto).into()], None, move |index, result| {
+            if result.is_ok() {
+                index.purge_is_durable(upto);
+            }
             let _ = done.send(result.is_ok());
         })?;
         let log = self.clone();
         tokio::spawn(async move {
             if durable.await == Ok(true) {
-                // A failure is a panic in there; the files stay, and the next start or purge removes them.
+                // Files that it leaves, should it panic, are removed at the next purge or start.
                 let _ = tokio::task::spawn_blocking(move || log.remove_obsolete_files()).await;
             }
         });
@@ -382,7 +411,9 @@ impl Log {
         let mut records: Vec<Record> = Vec::with_capacity(batch.ids.len() + 1);
         {
             let mut index = self.index.lock();
-            if index.committed != index.committed_written {
+            // An entry too large to share a submission goes alone; the next one brings what rides along.
+            let shares = batch.bytes <= self.submission_bytes_max;
+            if shares && index.committed != index.committed_written {
                 index.committed_written = index.committed;
                 records.push(log_record::committed(index.committed.as_ref()).into());
             }

@@ -17,6 +17,8 @@ use crate::types::{Entry, LeaderId, LogId, Vote, entry_bytes};
 pub(crate) struct Index {
     pub(crate) vote: Option<Vote>,
     pub(crate) purged: Option<LogId>,
+    /// What a durable record says of `purged`: entries up to there are not missed when their file is gone.
+    pub(crate) purged_durable: Option<LogId>,
     pub(crate) committed: Option<LogId>,
     /// What the records submitted so far say of `committed`.
     pub(crate) committed_written: Option<LogId>,
@@ -121,6 +123,11 @@ impl Index {
         self.purged = self.purged.max(Some(upto));
     }
 
+    /// The record that says so is durable.
+    pub(crate) fn purge_is_durable(&mut self, upto: LogId) {
+        self.purged_durable = self.purged_durable.max(Some(upto));
+    }
+
     /// The entries of a range, as far as the log has them.
     pub(crate) fn find(&self, range: Range<u64>) -> Vec<Found> {
         let cached_first = self.cached_first();
@@ -151,9 +158,10 @@ impl Index {
         *last = entry.max(*last);
     }
 
-    /// Whether no entry in the file is still part of the log, and a later file says what else it said: the vote above all.
+    /// Whether it is durably known that no entry in the file is part of the log any more, and a later file says what else
+    /// it said: the vote above all.
     pub(crate) fn is_obsolete(&self, file: FileId) -> bool {
-        let purged = self.purged.map(|id| id.index);
+        let purged = self.purged_durable.map(|id| id.index);
         Some(file) < self.begun && self.last_in_file.get(&file).is_none_or(|last| Some(*last) <= purged)
     }
 
@@ -181,7 +189,8 @@ impl Replay {
     pub(crate) fn record(&mut self, at: Location, content: Content) {
         match content {
             Content::Start(start) if self.begun.is_none() => self.state = start,
-            Content::Start(start) if start.last != self.state.last => {
+            // Votes and purges may fill a file as well as entries.
+            Content::Start(start) if start != self.state => {
                 self.damaged(format!("a log file in front of {} is missing", at.file));
             }
             Content::Entry(id) => {
@@ -218,6 +227,7 @@ impl Replay {
         let mut index = Index {
             vote: start.vote,
             purged: start.purged,
+            purged_durable: start.purged,
             committed: start.committed,
             committed_written: start.committed,
             first: next,
@@ -251,7 +261,12 @@ impl Start {
                 self.last = Some(id);
             }
             Content::Vote(vote) => self.vote = Some(vote),
-            Content::Truncate(after) => self.last = after,
+            Content::Truncate(after) => {
+                // Entries in between may be missing: refused for want of space, and truncated before anybody knew.
+                let by_index = |id: &Option<LogId>| id.map(|id| id.index);
+                let kept = std::cmp::min_by_key(self.last, after, by_index);
+                self.last = std::cmp::max_by_key(self.purged, kept, by_index);
+            }
             Content::Purge(upto) => {
                 self.purged = self.purged.max(Some(upto));
                 if self.last.is_none_or(|last| last.index < upto.index) {
@@ -269,15 +284,31 @@ impl Start {
 mod tests {
     use super::*;
 
+    fn id(index: u64) -> LogId {
+        LogId::new(LeaderId { term: 1, node_id: 1 }, index)
+    }
+
     #[test]
     fn a_file_goes_only_when_a_later_one_has_begun() {
         let mut index = Index::default();
         index.begun(FileId(1));
         index.holds(FileId(1), 5);
-        index.purge(LogId::new(LeaderId { term: 1, node_id: 1 }, 5));
+        index.purge(id(5));
+        index.purge_is_durable(id(5));
         assert!(!index.is_obsolete(FileId(1)), "it may be sealed already, but it alone holds the vote");
         index.begun(FileId(2));
         assert!(index.is_obsolete(FileId(1)));
         assert!(!index.is_obsolete(FileId(2)));
+    }
+
+    #[test]
+    fn what_is_truncated_was_not_always_there() {
+        let mut start = Start { last: Some(id(9)), ..Start::default() };
+        start.follow(Content::Truncate(Some(id(15))));
+        assert_eq!(start.last, Some(id(9)), "10 to 20 were refused");
+        assert!(start.follow(Content::Entry(id(10))), "and what replaces them links up");
+        start.follow(Content::Purge(id(4)));
+        start.follow(Content::Truncate(None));
+        assert_eq!(start.last, Some(id(4)), "all that is left is the purge point");
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use hayrick_disk::{Disk, FaultyDisk, RealDisk};
 use hayrick_protocol::NodeId;
 use openraft::storage::{IOFlushed, RaftLogStorage};
@@ -91,10 +92,11 @@ impl Model {
             1 if !self.entries.is_empty() => {
                 let keep = random.random_range(0..self.entries.len());
                 let after = if keep == 0 { self.purged } else { Some(self.entries[keep - 1].log_id) };
+                // If it fails, it may have happened nonetheless.
+                self.entries.truncate(keep);
                 if log.truncate_after(after).await.is_err() {
                     return false;
                 }
-                self.entries.truncate(keep);
             }
             2 if !self.entries.is_empty() => {
                 let upto = self.entries[random.random_range(0..self.entries.len())].log_id;
@@ -242,4 +244,127 @@ async fn a_failed_sync_fails_the_append_and_all_that_follow() {
     assert!(append(&mut log, vec![entry(1, 4, 10)]).await.is_err());
     assert!(log.save_vote(&Vote::new(9, 1)).await.is_err(), "no vote is acknowledged either");
     assert!(log.failed().is_some());
+}
+
+/// The removal that the first purge brings about runs while the second is known in memory, but not yet on disk.
+#[test]
+fn no_file_is_removed_for_a_purge_that_is_not_durable() {
+    let disk = FaultyDisk::new(1);
+    let id = |index| LogId::new(LeaderId { term: 1, node_id: 1 }, index);
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build();
+    let runtime = runtime.expect("a runtime");
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        let mut log = open(&disk);
+        for index in 0..300 {
+            append(&mut log, vec![entry(1, index, 1000)]).await.expect("appended");
+        }
+        tokio::task::spawn_blocking(move || released.recv());
+        log.purge(id(100)).await.expect("queued");
+        log.save_vote(&Vote::new(1, 1)).await.expect("durable, and so is the purge");
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        disk.hang_syncs(true);
+        log.purge(id(250)).await.expect("queued");
+        release.send(()).expect("it waits");
+        // The files are removed by the thread that was let go; the writer hangs until the power fails.
+        std::mem::forget(log);
+    });
+    drop(runtime);
+    for seed in 0..8 {
+        println!("seed {seed}");
+        let log = open(&disk.crash(seed));
+        assert!(log.purged() >= Some(id(100)));
+    }
+}
+
+#[tokio::test]
+async fn a_truncation_is_durable_when_it_returns() {
+    let disk = FaultyDisk::new(1);
+    let mut log = open(&disk);
+    let entries: Vec<Entry> = (0..9).map(|index| entry(1, index, 10)).collect();
+    append(&mut log, entries.clone()).await.expect("appended");
+    disk.hang_syncs(true);
+    {
+        let mut truncation = std::pin::pin!(log.truncate_after(Some(entries[3].log_id)));
+        assert!(truncation.as_mut().now_or_never().is_none(), "it waits for the disk");
+        disk.hang_syncs(false);
+        truncation.await.expect("durable");
+    }
+    assert_eq!(all(&mut open(&disk.crash(1))).await, entries[..4]);
+}
+
+#[tokio::test]
+async fn a_truncation_beyond_the_end_or_of_all_leaves_a_log_that_opens() {
+    let disk = FaultyDisk::new(1);
+    let mut log = open(&disk);
+    let entries: Vec<Entry> = (0..9).map(|index| entry(1, index, 10)).collect();
+    append(&mut log, entries.clone()).await.expect("appended");
+    let beyond = LogId::new(LeaderId { term: 1, node_id: 1 }, 20);
+    log.truncate_after(Some(beyond)).await.expect("durable");
+    drop(log);
+    let disk = disk.restart();
+    let mut log = open(&disk);
+    assert_eq!(all(&mut log).await, entries);
+    log.purge(entries[4].log_id).await.expect("queued");
+    log.truncate_after(None).await.expect("durable");
+    drop(log);
+    let mut log = open(&disk.restart());
+    assert_eq!(log.get_log_state().await.expect("in memory").last_log_id, Some(entries[4].log_id));
+    assert_eq!(all(&mut log).await, vec![]);
+}
+
+#[tokio::test]
+async fn a_missing_file_that_held_only_votes_is_noticed() {
+    let disk = FaultyDisk::new(1);
+    let mut log = open(&disk);
+    append(&mut log, vec![entry(1, 0, 10)]).await.expect("appended");
+    let mut term = 1;
+    while log.status().files < 3 {
+        term += 1;
+        log.save_vote(&Vote::new(term, 1)).await.expect("durable");
+    }
+    drop(log);
+    let disk = disk.restart();
+    let mut files = disk.list(Path::new(DIR)).expect("listed");
+    files.retain(|name| name.ends_with(".log"));
+    files.sort();
+    disk.remove(&Path::new(DIR).join(&files[1])).expect("removed");
+    let refused = Log::open(Arc::new(disk), Path::new(DIR), &options()).err().expect("refused").to_string();
+    assert!(refused.contains("missing"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_entry_larger_than_a_file_is_taken_while_something_rides_along() {
+    let disk = FaultyDisk::new(1);
+    let mut log = open(&disk);
+    let entries = [entry(1, 0, 10), entry(1, 1, 100_000), entry(1, 2, 10)];
+    for entry in &entries {
+        log.save_committed(Some(entry.log_id)).await.expect("in memory");
+        append(&mut log, vec![entry.clone()]).await.expect("appended");
+    }
+    drop(log);
+    let mut log = open(&disk.restart());
+    assert_eq!(all(&mut log).await, entries);
+    assert_eq!(log.read_committed().await.expect("in memory"), Some(entries[2].log_id));
+}
+
+#[tokio::test]
+async fn what_is_to_be_applied_is_read_in_bounded_pieces() {
+    let disk = FaultyDisk::new(1);
+    let mut log = open(&disk);
+    let want: Vec<Entry> = (0..20).map(|index| entry(1, index, 1 << 20)).collect();
+    for entry in &want {
+        append(&mut log, vec![entry.clone()]).await.expect("appended");
+    }
+    let reads_before = disk.counts().reads;
+    let mut reader = log.clone();
+    let mut stream = reader.entries_stream(2..19).await;
+    let first = stream.next().await.expect("there are some").expect("readable");
+    assert_eq!(first, want[2]);
+    let reads = disk.counts().reads - reads_before;
+    assert!((1..10).contains(&reads), "{reads} of 17 entries were read to have the first");
+    let rest: Vec<Entry> = stream.try_collect().await.expect("readable");
+    assert_eq!(rest, want[3..19]);
 }

@@ -80,20 +80,23 @@ impl Peer {
         decode(&reply).map_err(|error| TransportError::Refused(error.to_string()))
     }
 
-    /// Sends a chunk until it is answered, a few times.
+    /// Sends a chunk until it is answered, a few times. Who cannot be reached for the first chunk is left to openraft's own
+    /// pauses; later a short break must not cost the whole transfer.
     async fn send_chunk(&self, chunk: &Chunk) -> Result<ChunkReply, TransportError> {
         let body = chunk.encode();
         let mut attempt = 1;
         loop {
-            match self.call(Kind::Chunk, body.clone(), CHUNK_TIMEOUT, ChunkReply::decode).await {
-                Err(TransportError::NoReply(_) | TransportError::Unreachable(_))
-                    if attempt < CHUNK_ATTEMPTS =>
-                {
-                    attempt += 1;
-                    tokio::time::sleep(CHUNK_PAUSE).await;
-                }
-                done => return done,
+            let reply = self.call(Kind::Chunk, body.clone(), CHUNK_TIMEOUT, ChunkReply::decode).await;
+            let may_help = match &reply {
+                Err(TransportError::NoReply(_)) => true,
+                Err(TransportError::Unreachable(_)) => chunk.number > 0,
+                _ => false,
+            };
+            if !may_help || attempt >= CHUNK_ATTEMPTS {
+                return reply;
             }
+            attempt += 1;
+            tokio::time::sleep(CHUNK_PAUSE).await;
         }
     }
 
@@ -231,7 +234,9 @@ pub(crate) async fn handle(
         }
         Kind::Chunk => {
             let chunk = Chunk::decode(&body).map_err(malformed)?;
-            take_chunk(raft, receiver, chunk).await.map(ChunkReply::encode)
+            // On its own: a caller that goes away must not end half of it, least of all while a snapshot is installed.
+            let taken = tokio::spawn(take_chunk(raft.clone(), Arc::clone(receiver), chunk));
+            taken.await.map_err(text)?.map(ChunkReply::encode)
         }
         Kind::Transfer => {
             let request = wire::read_transfer(&body).map_err(malformed)?;
@@ -242,8 +247,8 @@ pub(crate) async fn handle(
 }
 
 async fn take_chunk(
-    raft: &Raft<Types, Machine>,
-    receiver: &Arc<Receiver>,
+    raft: Raft<Types, Machine>,
+    receiver: Arc<Receiver>,
     chunk: Chunk,
 ) -> Result<ChunkReply, String> {
     let vote = chunk.vote;

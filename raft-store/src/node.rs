@@ -28,9 +28,9 @@ use crate::log::Log;
 use crate::machine::Machine;
 use crate::network::{self, Network, Transits};
 use crate::observe;
-use crate::options::Options;
+use crate::options::{LOG_FILE_BYTES_MIN, Options};
 use crate::proposer::Proposer;
-use crate::snapshot::Receiver;
+use crate::snapshot::{self, Receiver};
 use crate::status::{Copies, Page, Progress, Role, Status};
 use crate::transport::Transport;
 use crate::types::Types;
@@ -89,7 +89,7 @@ impl Node {
             tokio::spawn(observe::run(raft.clone(), machine.clone(), told)),
             tokio::spawn(keeper.run()),
         ];
-        let receiver = Arc::new(Receiver::new(disk, &options.dir, options.index_cache_bytes));
+        let receiver = Arc::new(Receiver::new(disk, &options.dir));
         let tasks = Mutex::new(tasks);
         Ok(Self {
             inner: Arc::new(Inner { options, raft, machine, log, receiver, proposer, progress, tasks }),
@@ -209,7 +209,7 @@ impl Node {
     /// What each placement's members must hold, from one view; placements that hold nothing are left out.
     pub async fn copies(&self) -> Result<BTreeMap<PlacementId, Copies>, ReadError> {
         let view = self.inner.machine.view().await.map_err(|error| ReadError::Index(error.to_string()))?;
-        Ok(view.state.copies.clone())
+        Ok(BTreeMap::clone(&view.state.copies))
     }
 
     /// Applied index, leader, role and term, as they change.
@@ -282,6 +282,12 @@ impl Node {
 }
 
 fn raft_config(options: &Options) -> Result<Arc<Config>, OpenError> {
+    if options.log_file_bytes < LOG_FILE_BYTES_MIN {
+        let (found, least) = (options.log_file_bytes, LOG_FILE_BYTES_MIN);
+        return Err(OpenError::Options(format!(
+            "log files of {found} bytes are too small; set {least} or more"
+        )));
+    }
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         cluster_name: format!("hayrick group {}", options.group),
@@ -306,6 +312,7 @@ fn open_files(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Log, Machine),
     let dir = options.dir.join("log");
     let io = |source| OpenError::Io { path: dir.clone(), source };
     disk.create_dir_all(&dir).map_err(io)?;
+    snapshot::remove_leftovers(disk.as_ref(), &options.dir).map_err(io)?;
     let log = Log::open(Arc::clone(disk), &dir, options)?;
     let machine = Machine::open(Arc::clone(disk), options)?;
     let (purged, applied) = (log.purged(), machine.applied_now().last);
@@ -348,5 +355,12 @@ mod tests {
         drop(machine);
         let opened = tokio::task::spawn_blocking(move || open_files(&disk, &options)).await.expect("it ends");
         assert!(matches!(opened, Err(OpenError::Damaged { .. })), "it may have voted");
+    }
+
+    #[test]
+    fn log_files_too_small_for_what_is_written_at_once_are_refused() {
+        let options = Options { log_file_bytes: LOG_FILE_BYTES_MIN - 1, ..Options::new(NodeId(1), "/raft") };
+        assert!(matches!(raft_config(&options), Err(OpenError::Options(_))));
+        assert!(raft_config(&Options::new(NodeId(1), "/raft")).is_ok());
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use hayrick_protocol::cluster_map::{ClusterConfig, Master, Placement, Volume};
-use hayrick_protocol::limits::PARTITIONS_MAX;
+use hayrick_protocol::limits::{PARTITIONS_MAX, STARTS_PER_MASTER_MAX};
 use hayrick_protocol::{EpochId, NodeId, PartitionId, PlacementId, VolumeId, codec};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,21 +17,24 @@ use crate::cluster::{Cluster, Table};
 use crate::sessions::Session;
 use crate::status::{Copies, Counters};
 
-/// The small state.
+/// The small state. What may be large lies behind an `Arc`: a clone, which every view is, costs little, and what is changed
+/// while a view lives is copied once.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
     /// What is published to requests.
     pub(crate) cluster: Cluster,
     pub(crate) next: NextIds,
     pub(crate) counters: Counters,
-    pub(crate) sessions: BTreeMap<EpochId, Session>,
-    pub(crate) copies: BTreeMap<PlacementId, Copies>,
+    pub(crate) sessions: BTreeMap<EpochId, Arc<Session>>,
+    pub(crate) copies: Arc<BTreeMap<PlacementId, Copies>>,
+    /// The last starts of each master, by their nonces, oldest first.
+    pub(crate) starts: BTreeMap<NodeId, Vec<u64>>,
     /// Rows that differ from what was written down last.
     pub(crate) changed: BTreeSet<RowKey>,
     /// `cluster` differs from what was published last.
     pub(crate) cluster_changed: bool,
     /// Which placement of a partition has exactly these members. Made from the table.
-    by_members: HashMap<(PartitionId, Vec<VolumeId>), PlacementId>,
+    by_members: Arc<HashMap<(PartitionId, Vec<VolumeId>), PlacementId>>,
 }
 
 /// The last ids that were handed out.
@@ -55,6 +58,7 @@ pub(crate) enum RowKey {
     Master(NodeId),
     Session(EpochId),
     Copies(PlacementId),
+    Starts(NodeId),
 }
 
 impl RowKey {
@@ -71,6 +75,7 @@ impl RowKey {
             Self::Master(id) => with(8, &id.0.to_be_bytes()),
             Self::Session(id) => with(9, &id.0.to_be_bytes()),
             Self::Copies(id) => with(10, &id.0.to_be_bytes()),
+            Self::Starts(id) => with(11, &id.0.to_be_bytes()),
         }
     }
 
@@ -89,6 +94,7 @@ impl RowKey {
             8 => id.try_into().ok().map(|id| Self::Master(NodeId(u64::from_be_bytes(id)))),
             9 => u32_id().map(|id| Self::Session(EpochId(id))),
             10 => u32_id().map(|id| Self::Copies(PlacementId(id))),
+            11 => id.try_into().ok().map(|id| Self::Starts(NodeId(u64::from_be_bytes(id)))),
             _ => None,
         }
     }
@@ -109,8 +115,9 @@ impl State {
                 table.current.get(usize::from(id.0)).copied().flatten().as_ref().map(codec::encode)
             }
             RowKey::Master(id) => masters.get(&id).map(codec::encode),
-            RowKey::Session(id) => self.sessions.get(&id).map(codec::encode),
+            RowKey::Session(id) => self.sessions.get(&id).map(|session| codec::encode(&**session)),
             RowKey::Copies(id) => self.copies.get(&id).map(codec::encode),
+            RowKey::Starts(id) => self.starts.get(&id).map(codec::encode),
         }
     }
 
@@ -127,6 +134,7 @@ impl State {
             .chain(self.cluster.masters.keys().map(|id| RowKey::Master(*id)))
             .chain(self.sessions.keys().map(|id| RowKey::Session(*id)))
             .chain(self.copies.keys().map(|id| RowKey::Copies(*id)))
+            .chain(self.starts.keys().map(|id| RowKey::Starts(*id)))
             .filter_map(|key| Some((key.encode(), self.row(key)?)))
     }
 
@@ -140,8 +148,8 @@ impl State {
         }
         state.epochs_from_sessions();
         let table = &state.cluster.table;
-        state.by_members =
-            table.placements.values().map(|p| ((p.partition, p.members.clone()), p.id)).collect();
+        let by_members = table.placements.values().map(|p| ((p.partition, p.members.clone()), p.id));
+        state.by_members = Arc::new(by_members.collect());
         Ok(state)
     }
 
@@ -177,8 +185,9 @@ impl State {
                 let master: Master = read(value).filter(|master: &Master| master.id == id)?;
                 Arc::make_mut(&mut self.cluster.masters).insert(id, master);
             }
-            RowKey::Session(id) => drop(self.sessions.insert(id, read(value)?)),
-            RowKey::Copies(id) => drop(self.copies.insert(id, read(value)?)),
+            RowKey::Session(id) => drop(self.sessions.insert(id, Arc::new(read(value)?))),
+            RowKey::Starts(id) => drop(self.starts.insert(id, read(value)?)),
+            RowKey::Copies(id) => drop(Arc::make_mut(&mut self.copies).insert(id, read(value)?)),
         }
         Some(())
     }
@@ -219,9 +228,26 @@ impl State {
 
     pub(crate) fn open_session(&mut self, epoch: EpochId, session: Session) {
         self.changed.insert(RowKey::Session(epoch));
-        self.sessions.insert(epoch, session);
+        self.sessions.insert(epoch, Arc::new(session));
         self.epochs_from_sessions();
         self.cluster_changed = true;
+    }
+
+    /// The session of an epoch, to be changed; none if it is not open.
+    pub(crate) fn session(&mut self, epoch: EpochId) -> Option<&mut Session> {
+        self.sessions.get_mut(&epoch).map(Arc::make_mut)
+    }
+
+    /// Whether this start of the master was not heard of yet, as far as [`STARTS_PER_MASTER_MAX`] reach.
+    pub(crate) fn is_new_start(&mut self, master: NodeId, nonce: u64) -> bool {
+        let starts = self.starts.entry(master).or_default();
+        if starts.contains(&nonce) {
+            return false;
+        }
+        starts.push(nonce);
+        starts.drain(..starts.len().saturating_sub(STARTS_PER_MASTER_MAX));
+        self.changed.insert(RowKey::Starts(master));
+        true
     }
 
     /// Forgets an epoch and all its answers; whether it was open.
@@ -242,16 +268,18 @@ impl State {
 
     pub(crate) fn add_placement(&mut self, placement: Placement) {
         self.changed.insert(RowKey::Placement(placement.id));
-        self.by_members.insert((placement.partition, placement.members.clone()), placement.id);
+        let members = (placement.partition, placement.members.clone());
+        Arc::make_mut(&mut self.by_members).insert(members, placement.id);
         self.change_table().placements.insert(placement.id, placement);
     }
 
     /// Changes what a placement's members must hold. A row that holds nothing goes.
     pub(crate) fn change_copies(&mut self, placement: PlacementId, change: impl FnOnce(&mut Copies)) {
-        let copies = self.copies.entry(placement).or_default();
+        let all = Arc::make_mut(&mut self.copies);
+        let copies = all.entry(placement).or_default();
         change(copies);
         if *copies == Copies::default() {
-            self.copies.remove(&placement);
+            all.remove(&placement);
         }
         self.changed.insert(RowKey::Copies(placement));
     }
