@@ -23,6 +23,7 @@ mod network;
 mod node;
 mod observe;
 mod options;
+mod piggyback;
 mod proposer;
 mod sessions;
 mod snapshot;

@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 
 use futures_util::{Stream, StreamExt};
 use hayrick_disk::Disk;
+use hayrick_protocol::command::Command;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::type_config::alias::SnapshotOf;
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
@@ -228,15 +229,23 @@ impl Core {
         })
     }
 
-    fn apply(&mut self, shared: &Shared, entries: Vec<Applicable>) -> io::Result<()> {
+    /// Applies a batch. Who asked for a change of objects alone is told before the batch is written and shown: the entry
+    /// is committed, so nothing can come between, and whoever reads after that answer waits for `applied`, as any reader
+    /// does. Who changed the cluster may look at it next without such a wait, and is told when it is shown.
+    fn apply(&mut self, shared: &Shared, mut entries: Vec<Applicable>) -> io::Result<()> {
         self.check()?;
         let has_commands = entries.iter().any(|(entry, _)| matches!(entry.payload, EntryPayload::Normal(_)));
-        let mut replies = vec![Replies::default(); entries.len()];
+        let mut late = Vec::new();
         if has_commands {
             let Self { store, state, since_checkpoint, .. } = self;
             let result = store.write(false, |tables| {
-                for ((entry, _), replies) in entries.iter().zip(&mut replies) {
-                    apply_commands(state, tables, entry, replies)?;
+                for (entry, responder) in &mut entries {
+                    let (replies, only_objects) = apply_commands(state, tables, entry)?;
+                    match responder.take() {
+                        Some(responder) if only_objects => responder.send(replies),
+                        Some(responder) => late.push((responder, replies)),
+                        None => {}
+                    }
                 }
                 since_checkpoint.0 += tables.rows;
                 since_checkpoint.1 += tables.bytes;
@@ -244,9 +253,10 @@ impl Core {
             });
             self.fail(result)?;
         }
-        for (entry, _) in &entries {
-            if let EntryPayload::Membership(membership) = &entry.payload {
-                self.applied.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+        for (entry, responder) in entries {
+            late.extend(responder.map(|responder| (responder, Replies::default())));
+            if let EntryPayload::Membership(membership) = entry.payload {
+                self.applied.membership = StoredMembership::new(Some(entry.log_id), membership);
             }
             self.applied.last = Some(entry.log_id);
         }
@@ -254,10 +264,8 @@ impl Core {
             self.publish(shared)?;
         }
         shared.applied.send_replace(self.applied.index());
-        for ((_, responder), reply) in entries.into_iter().zip(replies) {
-            if let Some(responder) = responder {
-                responder.send(reply);
-            }
+        for (responder, replies) in late {
+            responder.send(replies);
         }
         Ok(())
     }
@@ -320,18 +328,21 @@ impl Core {
     }
 }
 
+/// The replies to an entry's commands, and whether it has commands, none of which changes anything but objects.
 fn apply_commands(
     state: &mut State,
     rows: &mut dyn Rows,
     entry: &Entry,
-    replies: &mut Replies,
-) -> Result<(), StoreError> {
-    let EntryPayload::Normal(commands) = &entry.payload else { return Ok(()) };
+) -> Result<(Replies, bool), StoreError> {
+    let mut replies = Replies::default();
+    let EntryPayload::Normal(commands) = &entry.payload else { return Ok((replies, false)) };
     let damaged = |_| StoreError::Damaged(format!("entry {} does not parse", entry.log_id.index));
+    let mut only_objects = true;
     for command in commands.decode().map_err(damaged)? {
+        only_objects &= matches!(command, Command::Commit(_) | Command::Delete(_));
         replies.0.push(apply(state, rows, command)?);
     }
-    Ok(())
+    Ok((replies, only_objects))
 }
 
 impl RaftStateMachine<Types> for Machine {

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::Stream;
 use hayrick_protocol::NodeId;
+use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
+use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2, stream_append_sequential};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{BasicNode, OptionalSend, Raft, Snapshot};
@@ -21,6 +23,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::machine::{Machine, RaftSnapshot};
+use crate::piggyback::piggyback;
 use crate::snapshot::{Chunk, Received, Receiver, SnapshotData};
 use crate::store::Applied;
 use crate::transport::{Transport, TransportError};
@@ -37,6 +40,9 @@ const CHUNK_PAUSE: Duration = Duration::from_millis(200);
 
 /// Snapshots on their way: the target, and the index up to which it will then have the log. Kept by `keeper`.
 pub(crate) type Transits = Arc<Mutex<BTreeMap<NodeId, u64>>>;
+
+/// What a follower answers to a stream of requests.
+type Appended<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>;
 
 /// Makes a [`Peer`] for each master.
 #[derive(Clone)]
@@ -137,6 +143,17 @@ impl Peer {
 
 impl RaftNetworkV2<Types> for Peer {
     type SnapshotData = SnapshotData;
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<Appended<'s>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        stream_append_sequential(self, piggyback(input), option)
+    }
 
     async fn append_entries(
         &mut self,

@@ -90,6 +90,8 @@ impl Proposer {
             let batch = self.take();
             if batch.is_empty() {
                 self.arrived.notified().await;
+                // Whoever is ready to propose does, and goes with the same entry.
+                tokio::task::yield_now().await;
                 continue;
             }
             let commands = Commands::join(batch.iter().map(|waiting| (waiting.count, &waiting.framed)));

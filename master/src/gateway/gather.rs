@@ -84,6 +84,12 @@ impl<T> Gather<T> {
     }
 }
 
+/// A flight's first step: whatever is ready to run pushes first, so that requests which came together go together. When
+/// nothing is, this costs a look at the sockets.
+pub(crate) async fn let_others_gather() {
+    tokio::task::yield_now().await;
+}
+
 /// A flight under way. It ends by [`Gather::take`] finding nothing, or by a panic.
 pub(crate) struct Flight<'a, T>(&'a Gather<T>);
 
