@@ -335,7 +335,9 @@ impl RaftLogStorage<Types> for Log {
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         self.index.lock().truncate_after(last.map(|id| id.index));
-        self.submit(vec![log_record::truncate(last.as_ref()).into()], None, |_, _| ())
+        // openraft may install a snapshot next. Were that durable first, a power failure would leave entries of an older
+        // leader behind it, and no such log is ever opened again.
+        self.submit_and_wait(log_record::truncate(last.as_ref()), |_| ()).await
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use hayrick_disk::{Disk, FaultyDisk, RealDisk};
 use hayrick_protocol::NodeId;
 use openraft::storage::{IOFlushed, RaftLogStorage};
@@ -91,10 +92,11 @@ impl Model {
             1 if !self.entries.is_empty() => {
                 let keep = random.random_range(0..self.entries.len());
                 let after = if keep == 0 { self.purged } else { Some(self.entries[keep - 1].log_id) };
+                // If it fails, it may have happened nonetheless.
+                self.entries.truncate(keep);
                 if log.truncate_after(after).await.is_err() {
                     return false;
                 }
-                self.entries.truncate(keep);
             }
             2 if !self.entries.is_empty() => {
                 let upto = self.entries[random.random_range(0..self.entries.len())].log_id;
@@ -275,4 +277,22 @@ fn no_file_is_removed_for_a_purge_that_is_not_durable() {
         let log = open(&disk.crash(seed));
         assert!(log.purged() >= Some(id(100)));
     }
+}
+
+#[tokio::test]
+async fn a_truncation_is_durable_when_it_returns() {
+    let disk = FaultyDisk::new(1);
+    let mut log = open(&disk);
+    let entries: Vec<Entry> = (0..9).map(|index| entry(1, index, 10)).collect();
+    append(&mut log, entries.clone()).await.expect("appended");
+    disk.hang_syncs(true);
+    {
+        let mut truncation = std::pin::pin!(log.truncate_after(Some(entries[3].log_id)));
+        let waits = truncation.as_mut().now_or_never().is_none();
+        // First: a log that is dropped waits for its writer.
+        disk.hang_syncs(false);
+        assert!(waits, "it is not durable yet");
+        truncation.await.expect("durable");
+    }
+    assert_eq!(all(&mut open(&disk.crash(1))).await, entries[..4]);
 }
