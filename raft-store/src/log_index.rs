@@ -260,7 +260,12 @@ impl Start {
                 self.last = Some(id);
             }
             Content::Vote(vote) => self.vote = Some(vote),
-            Content::Truncate(after) => self.last = after,
+            Content::Truncate(after) => {
+                // Entries in between may be missing: refused for want of space, and truncated before anybody knew.
+                let by_index = |id: &Option<LogId>| id.map(|id| id.index);
+                let kept = std::cmp::min_by_key(self.last, after, by_index);
+                self.last = std::cmp::max_by_key(self.purged, kept, by_index);
+            }
             Content::Purge(upto) => {
                 self.purged = self.purged.max(Some(upto));
                 if self.last.is_none_or(|last| last.index < upto.index) {
@@ -293,5 +298,16 @@ mod tests {
         index.begun(FileId(2));
         assert!(index.is_obsolete(FileId(1)));
         assert!(!index.is_obsolete(FileId(2)));
+    }
+
+    #[test]
+    fn what_is_truncated_was_not_always_there() {
+        let mut start = Start { last: Some(id(9)), ..Start::default() };
+        start.follow(Content::Truncate(Some(id(15))));
+        assert_eq!(start.last, Some(id(9)), "10 to 20 were refused");
+        assert!(start.follow(Content::Entry(id(10))), "and what replaces them links up");
+        start.follow(Content::Purge(id(4)));
+        start.follow(Content::Truncate(None));
+        assert_eq!(start.last, Some(id(4)), "all that is left is the purge point");
     }
 }

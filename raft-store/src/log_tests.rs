@@ -296,3 +296,23 @@ async fn a_truncation_is_durable_when_it_returns() {
     }
     assert_eq!(all(&mut open(&disk.crash(1))).await, entries[..4]);
 }
+
+#[tokio::test]
+async fn a_truncation_beyond_the_end_or_of_all_leaves_a_log_that_opens() {
+    let disk = FaultyDisk::new(1);
+    let mut log = open(&disk);
+    let entries: Vec<Entry> = (0..9).map(|index| entry(1, index, 10)).collect();
+    append(&mut log, entries.clone()).await.expect("appended");
+    let beyond = LogId::new(LeaderId { term: 1, node_id: 1 }, 20);
+    log.truncate_after(Some(beyond)).await.expect("durable");
+    drop(log);
+    let disk = disk.restart();
+    let mut log = open(&disk);
+    assert_eq!(all(&mut log).await, entries);
+    log.purge(entries[4].log_id).await.expect("queued");
+    log.truncate_after(None).await.expect("durable");
+    drop(log);
+    let mut log = open(&disk.restart());
+    assert_eq!(log.get_log_state().await.expect("in memory").last_log_id, Some(entries[4].log_id));
+    assert_eq!(all(&mut log).await, vec![]);
+}
