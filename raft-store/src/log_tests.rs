@@ -316,3 +316,23 @@ async fn a_truncation_beyond_the_end_or_of_all_leaves_a_log_that_opens() {
     assert_eq!(log.get_log_state().await.expect("in memory").last_log_id, Some(entries[4].log_id));
     assert_eq!(all(&mut log).await, vec![]);
 }
+
+#[tokio::test]
+async fn a_missing_file_that_held_only_votes_is_noticed() {
+    let disk = FaultyDisk::new(1);
+    let mut log = open(&disk);
+    append(&mut log, vec![entry(1, 0, 10)]).await.expect("appended");
+    let mut term = 1;
+    while log.status().files < 3 {
+        term += 1;
+        log.save_vote(&Vote::new(term, 1)).await.expect("durable");
+    }
+    drop(log);
+    let disk = disk.restart();
+    let mut files = disk.list(Path::new(DIR)).expect("listed");
+    files.retain(|name| name.ends_with(".log"));
+    files.sort();
+    disk.remove(&Path::new(DIR).join(&files[1])).expect("removed");
+    let refused = Log::open(Arc::new(disk), Path::new(DIR), &options()).err().expect("refused").to_string();
+    assert!(refused.contains("missing"), "{refused}");
+}
