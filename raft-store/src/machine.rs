@@ -54,8 +54,9 @@ pub(crate) struct Published {
 }
 
 struct Shared {
-    core: Mutex<Core>,
+    /// Dropped in front of the store, which is closed cleanly only without readers.
     published: RwLock<Published>,
+    core: Mutex<Core>,
     applied: watch::Sender<u64>,
     disk: Arc<dyn Disk>,
     dir: PathBuf,

@@ -236,3 +236,19 @@ async fn an_index_that_was_flipped_is_refused_or_stops_but_never_panics() {
     }
     assert!(refused > 0, "the header of the file is looked at");
 }
+
+#[tokio::test]
+async fn who_reads_while_a_snapshot_is_put_in_place_comes_to_an_end() {
+    let disk = FaultyDisk::new(1);
+    let (mut source, mut target) = (open(&disk, "/source"), open(&disk, "/target"));
+    feed(&mut source, &[entry(0, &prelude())]).await;
+    feed(&mut target, &[entry(0, &prelude()[..1])]).await;
+    let (before, view) = (target.reader(), target.view().await.expect("a view"));
+    let hash_before = hash(&target).await;
+    let snapshot = source.get_current_snapshot().await.expect("readable").expect("there is something");
+    target.install_snapshot(&snapshot.meta, snapshot.snapshot).await.expect("installed");
+    let key = ObjectKey::new("key").expect("a key");
+    assert_eq!(before.object(&key).expect("readable"), None);
+    assert_eq!(view.hash().expect("readable"), hash_before);
+    assert_eq!(hash(&target).await, hash(&source).await);
+}

@@ -117,6 +117,12 @@ impl Applied {
 
 /// An open index file.
 pub(crate) struct Store {
+    open: Arc<Open>,
+}
+
+/// What the store and its readers share. The last of them closes it: redb lets nobody read from a database that is closed,
+/// and who began to read when another index took its place shall come to an end.
+struct Open {
     /// There until drop.
     db: Option<Database>,
     backend: Backend,
@@ -139,9 +145,17 @@ impl Store {
             drop(Self::create(disk, &fresh, cache_bytes).map_err(fail)?);
             rename(disk, &fresh, path).map_err(|error| fail(error.into()))?;
         }
-        let file = disk.open(path).map_err(|error| fail(error.into()))?;
-        let store = Self::over(file, cache_bytes).map_err(fail)?;
-        let (state, applied) = store.reader().and_then(|reader| reader.load()).map_err(fail)?;
+        Self::open_existing(disk, path, cache_bytes).map_err(fail)
+    }
+
+    /// Opens a file that is there, and reads the small state.
+    pub(crate) fn open_existing(
+        disk: &dyn Disk,
+        path: &Path,
+        cache_bytes: usize,
+    ) -> Result<(Self, State, Applied), StoreError> {
+        let store = Self::over(disk.open(path)?, cache_bytes)?;
+        let (state, applied) = store.reader()?.load()?;
         Ok((store, state, applied))
     }
 
@@ -165,7 +179,8 @@ impl Store {
         let guard = Guard::default();
         let db =
             guard.run(|| Ok(builder.create_with_backend(backend.clone()).map_err(redb::Error::from)?))?;
-        Ok(Self { db: Some(db), backend, dirty: AtomicBool::new(false), guard })
+        let open = Open { db: Some(db), backend, dirty: AtomicBool::new(false), guard };
+        Ok(Self { open: Arc::new(open) })
     }
 
     /// One transaction; durable, or not until the next one that is.
@@ -174,9 +189,10 @@ impl Store {
         durable: bool,
         change: impl FnOnce(&mut Tables<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.dirty.store(true, Ordering::SeqCst);
-        let result = self.guard.run(|| {
-            let mut transaction = self.db().begin_write().map_err(redb::Error::from)?;
+        let open = &self.open;
+        open.dirty.store(true, Ordering::SeqCst);
+        let result = open.guard.run(|| {
+            let mut transaction = open.db().begin_write().map_err(redb::Error::from)?;
             let durability = if durable { Durability::Immediate } else { Durability::None };
             transaction.set_durability(durability).map_err(redb::Error::from)?;
             // Without it, opening after a crash reads the whole file.
@@ -186,35 +202,43 @@ impl Store {
             Ok(result)
         })?;
         if durable {
-            self.dirty.store(false, Ordering::SeqCst);
+            open.dirty.store(false, Ordering::SeqCst);
         }
         Ok(result)
     }
 
     /// A frozen look at the rows as last committed.
     pub(crate) fn reader(&self) -> Result<Reader, StoreError> {
-        self.guard.run(|| {
-            let transaction = self.db().begin_read().map_err(redb::Error::from)?;
+        self.open.guard.run(|| {
+            let transaction = self.open.db().begin_read().map_err(redb::Error::from)?;
             let open = |table| transaction.open_table(table).map_err(redb::Error::from);
             Ok(Reader {
                 objects: open(OBJECTS)?,
                 garbage: transaction.open_table(GARBAGE).map_err(redb::Error::from)?,
                 small: open(SMALL)?,
-                guard: self.guard.clone(),
+                open: Arc::clone(&self.open),
             })
         })
-    }
-
-    fn db(&self) -> &Database {
-        self.db.as_ref().expect("it is there until drop")
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        if self.dirty.load(Ordering::SeqCst) {
-            self.backend.seal();
+        // A reader that closes it later must not write either: the file may be open anew by then.
+        if self.open.dirty.load(Ordering::SeqCst) || Arc::strong_count(&self.open) > 1 {
+            self.open.backend.seal();
         }
+    }
+}
+
+impl Open {
+    fn db(&self) -> &Database {
+        self.db.as_ref().expect("it is there until drop")
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
         if let Some(db) = self.db.take()
             && self.guard.is_broken()
         {
@@ -359,12 +383,12 @@ pub(crate) struct Reader {
     objects: ReadOnlyTable<Bytes, Bytes>,
     garbage: ReadOnlyTable<u64, Bytes>,
     small: ReadOnlyTable<Bytes, Bytes>,
-    guard: Guard,
+    open: Arc<Open>,
 }
 
 impl Reader {
     pub(crate) fn object(&self, key: &ObjectKey) -> Result<Option<ObjectRecord>, StoreError> {
-        self.guard.run(|| {
+        self.open.guard.run(|| {
             let row = self.objects.get(key.as_str().as_bytes()).map_err(redb::Error::from)?;
             row.map(|row| decode_object(row.value())).transpose()
         })
@@ -376,7 +400,7 @@ impl Reader {
         start: &str,
         mut visit: impl FnMut(ObjectKey, ObjectRecord) -> bool,
     ) -> Result<(), StoreError> {
-        self.guard.run(|| {
+        self.open.guard.run(|| {
             for row in self.objects.range(start.as_bytes()..).map_err(redb::Error::from)? {
                 let (key, record) = row.map_err(redb::Error::from)?;
                 let text =
@@ -396,7 +420,7 @@ impl Reader {
         after: AppliedVersion,
         limit: usize,
     ) -> Result<Vec<(AppliedVersion, Garbage)>, StoreError> {
-        self.guard.run(|| {
+        self.open.guard.run(|| {
             let Some(first) = after.0.checked_add(1) else { return Ok(Vec::new()) };
             let rows = self.garbage.range(first..).map_err(redb::Error::from)?;
             rows.take(limit)
@@ -416,7 +440,7 @@ impl Reader {
         mut visit: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), StoreError> {
         use std::ops::Bound::{Excluded, Unbounded};
-        self.guard.run(|| {
+        self.open.guard.run(|| {
             match table {
                 TableId::Objects => {
                     let bounds = (after.map_or(Unbounded, Excluded), Unbounded::<&[u8]>);
@@ -445,7 +469,7 @@ impl Reader {
 
     /// The small state and Raft's part, as of the last checkpoint.
     fn load(&self) -> Result<(State, Applied), StoreError> {
-        self.guard.run(|| self.load_rows())
+        self.open.guard.run(|| self.load_rows())
     }
 
     fn load_rows(&self) -> Result<(State, Applied), StoreError> {
