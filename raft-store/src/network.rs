@@ -80,19 +80,20 @@ impl Peer {
         decode(&reply).map_err(|error| TransportError::Refused(error.to_string()))
     }
 
-    /// Sends a chunk until it is answered, a few times.
+    /// Sends a chunk until it is answered, a few times. Who cannot be reached for the first chunk is left to openraft's own
+    /// pauses; later a short break must not cost the whole transfer.
     async fn send_chunk(&self, chunk: &Chunk) -> Result<ChunkReply, TransportError> {
         let body = chunk.encode();
         let mut attempt = 1;
         loop {
-            match self.call(Kind::Chunk, body.clone(), CHUNK_TIMEOUT, ChunkReply::decode).await {
-                Err(TransportError::NoReply(_) | TransportError::Unreachable(_))
-                    if attempt < CHUNK_ATTEMPTS =>
-                {
-                    attempt += 1;
-                    tokio::time::sleep(CHUNK_PAUSE).await;
-                }
-                done => return done,
+            let reply = self.call(Kind::Chunk, body.clone(), CHUNK_TIMEOUT, ChunkReply::decode).await;
+            let may_help = match &reply {
+                Err(TransportError::NoReply(_)) => true,
+                Err(TransportError::Unreachable(_)) => chunk.number > 0,
+                _ => false,
+            };
+            if !may_help || attempt >= CHUNK_ATTEMPTS {
+                return reply;
             }
         }
     }
