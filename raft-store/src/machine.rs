@@ -307,10 +307,10 @@ impl Core {
             SnapshotData::Received(building) => *building,
             SnapshotData::View(view) => {
                 let path = shared.dir.join(INSTALL_FILE);
-                Building::copy(shared.disk.as_ref(), &path, shared.cache_bytes, view)?
+                Building::copy(&shared.disk, &path, view)?
             }
         };
-        let (built, path, state) = building.finish(&applied)?;
+        let (built, state, path) = building.finish(&applied, shared.cache_bytes)?;
         rename(shared.disk.as_ref(), &path, &shared.dir.join(INDEX_FILE))?;
         (self.store, self.state, self.applied) = (built, state, applied);
         self.since_checkpoint = (0, 0);

@@ -95,6 +95,8 @@ impl Peer {
             if !may_help || attempt >= CHUNK_ATTEMPTS {
                 return reply;
             }
+            attempt += 1;
+            tokio::time::sleep(CHUNK_PAUSE).await;
         }
     }
 
@@ -232,7 +234,9 @@ pub(crate) async fn handle(
         }
         Kind::Chunk => {
             let chunk = Chunk::decode(&body).map_err(malformed)?;
-            take_chunk(raft, receiver, chunk).await.map(ChunkReply::encode)
+            // On its own: a caller that goes away must not end half of it, least of all while a snapshot is installed.
+            let taken = tokio::spawn(take_chunk(raft.clone(), Arc::clone(receiver), chunk));
+            taken.await.map_err(text)?.map(ChunkReply::encode)
         }
         Kind::Transfer => {
             let request = wire::read_transfer(&body).map_err(malformed)?;
@@ -243,8 +247,8 @@ pub(crate) async fn handle(
 }
 
 async fn take_chunk(
-    raft: &Raft<Types, Machine>,
-    receiver: &Arc<Receiver>,
+    raft: Raft<Types, Machine>,
+    receiver: Arc<Receiver>,
     chunk: Chunk,
 ) -> Result<ChunkReply, String> {
     let vote = chunk.vote;

@@ -30,7 +30,7 @@ use crate::network::{self, Network, Transits};
 use crate::observe;
 use crate::options::Options;
 use crate::proposer::Proposer;
-use crate::snapshot::Receiver;
+use crate::snapshot::{self, Receiver};
 use crate::status::{Copies, Page, Progress, Role, Status};
 use crate::transport::Transport;
 use crate::types::Types;
@@ -89,7 +89,7 @@ impl Node {
             tokio::spawn(observe::run(raft.clone(), machine.clone(), told)),
             tokio::spawn(keeper.run()),
         ];
-        let receiver = Arc::new(Receiver::new(disk, &options.dir, options.index_cache_bytes));
+        let receiver = Arc::new(Receiver::new(disk, &options.dir));
         let tasks = Mutex::new(tasks);
         Ok(Self {
             inner: Arc::new(Inner { options, raft, machine, log, receiver, proposer, progress, tasks }),
@@ -304,6 +304,7 @@ fn open_files(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Log, Machine),
     let dir = options.dir.join("log");
     let io = |source| OpenError::Io { path: dir.clone(), source };
     disk.create_dir_all(&dir).map_err(io)?;
+    snapshot::remove_leftovers(disk.as_ref(), &options.dir).map_err(io)?;
     let log = Log::open(Arc::clone(disk), &dir, options)?;
     let machine = Machine::open(Arc::clone(disk), options)?;
     let (purged, applied) = (log.purged(), machine.applied_now().last);

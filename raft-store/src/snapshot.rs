@@ -5,15 +5,19 @@
 //! file made durable and handed to openraft, which installs it by a rename.
 //!
 //! A chunk that was lost is sent again; a receiver that started over asks for the whole snapshot again. A transfer of a
-//! newer leader replaces an older one's, never the other way round. Invariant: nothing is begun under the file's name
-//! before the one that is complete was installed.
+//! newer leader replaces an older one's, never the other way round; one of which nothing more is heard is forgotten.
+//! Invariant: each transfer has a file of its own, so that what is installed is what was verified. A file that is not
+//! installed is removed, at the next start at the latest.
 
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hayrick_disk::Disk;
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::state::State;
@@ -21,10 +25,14 @@ use crate::store::{Applied, Store, StoreError, TableId};
 use crate::types::{DecodeError, Input, Vote, put_vote};
 use crate::view::{Row, RowStream, View, take_row};
 
-/// Name of the file that a received snapshot is built in.
-const RECEIVE_FILE: &str = "receive.new";
-/// Bytes of the small state that a receiver holds in memory; what is meant to be in it takes a tenth of this at most.
+/// Name of the file that a received snapshot is built in: begin and end, around the transfer's number.
+const RECEIVE_FILE: (&str, &str) = ("receive-", ".new");
+/// Bytes of a new file that are kept in memory while it is built: rows come in the order in which they lie.
+const BUILD_CACHE_BYTES: usize = 16 << 20;
+/// Bytes of the small state of a snapshot; what is meant to be in it takes a tenth of this at most.
 const SMALL_BYTES_MAX: usize = 512 << 20;
+/// A transfer that brought nothing for so long was given up: its sender says a chunk five times within 30 s each.
+const IDLE_MAX: Duration = Duration::from_secs(180);
 
 /// What openraft holds for a snapshot.
 pub(crate) enum SnapshotData {
@@ -37,26 +45,53 @@ pub(crate) enum SnapshotData {
 /// A new index file, not yet in place.
 pub(crate) struct Building {
     store: Store,
-    path: PathBuf,
-    small: Vec<(Vec<u8>, Vec<u8>)>,
+    file: Temporary,
     small_bytes: usize,
     hasher: Box<Xxh3>,
 }
 
+/// A file that is removed unless it is kept.
+struct Temporary {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Temporary {
+    fn keep(mut self) -> PathBuf {
+        self.kept = true;
+        self.path.clone()
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.kept
+            && let Err(error) = self.disk.remove(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove a part of a snapshot; the next start will");
+        }
+    }
+}
+
+/// Removes what transfers left that did not come to their end before the process did.
+pub(crate) fn remove_leftovers(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let (begin, end) = RECEIVE_FILE;
+    let mut leftovers =
+        disk.list(dir)?.into_iter().filter(|name| name.starts_with(begin) && name.ends_with(end));
+    leftovers.try_for_each(|name| disk.remove(&dir.join(name)))
+}
+
 impl Building {
-    pub(crate) fn create(disk: &dyn Disk, path: &Path, cache_bytes: usize) -> Result<Self, StoreError> {
-        let store = Store::create(disk, path, cache_bytes)?;
-        Ok(Self { store, path: path.to_owned(), small: Vec::new(), small_bytes: 0, hasher: Box::default() })
+    pub(crate) fn create(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self, StoreError> {
+        let store = Store::create(disk.as_ref(), path, BUILD_CACHE_BYTES)?;
+        let file = Temporary { disk: Arc::clone(disk), path: path.to_owned(), kept: false };
+        Ok(Self { store, file, small_bytes: 0, hasher: Box::default() })
     }
 
     /// Builds one from a view in this process.
-    pub(crate) fn copy(
-        disk: &dyn Disk,
-        path: &Path,
-        cache_bytes: usize,
-        view: Arc<View>,
-    ) -> Result<Self, StoreError> {
-        let mut building = Self::create(disk, path, cache_bytes)?;
+    pub(crate) fn copy(disk: &Arc<dyn Disk>, path: &Path, view: Arc<View>) -> Result<Self, StoreError> {
+        let mut building = Self::create(disk, path)?;
         let mut rows = RowStream::new(view);
         while let Some(chunk) = rows.next_chunk(1 << 20)? {
             building.put(&chunk)?;
@@ -68,13 +103,12 @@ impl Building {
     fn put(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
         let malformed = |_| StoreError::Damaged("a row of the snapshot does not parse".into());
         self.hasher.update(chunk);
-        let Self { store, small, small_bytes, .. } = self;
+        let Self { store, small_bytes, .. } = self;
         store.write(false, |tables| {
             let mut input = Input(chunk);
             while let Some(Row { table, key, value }) = take_row(&mut input).map_err(malformed)? {
                 if table == TableId::Small {
                     *small_bytes += key.len() + value.len();
-                    small.push((key.to_vec(), value.to_vec()));
                 }
                 tables.put_raw(table, key, value)?;
             }
@@ -89,11 +123,17 @@ impl Building {
         self.hasher.digest128()
     }
 
-    /// Makes it durable as the state at `applied`; it still has its temporary name.
-    pub(crate) fn finish(self, applied: &Applied) -> Result<(Store, PathBuf, State), StoreError> {
-        let state = State::load(self.small.into_iter()).map_err(StoreError::Damaged)?;
-        self.store.write(true, |tables| tables.checkpoint(&state, applied))?;
-        Ok((self.store, self.path, state))
+    /// Makes it durable as the state at `applied`, and opens it as an index; it still has its temporary name.
+    pub(crate) fn finish(
+        self,
+        applied: &Applied,
+        cache_bytes: usize,
+    ) -> Result<(Store, State, PathBuf), StoreError> {
+        // The small state is there already, row by row.
+        self.store.write(true, |tables| tables.checkpoint(&State::default(), applied))?;
+        drop(self.store);
+        let (store, state, _) = Store::open_existing(self.file.disk.as_ref(), &self.file.path, cache_bytes)?;
+        Ok((store, state, self.file.keep()))
     }
 }
 
@@ -165,13 +205,11 @@ pub(crate) enum Received {
 /// The receiving end: one transfer at a time.
 pub(crate) struct Receiver {
     disk: Arc<dyn Disk>,
-    path: PathBuf,
-    cache_bytes: usize,
+    dir: PathBuf,
     slot: Arc<Mutex<Slot>>,
 }
 
-/// A complete file on its way into place, by its name. Chunks wait as long as this lives: another transfer would be built
-/// under the same name, and then be installed in its stead.
+/// A complete file on its way into place. Chunks wait as long as this lives: they get to know whether it was installed.
 pub(crate) struct Installing {
     slot: OwnedMutexGuard<Slot>,
     transfer: u64,
@@ -195,12 +233,14 @@ struct Transfer {
     vote: Vote,
     id: u64,
     next: u64,
+    /// When its last chunk came.
+    heard: Instant,
     building: Building,
 }
 
 impl Receiver {
-    pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path, cache_bytes: usize) -> Self {
-        Self { disk, path: dir.join(RECEIVE_FILE), cache_bytes, slot: Arc::default() }
+    pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path) -> Self {
+        Self { disk, dir: dir.to_owned(), slot: Arc::default() }
     }
 
     /// Takes one chunk in. A repeated one does no harm.
@@ -243,11 +283,35 @@ impl Receiver {
     }
 
     async fn begin(self: &Arc<Self>, chunk: &Chunk) -> Result<Transfer, String> {
-        let receiver = Arc::clone(self);
-        let create = move || Building::create(receiver.disk.as_ref(), &receiver.path, receiver.cache_bytes);
+        let (disk, (begin, end)) = (Arc::clone(&self.disk), RECEIVE_FILE);
+        let path = self.dir.join(format!("{begin}{:016x}{end}", chunk.transfer));
+        let create = move || Building::create(&disk, &path);
         let building = tokio::task::spawn_blocking(create).await.map_err(|error| error.to_string())?;
         let building = building.map_err(|error| error.to_string())?;
-        Ok(Transfer { vote: chunk.vote, id: chunk.transfer, next: 0, building })
+        tokio::spawn(forget_when_idle(Arc::downgrade(self), chunk.transfer));
+        Ok(Transfer { vote: chunk.vote, id: chunk.transfer, next: 0, heard: Instant::now(), building })
+    }
+}
+
+/// Lets a transfer go of which nothing was heard for [`IDLE_MAX`], with its file and its cache.
+async fn forget_when_idle(receiver: Weak<Receiver>, id: u64) {
+    loop {
+        tokio::time::sleep(IDLE_MAX).await;
+        let Some(receiver) = receiver.upgrade() else { return };
+        let mut slot = receiver.slot.lock().await;
+        match &slot.running {
+            Some(running) if running.id == id && running.heard.elapsed() < IDLE_MAX => {}
+            Some(running) if running.id == id => {
+                tracing::warn!(
+                    chunks = running.next,
+                    "a snapshot from the leader stopped coming; it is forgotten"
+                );
+                let abandoned = slot.running.take();
+                tokio::task::spawn_blocking(move || drop(abandoned));
+                return;
+            }
+            _ => return,
+        }
     }
 }
 
@@ -255,6 +319,7 @@ async fn put(mut transfer: Transfer, chunk: Chunk) -> Result<(Transfer, Chunk), 
     let put = move || {
         transfer.building.put(&chunk.rows)?;
         transfer.next += 1;
+        transfer.heard = Instant::now();
         Ok::<_, StoreError>((transfer, chunk))
     };
     let done = tokio::task::spawn_blocking(put).await.map_err(|error| error.to_string())?;
@@ -263,13 +328,20 @@ async fn put(mut transfer: Transfer, chunk: Chunk) -> Result<(Transfer, Chunk), 
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use hayrick_disk::FaultyDisk;
     use proptest::prelude::*;
     use tokio::time::timeout;
 
     use super::*;
+
+    const DIR: &str = "/raft";
+
+    fn receiver() -> (FaultyDisk, Arc<Receiver>) {
+        let faulty = FaultyDisk::new(1);
+        let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+        disk.create_dir_all(Path::new(DIR)).expect("a sound disk");
+        (faulty, Arc::new(Receiver::new(disk, Path::new(DIR))))
+    }
 
     /// An empty snapshot in one chunk.
     fn whole(transfer: u64) -> Chunk {
@@ -280,19 +352,52 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_other_transfer_is_begun_while_one_is_installed() {
-        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
-        disk.create_dir_all(Path::new("/raft")).expect("a sound disk");
-        let receiver = Arc::new(Receiver::new(disk, Path::new("/raft"), 1 << 20));
+        let (disk, receiver) = receiver();
         let Ok(Received::Complete(_, building, installing)) = receiver.take(whole(1)).await else {
             panic!("one chunk is all");
         };
         // The sender did not wait for the end, or another leader began anew. The clock moves only while nothing else does.
         let second = timeout(Duration::from_secs(1), receiver.take(whole(2))).await;
-        assert!(second.is_err(), "it would take the name from under the first");
+        assert!(second.is_err(), "it is not known yet whether it is needed");
         drop(building);
+        assert_eq!(disk.list(Path::new(DIR)).expect("listed"), Vec::<String>::new(), "it was not needed");
         installing.done(Vote::new(1, 2));
         assert!(matches!(receiver.take(whole(1)).await, Ok(Received::Installed(_))));
         assert!(matches!(receiver.take(whole(2)).await, Ok(Received::Complete(..))));
+    }
+
+    #[tokio::test]
+    async fn each_transfer_has_its_own_file_and_a_start_removes_what_is_left() {
+        let (disk, receiver) = receiver();
+        let Ok(Received::Complete(_, first, installing)) = receiver.take(whole(1)).await else {
+            panic!("one chunk is all");
+        };
+        drop(installing);
+        // The caller gave up, and openraft still holds the file.
+        let Ok(Received::Complete(_, second, _)) = receiver.take(whole(2)).await else {
+            panic!("one chunk is all");
+        };
+        assert_eq!(disk.list(Path::new(DIR)).expect("listed").len(), 2);
+        let disk = disk.restart();
+        drop((first, second));
+        assert_eq!(disk.list(Path::new(DIR)).expect("listed").len(), 2, "the process had no time for it");
+        remove_leftovers(&disk, Path::new(DIR)).expect("removed");
+        assert_eq!(disk.list(Path::new(DIR)).expect("listed"), Vec::<String>::new());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transfer_that_stops_coming_is_forgotten_with_its_file() {
+        let (disk, receiver) = receiver();
+        let first = Chunk { end: None, ..whole(1) };
+        assert!(matches!(receiver.take(first).await, Ok(Received::Next(1))));
+        tokio::time::sleep(IDLE_MAX / 2).await;
+        let second = Chunk { end: None, number: 1, ..whole(1) };
+        assert!(matches!(receiver.take(second.clone()).await, Ok(Received::Next(2))), "it goes on");
+        tokio::time::sleep(IDLE_MAX * 3).await;
+        while !disk.list(Path::new(DIR)).expect("listed").is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(matches!(receiver.take(second).await, Ok(Received::Restart)));
     }
 
     proptest! {
