@@ -245,6 +245,9 @@ impl Receiver {
 
     /// Takes one chunk in. A repeated one does no harm.
     pub(crate) async fn take(self: &Arc<Self>, chunk: Chunk) -> Result<Received, String> {
+        if !chunk.vote.committed {
+            return Err("a snapshot comes from a leader, and this sender was not elected".into());
+        }
         let mut slot = Arc::clone(&self.slot).lock_owned().await;
         if let Some((id, vote)) = slot.installed
             && id == chunk.transfer
@@ -275,6 +278,9 @@ impl Receiver {
             }
             Some(hash) if hash == transfer.building.hash() => {
                 let applied = Applied::decode(&chunk.applied).map_err(|error| error.to_string())?;
+                if !applied.may_come_from(&chunk.vote) {
+                    return Err("the snapshot holds what its sender cannot have".into());
+                }
                 let installing = Installing { slot, transfer: transfer.id };
                 Ok(Received::Complete(applied, Box::new(transfer.building), installing))
             }
@@ -333,6 +339,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::types::{LeaderId, LogId, StoredMembership};
 
     const DIR: &str = "/raft";
 
@@ -347,7 +354,7 @@ mod tests {
     fn whole(transfer: u64) -> Chunk {
         let applied = Applied::default().encode().into();
         let end = Some(Xxh3::new().digest128());
-        Chunk { vote: Vote::new(1, 2), transfer, number: 0, end, applied, rows: Bytes::new() }
+        Chunk { vote: Vote::new_committed(1, 2), transfer, number: 0, end, applied, rows: Bytes::new() }
     }
 
     #[tokio::test(start_paused = true)]
@@ -398,6 +405,24 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(matches!(receiver.take(second).await, Ok(Received::Restart)));
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_no_leader_can_have_is_refused() {
+        let (_, receiver) = receiver();
+        let candidate = Chunk { vote: Vote::new(1, 2), ..whole(1) };
+        assert!(receiver.take(candidate).await.is_err());
+        let id = |term, index| Some(LogId::new(LeaderId { term, node_id: 1 }, index));
+        let of = |last, membership| Applied {
+            last,
+            membership: StoredMembership::new(membership, openraft::Membership::default()),
+        };
+        for applied in [of(id(2, 5), None), of(id(1, 5), id(1, 6))] {
+            let chunk = Chunk { applied: applied.encode().into(), ..whole(1) };
+            assert!(receiver.take(chunk).await.is_err(), "{applied:?}");
+        }
+        let applied = of(id(1, 5), id(1, 4)).encode().into();
+        assert!(matches!(receiver.take(Chunk { applied, ..whole(1) }).await, Ok(Received::Complete(..))));
     }
 
     proptest! {

@@ -30,7 +30,7 @@ use crate::apply::Rows;
 use crate::backend::Backend;
 use crate::errors::{OpenError, ReadError};
 use crate::state::State;
-use crate::types::{DecodeError, Input, LogId, Members, StoredMembership, put_log_id_option};
+use crate::types::{DecodeError, Input, LogId, Members, StoredMembership, Vote, put_log_id_option};
 
 type Bytes = &'static [u8];
 const OBJECTS: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("objects");
@@ -93,6 +93,12 @@ pub(crate) struct Applied {
 impl Applied {
     pub(crate) fn index(&self) -> u64 {
         self.last.map_or(0, |id| id.index)
+    }
+
+    /// Whether the leader with this vote can have it. openraft takes that for granted of a snapshot.
+    pub(crate) fn may_come_from(&self, vote: &Vote) -> bool {
+        self.last.is_none_or(|last| last.leader_id <= vote.leader_id)
+            && *self.membership.log_id() <= self.last
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
