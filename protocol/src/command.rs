@@ -3,8 +3,6 @@
 //! Owns their shape. What each does to the state is told in `raft-store`'s apply; who sends which, in `master`.
 //! Invariant: a command carries everything its outcome depends on, the time included, so apply needs no clock.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::cluster_map::{ClusterConfig, TableChange, VolumeState};
@@ -148,16 +146,6 @@ impl Command {
             Self::Delete(delete) => Some(delete.session),
             _ => None,
         }
-    }
-}
-
-/// One Raft entry: commands that gathered while the entry before was in flight.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Batch(pub Vec<Command>);
-
-impl fmt::Display for Batch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "batch of {} commands", self.0.len())
     }
 }
 

@@ -11,7 +11,7 @@ use hayrick_protocol::cluster_map::{
 };
 use hayrick_protocol::codec::{self, DecodeError};
 use hayrick_protocol::command::{
-    Applied, Batch, Command, Commit, Delete, Precondition, Refusal, RegisterVolume, Reply, Session,
+    Applied, Command, Commit, Delete, Precondition, Refusal, RegisterVolume, Reply, Session,
 };
 use hayrick_protocol::messages::master::{
     Greet, Greeting, HandOver, HandOverError, Heartbeat, HeartbeatReply, Propose, ProposeError, Raft,
@@ -218,7 +218,6 @@ fn replies() -> Vec<Reply> {
 fn bytes_of_commands_replies_and_state_rows_are_golden() {
     let mut golden = Golden::default();
     golden.add_all("command", &commands());
-    golden.add("batch", &Batch(commands()));
     golden.add_all("reply", &replies());
     golden.add("config", &config());
     golden.add("master", &master());
@@ -424,9 +423,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn batches_round_trip(commands in proptest::collection::vec(any_command(), 0..20)) {
-        let batch = Batch(commands);
-        prop_assert_eq!(codec::decode::<Batch>(&codec::encode(&batch)).expect("own bytes"), batch);
+    fn commands_round_trip(command in any_command()) {
+        prop_assert_eq!(codec::decode::<Command>(&codec::encode(&command)).expect("own bytes"), command);
     }
 
     #[test]
