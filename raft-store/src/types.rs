@@ -10,6 +10,7 @@ use std::fmt;
 use bytes::{BufMut, Bytes, BytesMut};
 use hayrick_protocol::codec;
 use hayrick_protocol::command::{Command, Reply};
+use hayrick_protocol::limits::ENTRY_BYTES_MAX;
 use openraft::type_config::alias;
 use openraft::{BasicNode, EntryPayload};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -39,12 +40,17 @@ pub(crate) struct Commands(pub(crate) Bytes);
 const COUNT_BYTES: usize = 4;
 
 impl Commands {
-    /// The framed bytes of some commands, without the count: what callers prepare, each for itself.
+    /// The framed bytes of some commands, without the count: what callers prepare, each for itself. The codec reads back
+    /// whatever it encoded, up to the bound of an entry; a command that did not would stop every node.
     pub(crate) fn frame(commands: &[Command]) -> Bytes {
         let mut framed = BytesMut::new();
         for command in commands {
             let encoded = codec::encode(command);
-            framed.put_u32_le(u32::try_from(encoded.len()).expect("the codec ends at 16 MiB"));
+            framed.put_u32_le(u32::try_from(encoded.len()).expect("commands are bounded"));
+            debug_assert!(
+                encoded.len() > ENTRY_BYTES_MAX || codec::decode::<Command>(&encoded).is_ok(),
+                "apply must be able to read what is proposed"
+            );
             framed.put_slice(&encoded);
         }
         framed.freeze()
