@@ -37,6 +37,6 @@ mod wire;
 pub use cluster::{Cluster, OpenEpoch, Table};
 pub use errors::{InitializeError, OpenError, ReadError, Timeout, TransferError};
 pub use node::Node;
-pub use options::Options;
+pub use options::{LOG_FILE_BYTES_MIN, Options};
 pub use status::{Copies, Counters, Follower, LogStatus, Member, Page, Progress, Role, Status};
 pub use transport::{Transport, TransportError};

@@ -387,7 +387,9 @@ impl Log {
         let mut records: Vec<Record> = Vec::with_capacity(batch.ids.len() + 1);
         {
             let mut index = self.index.lock();
-            if index.committed != index.committed_written {
+            // An entry too large to share a submission goes alone; the next one brings what rides along.
+            let shares = batch.bytes <= self.submission_bytes_max;
+            if shares && index.committed != index.committed_written {
                 index.committed_written = index.committed;
                 records.push(log_record::committed(index.committed.as_ref()).into());
             }

@@ -28,7 +28,7 @@ use crate::log::Log;
 use crate::machine::Machine;
 use crate::network::{self, Network, Transits};
 use crate::observe;
-use crate::options::Options;
+use crate::options::{LOG_FILE_BYTES_MIN, Options};
 use crate::proposer::Proposer;
 use crate::snapshot::{self, Receiver};
 use crate::status::{Copies, Page, Progress, Role, Status};
@@ -280,6 +280,12 @@ impl Node {
 }
 
 fn raft_config(options: &Options) -> Result<Arc<Config>, OpenError> {
+    if options.log_file_bytes < LOG_FILE_BYTES_MIN {
+        let (found, least) = (options.log_file_bytes, LOG_FILE_BYTES_MIN);
+        return Err(OpenError::Options(format!(
+            "log files of {found} bytes are too small; set {least} or more"
+        )));
+    }
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         cluster_name: format!("hayrick group {}", options.group),
@@ -347,5 +353,12 @@ mod tests {
         drop(machine);
         let opened = tokio::task::spawn_blocking(move || open_files(&disk, &options)).await.expect("it ends");
         assert!(matches!(opened, Err(OpenError::Damaged { .. })), "it may have voted");
+    }
+
+    #[test]
+    fn log_files_too_small_for_what_is_written_at_once_are_refused() {
+        let options = Options { log_file_bytes: LOG_FILE_BYTES_MIN - 1, ..Options::new(NodeId(1), "/raft") };
+        assert!(matches!(raft_config(&options), Err(OpenError::Options(_))));
+        assert!(raft_config(&Options::new(NodeId(1), "/raft")).is_ok());
     }
 }

@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use hayrick_protocol::NodeId;
 
+/// The least [`Options::log_file_bytes`]: half of it holds the most small records that are written at once, and a
+/// membership.
+pub const LOG_FILE_BYTES_MIN: u64 = 1 << 20;
+
 /// Settings of one node; [`Options::new`] has the defaults.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -29,7 +33,7 @@ pub struct Options {
     pub snapshot_after_entries: u64,
     /// Entries that stay in the log for followers that lag; who lags more comes back by snapshot.
     pub log_keep_entries: u64,
-    /// Bytes of one log file.
+    /// Bytes of one log file; at least [`LOG_FILE_BYTES_MIN`]. An entry that is larger gets a larger file.
     pub log_file_bytes: u64,
     /// Bytes of recent entries that are kept in memory for replication.
     pub log_cache_bytes: usize,
