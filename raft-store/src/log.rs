@@ -14,8 +14,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use hayrick_disk::{
-    Disk, DurableRecords, FileId, Format, Location, OpenError as StreamError, Owner, Record, Stream,
+    Disk, DurableRecords, FileId, Format, Location, OpenError as StreamError, Owner, Record,
+    Stream as AppendStream,
 };
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
@@ -31,6 +33,8 @@ use crate::types::{Entry, LogId, Types, Vote, entry_bytes};
 
 /// Bytes of entries that one replication request carries; a larger entry travels alone.
 const REPLICATE_BYTES_MAX: usize = 4 << 20;
+/// Bytes of entries that are read at once to be applied.
+const APPLY_BYTES_MAX: usize = 4 << 20;
 /// Bytes that may wait for the writer, in the unit of the semaphore.
 const QUEUE_KIB_MAX: u32 = 256 << 10;
 /// Free space that the log leaves alone, so that the index file can still be made durable.
@@ -41,7 +45,7 @@ const SUBMISSION_RECORDS_MAX: usize = 1024;
 /// The log: storage and reader in one. Clones are the same log.
 #[derive(Clone)]
 pub(crate) struct Log {
-    stream: Arc<Stream<LogFormat>>,
+    stream: Arc<AppendStream<LogFormat>>,
     index: Arc<Mutex<Index>>,
     room: Arc<Semaphore>,
     /// A submission of several records stays below half a file.
@@ -65,7 +69,8 @@ impl Log {
             reserve_bytes: RESERVE_BYTES,
             ..hayrick_disk::Options::new(dir, "log")
         };
-        let stream = Stream::open(disk, stream_options, recorder).map_err(|error| open_error(dir, error))?;
+        let stream =
+            AppendStream::open(disk, stream_options, recorder).map_err(|error| open_error(dir, error))?;
         let found = std::mem::take(&mut *replay.lock());
         let found = found
             .finish(options.log_cache_bytes)
@@ -242,22 +247,40 @@ fn open_error(dir: &Path, error: StreamError) -> OpenError {
     }
 }
 
+fn half_open(range: &impl RangeBounds<u64>) -> Range<u64> {
+    let start = match range.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    start..end
+}
+
 impl RaftLogReader<Types> for Log {
     async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
         &mut self,
         range: RB,
     ) -> Result<Vec<Entry>, io::Error> {
-        let start = match range.start_bound() {
-            Bound::Included(start) => *start,
-            Bound::Excluded(before) => before.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(last) => last.saturating_add(1),
-            Bound::Excluded(end) => *end,
-            Bound::Unbounded => u64::MAX,
-        };
-        self.read(start..end, usize::MAX).await
+        self.read(half_open(&range), usize::MAX).await
+    }
+
+    /// What apply reads, piece by piece: after a start it may be all of the log.
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let pieces = stream::try_unfold((self.clone(), half_open(&range)), async |(log, range)| {
+            let piece = log.read(range.clone(), APPLY_BYTES_MAX).await?;
+            let Some(last) = piece.last() else { return Ok::<_, io::Error>(None) };
+            let rest = last.log_id.index + 1..range.end;
+            Ok(Some((stream::iter(piece.into_iter().map(Ok)), (log, rest))))
+        });
+        pieces.try_flatten().boxed()
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use hayrick_disk::{Disk, FaultyDisk, RealDisk};
 use hayrick_protocol::NodeId;
 use openraft::storage::{IOFlushed, RaftLogStorage};
@@ -335,4 +335,38 @@ async fn a_missing_file_that_held_only_votes_is_noticed() {
     disk.remove(&Path::new(DIR).join(&files[1])).expect("removed");
     let refused = Log::open(Arc::new(disk), Path::new(DIR), &options()).err().expect("refused").to_string();
     assert!(refused.contains("missing"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_entry_larger_than_a_file_is_taken_while_something_rides_along() {
+    let disk = FaultyDisk::new(1);
+    let mut log = open(&disk);
+    let entries = [entry(1, 0, 10), entry(1, 1, 100_000), entry(1, 2, 10)];
+    for entry in &entries {
+        log.save_committed(Some(entry.log_id)).await.expect("in memory");
+        append(&mut log, vec![entry.clone()]).await.expect("appended");
+    }
+    drop(log);
+    let mut log = open(&disk.restart());
+    assert_eq!(all(&mut log).await, entries);
+    assert_eq!(log.read_committed().await.expect("in memory"), Some(entries[2].log_id));
+}
+
+#[tokio::test]
+async fn what_is_to_be_applied_is_read_in_bounded_pieces() {
+    let disk = FaultyDisk::new(1);
+    let mut log = open(&disk);
+    let want: Vec<Entry> = (0..20).map(|index| entry(1, index, 1 << 20)).collect();
+    for entry in &want {
+        append(&mut log, vec![entry.clone()]).await.expect("appended");
+    }
+    let reads_before = disk.counts().reads;
+    let mut reader = log.clone();
+    let mut stream = reader.entries_stream(2..19).await;
+    let first = stream.next().await.expect("there are some").expect("readable");
+    assert_eq!(first, want[2]);
+    let reads = disk.counts().reads - reads_before;
+    assert!((1..10).contains(&reads), "{reads} of 17 entries were read to have the first");
+    let rest: Vec<Entry> = stream.try_collect().await.expect("readable");
+    assert_eq!(rest, want[3..19]);
 }

@@ -26,11 +26,13 @@ use crate::snapshot::{Building, SnapshotData};
 use crate::state::State;
 use crate::status::Counters;
 use crate::store::{Applied, Reader, Store, StoreError, rename};
-use crate::types::{Entry, LogId, Replies, SnapshotMeta, StoredMembership, Types};
+use crate::types::{Entry, LogId, Replies, SnapshotMeta, StoredMembership, Types, entry_bytes};
 use crate::view::View;
 
 /// Entries applied in one transaction.
 const APPLY_ENTRIES_MAX: usize = 256;
+/// Bytes of entries applied in one transaction; a larger entry is applied alone.
+const APPLY_BYTES_MAX: usize = 4 << 20;
 /// Jobs that may wait for the thread: openraft waits for each, and readers of the whole state are few.
 const JOBS_WAITING_MAX: usize = 64;
 
@@ -345,9 +347,15 @@ impl RaftStateMachine<Types> for Machine {
     where
         Strm: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
     {
-        let mut batches = entries.ready_chunks(APPLY_ENTRIES_MAX);
-        while let Some(batch) = batches.next().await {
-            let entries = batch.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let mut ready = entries.ready_chunks(APPLY_ENTRIES_MAX);
+        while let Some(chunk) = ready.next().await {
+            let mut batch = Batch::default();
+            for entry in chunk {
+                if let Some(entries) = batch.push(entry?) {
+                    self.job(|done| Job::Apply { entries, done }).await?;
+                }
+            }
+            let entries = batch.entries;
             self.job(|done| Job::Apply { entries, done }).await?;
         }
         Ok(())
@@ -383,8 +391,49 @@ impl RaftSnapshotBuilder<Types> for Machine {
     }
 }
 
+/// Entries to be applied in one transaction.
+#[derive(Default)]
+struct Batch {
+    entries: Vec<Applicable>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Takes an entry in; gives those before it when there is no room for it beside them.
+    fn push(&mut self, entry: Applicable) -> Option<Vec<Applicable>> {
+        let bytes = entry_bytes(&entry.0);
+        let full = !self.entries.is_empty() && self.bytes + bytes > APPLY_BYTES_MAX;
+        let before = full.then(|| std::mem::take(self).entries);
+        self.bytes += bytes;
+        self.entries.push(entry);
+        before
+    }
+}
+
 fn snapshot_of(view: Arc<View>) -> RaftSnapshot {
     let meta =
         SnapshotMeta { last_log_id: view.applied.last, last_membership: view.applied.membership.clone() };
     Snapshot { meta, snapshot: SnapshotData::View(view) }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::types::{Commands, LeaderId};
+
+    #[test]
+    fn a_batch_is_bounded_in_bytes_and_takes_a_larger_entry_alone() {
+        let entry = |index, bytes| {
+            let payload = EntryPayload::Normal(Commands(Bytes::from(vec![0; bytes])));
+            (Entry { log_id: LogId::new(LeaderId { term: 1, node_id: 1 }, index), payload }, None)
+        };
+        let mut batch = Batch::default();
+        assert!(batch.push(entry(0, 10)).is_none());
+        assert!(batch.push(entry(1, APPLY_BYTES_MAX / 2)).is_none());
+        assert_eq!(batch.push(entry(2, 2 * APPLY_BYTES_MAX)).map(|before| before.len()), Some(2));
+        assert_eq!(batch.push(entry(3, 10)).map(|before| before.len()), Some(1));
+        assert_eq!(batch.entries.len(), 1);
+    }
 }
