@@ -90,14 +90,14 @@ fn reply(outcome: Outcome) -> Result<Reply, StoreError> {
 
 /// Runs what a client's request caused, unless its answer is known already.
 fn once(state: &mut State, sending: Sending, run: impl FnOnce(&mut State) -> Outcome) -> Outcome {
-    let session = state.sessions.get_mut(&sending.epoch).ok_or(Refusal::Fenced)?;
+    let session = state.session(sending.epoch).ok_or(Refusal::Fenced)?;
     let known = session.answer(&sending);
     state.changed.insert(RowKey::Session(sending.epoch));
     if let Some(known) = known {
         return Ok(known);
     }
     let reply = reply(run(state))?;
-    if let Some(session) = state.sessions.get_mut(&sending.epoch) {
+    if let Some(session) = state.session(sending.epoch) {
         session.remember(sending.seq, reply.clone());
     }
     Ok(reply)

@@ -204,7 +204,7 @@ proptest! {
             let record = &garbage.record;
             copies.entry(record.placement).or_default().garbage.add(record.needle, record.size);
         }
-        prop_assert_eq!(&state.copies, &copies);
+        prop_assert_eq!(&*state.copies, &copies);
         let loaded = State::load(state.rows()).expect("own rows");
         prop_assert!(loaded.rows().eq(state.rows()));
         prop_assert_eq!(&loaded.cluster, &state.cluster);
@@ -251,4 +251,30 @@ async fn who_reads_while_a_snapshot_is_put_in_place_comes_to_an_end() {
     assert_eq!(before.object(&key).expect("readable"), None);
     assert_eq!(view.hash().expect("readable"), hash_before);
     assert_eq!(hash(&target).await, hash(&source).await);
+}
+
+#[tokio::test]
+async fn a_view_stays_as_it_was_taken() {
+    let disk = FaultyDisk::new(1);
+    let mut machine = open(&disk, "/m");
+    let commit = |seq| {
+        Command::Commit(Commit {
+            session: Sending { epoch: EpochId(1), seq: Seq(seq), resolved_below: Seq(1) },
+            key: ObjectKey::new("key").expect("a key"),
+            placement: PlacementId(1),
+            generation: Generation(1),
+            size: 1,
+            crc: 1,
+            md5: [1; 16],
+            headers: Headers::default(),
+            precondition: Precondition::None,
+            now_ms: 1,
+        })
+    };
+    feed(&mut machine, &[entry(0, &prelude()), entry(1, &[commit(1)])]).await;
+    let view = machine.view().await.expect("a view");
+    let before = Arc::clone(&view).hash().expect("readable");
+    feed(&mut machine, &[entry(2, &[commit(2), table(3, 4, 0, vec![2, 3])])]).await;
+    assert_eq!(view.hash().expect("readable"), before);
+    assert_ne!(hash(&machine).await, before);
 }

@@ -209,7 +209,7 @@ impl Node {
     /// What each placement's members must hold, from one view; placements that hold nothing are left out.
     pub async fn copies(&self) -> Result<BTreeMap<PlacementId, Copies>, ReadError> {
         let view = self.inner.machine.view().await.map_err(|error| ReadError::Index(error.to_string()))?;
-        Ok(view.state.copies.clone())
+        Ok(BTreeMap::clone(&view.state.copies))
     }
 
     /// Applied index, leader, role and term, as they change.

@@ -17,21 +17,22 @@ use crate::cluster::{Cluster, Table};
 use crate::sessions::Session;
 use crate::status::{Copies, Counters};
 
-/// The small state.
+/// The small state. What may be large lies behind an `Arc`: a clone, which every view is, costs little, and what is changed
+/// while a view lives is copied once.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
     /// What is published to requests.
     pub(crate) cluster: Cluster,
     pub(crate) next: NextIds,
     pub(crate) counters: Counters,
-    pub(crate) sessions: BTreeMap<EpochId, Session>,
-    pub(crate) copies: BTreeMap<PlacementId, Copies>,
+    pub(crate) sessions: BTreeMap<EpochId, Arc<Session>>,
+    pub(crate) copies: Arc<BTreeMap<PlacementId, Copies>>,
     /// Rows that differ from what was written down last.
     pub(crate) changed: BTreeSet<RowKey>,
     /// `cluster` differs from what was published last.
     pub(crate) cluster_changed: bool,
     /// Which placement of a partition has exactly these members. Made from the table.
-    by_members: HashMap<(PartitionId, Vec<VolumeId>), PlacementId>,
+    by_members: Arc<HashMap<(PartitionId, Vec<VolumeId>), PlacementId>>,
 }
 
 /// The last ids that were handed out.
@@ -109,7 +110,7 @@ impl State {
                 table.current.get(usize::from(id.0)).copied().flatten().as_ref().map(codec::encode)
             }
             RowKey::Master(id) => masters.get(&id).map(codec::encode),
-            RowKey::Session(id) => self.sessions.get(&id).map(codec::encode),
+            RowKey::Session(id) => self.sessions.get(&id).map(|session| codec::encode(&**session)),
             RowKey::Copies(id) => self.copies.get(&id).map(codec::encode),
         }
     }
@@ -140,8 +141,8 @@ impl State {
         }
         state.epochs_from_sessions();
         let table = &state.cluster.table;
-        state.by_members =
-            table.placements.values().map(|p| ((p.partition, p.members.clone()), p.id)).collect();
+        let by_members = table.placements.values().map(|p| ((p.partition, p.members.clone()), p.id));
+        state.by_members = Arc::new(by_members.collect());
         Ok(state)
     }
 
@@ -177,8 +178,8 @@ impl State {
                 let master: Master = read(value).filter(|master: &Master| master.id == id)?;
                 Arc::make_mut(&mut self.cluster.masters).insert(id, master);
             }
-            RowKey::Session(id) => drop(self.sessions.insert(id, read(value)?)),
-            RowKey::Copies(id) => drop(self.copies.insert(id, read(value)?)),
+            RowKey::Session(id) => drop(self.sessions.insert(id, Arc::new(read(value)?))),
+            RowKey::Copies(id) => drop(Arc::make_mut(&mut self.copies).insert(id, read(value)?)),
         }
         Some(())
     }
@@ -219,9 +220,14 @@ impl State {
 
     pub(crate) fn open_session(&mut self, epoch: EpochId, session: Session) {
         self.changed.insert(RowKey::Session(epoch));
-        self.sessions.insert(epoch, session);
+        self.sessions.insert(epoch, Arc::new(session));
         self.epochs_from_sessions();
         self.cluster_changed = true;
+    }
+
+    /// The session of an epoch, to be changed; none if it is not open.
+    pub(crate) fn session(&mut self, epoch: EpochId) -> Option<&mut Session> {
+        self.sessions.get_mut(&epoch).map(Arc::make_mut)
     }
 
     /// Forgets an epoch and all its answers; whether it was open.
@@ -242,16 +248,18 @@ impl State {
 
     pub(crate) fn add_placement(&mut self, placement: Placement) {
         self.changed.insert(RowKey::Placement(placement.id));
-        self.by_members.insert((placement.partition, placement.members.clone()), placement.id);
+        let members = (placement.partition, placement.members.clone());
+        Arc::make_mut(&mut self.by_members).insert(members, placement.id);
         self.change_table().placements.insert(placement.id, placement);
     }
 
     /// Changes what a placement's members must hold. A row that holds nothing goes.
     pub(crate) fn change_copies(&mut self, placement: PlacementId, change: impl FnOnce(&mut Copies)) {
-        let copies = self.copies.entry(placement).or_default();
+        let all = Arc::make_mut(&mut self.copies);
+        let copies = all.entry(placement).or_default();
         change(copies);
         if *copies == Copies::default() {
-            self.copies.remove(&placement);
+            all.remove(&placement);
         }
         self.changed.insert(RowKey::Copies(placement));
     }

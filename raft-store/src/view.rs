@@ -1,7 +1,7 @@
 //! The whole applied state at one index, frozen.
 //!
 //! Everything that looks at more than one row, and everything that reads for long, takes a view: a redb read transaction
-//! and a copy of the small state, taken together. Also owns the order in which a state is told as a stream of rows,
+//! and a clone of the small state, taken together. Also owns the order in which a state is told as a stream of rows,
 //! which snapshots send and the state hash sums up:
 //!
 //! ```text
