@@ -3,7 +3,8 @@
 //! openraft's own policy knows neither bytes nor snapshots on their way, so it is switched off, and this task decides:
 //! after so many entries, or when the log is large, a snapshot is built (a durable checkpoint, nothing is copied) and the
 //! log is purged up to some way behind it, but not beyond what the receiver of a snapshot will need next. Invariant: the
-//! log is never purged beyond the last durable checkpoint (openraft holds to that by itself).
+//! log is never purged beyond the last durable checkpoint. (openraft holds to the last snapshot, but takes whatever was
+//! applied when it started for one: so a checkpoint goes in front of each.)
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -72,7 +73,7 @@ impl Keeper {
 
     /// Has a snapshot built that holds at least `index`; gives its index.
     async fn snapshot(&self, index: u64) -> Option<u64> {
-        // After a start openraft takes what was applied anew for a snapshot, though none of it is durable yet.
+        // What openraft takes for a snapshot after a start was applied anew, and none of that is durable yet.
         self.machine.checkpoint().await.ok()?;
         self.raft.trigger().snapshot().await.ok()?;
         let wait = self.raft.wait(Some(BUILD_TIMEOUT));

@@ -4,8 +4,9 @@
 //! gathered, syncs once, and then everybody is told. Recent entries are read from memory, older ones from the files.
 //! What a record looks like is in `log_record`, what is known in memory in `log_index`.
 //!
-//! Invariants: a vote is durable before `save_vote` returns, an entry before its callback says so; a file is removed
-//! only after a durable record says that its entries are purged; the first failed write ends all appending.
+//! Invariants: votes and truncations are durable before their calls return, an entry before its callback says so; a file
+//! is removed only once durable records say that its entries are purged, and what else it said; the first failed write
+//! ends all appending.
 
 use std::fmt::Debug;
 use std::io;
@@ -375,7 +376,7 @@ impl RaftLogStorage<Types> for Log {
         let log = self.clone();
         tokio::spawn(async move {
             if durable.await == Ok(true) {
-                // A failure is a panic in there; the files stay, and the next start or purge removes them.
+                // Files that it leaves, should it panic, are removed at the next purge or start.
                 let _ = tokio::task::spawn_blocking(move || log.remove_obsolete_files()).await;
             }
         });
