@@ -108,7 +108,7 @@ pub enum Command {
     OpenEpoch {
         /// Which master.
         master: NodeId,
-        /// It just started: fence every epoch it had before.
+        /// It just started: fence every epoch it had before. Repeated with the same nonce it fences nothing more.
         at_start: bool,
         /// Random, new for each epoch.
         nonce: u64,

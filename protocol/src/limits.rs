@@ -75,6 +75,10 @@ pub const SESSION_WINDOW: u32 = 65_536;
 /// Open epochs of one master; opening one more fences the oldest.
 pub const EPOCHS_OPEN_PER_MASTER_MAX: usize = 4;
 
+/// Starts of one master that are remembered, so that a late repetition of one does not fence the epochs of a later one. A
+/// repetition is late by a request timeout or two, and a master starts once in a while.
+pub const STARTS_PER_MASTER_MAX: usize = 8;
+
 /// Needle ids in one delete, doom or reap.
 pub const REAP_BATCH_MAX: usize = 1024;
 

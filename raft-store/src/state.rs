@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use hayrick_protocol::cluster_map::{ClusterConfig, Master, Placement, Volume};
-use hayrick_protocol::limits::PARTITIONS_MAX;
+use hayrick_protocol::limits::{PARTITIONS_MAX, STARTS_PER_MASTER_MAX};
 use hayrick_protocol::{EpochId, NodeId, PartitionId, PlacementId, VolumeId, codec};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) counters: Counters,
     pub(crate) sessions: BTreeMap<EpochId, Arc<Session>>,
     pub(crate) copies: Arc<BTreeMap<PlacementId, Copies>>,
+    /// The last starts of each master, by their nonces, oldest first.
+    pub(crate) starts: BTreeMap<NodeId, Vec<u64>>,
     /// Rows that differ from what was written down last.
     pub(crate) changed: BTreeSet<RowKey>,
     /// `cluster` differs from what was published last.
@@ -56,6 +58,7 @@ pub(crate) enum RowKey {
     Master(NodeId),
     Session(EpochId),
     Copies(PlacementId),
+    Starts(NodeId),
 }
 
 impl RowKey {
@@ -72,6 +75,7 @@ impl RowKey {
             Self::Master(id) => with(8, &id.0.to_be_bytes()),
             Self::Session(id) => with(9, &id.0.to_be_bytes()),
             Self::Copies(id) => with(10, &id.0.to_be_bytes()),
+            Self::Starts(id) => with(11, &id.0.to_be_bytes()),
         }
     }
 
@@ -90,6 +94,7 @@ impl RowKey {
             8 => id.try_into().ok().map(|id| Self::Master(NodeId(u64::from_be_bytes(id)))),
             9 => u32_id().map(|id| Self::Session(EpochId(id))),
             10 => u32_id().map(|id| Self::Copies(PlacementId(id))),
+            11 => id.try_into().ok().map(|id| Self::Starts(NodeId(u64::from_be_bytes(id)))),
             _ => None,
         }
     }
@@ -112,6 +117,7 @@ impl State {
             RowKey::Master(id) => masters.get(&id).map(codec::encode),
             RowKey::Session(id) => self.sessions.get(&id).map(|session| codec::encode(&**session)),
             RowKey::Copies(id) => self.copies.get(&id).map(codec::encode),
+            RowKey::Starts(id) => self.starts.get(&id).map(codec::encode),
         }
     }
 
@@ -128,6 +134,7 @@ impl State {
             .chain(self.cluster.masters.keys().map(|id| RowKey::Master(*id)))
             .chain(self.sessions.keys().map(|id| RowKey::Session(*id)))
             .chain(self.copies.keys().map(|id| RowKey::Copies(*id)))
+            .chain(self.starts.keys().map(|id| RowKey::Starts(*id)))
             .filter_map(|key| Some((key.encode(), self.row(key)?)))
     }
 
@@ -179,6 +186,7 @@ impl State {
                 Arc::make_mut(&mut self.cluster.masters).insert(id, master);
             }
             RowKey::Session(id) => drop(self.sessions.insert(id, Arc::new(read(value)?))),
+            RowKey::Starts(id) => drop(self.starts.insert(id, read(value)?)),
             RowKey::Copies(id) => drop(Arc::make_mut(&mut self.copies).insert(id, read(value)?)),
         }
         Some(())
@@ -228,6 +236,18 @@ impl State {
     /// The session of an epoch, to be changed; none if it is not open.
     pub(crate) fn session(&mut self, epoch: EpochId) -> Option<&mut Session> {
         self.sessions.get_mut(&epoch).map(Arc::make_mut)
+    }
+
+    /// Whether this start of the master was not heard of yet, as far as [`STARTS_PER_MASTER_MAX`] reach.
+    pub(crate) fn is_new_start(&mut self, master: NodeId, nonce: u64) -> bool {
+        let starts = self.starts.entry(master).or_default();
+        if starts.contains(&nonce) {
+            return false;
+        }
+        starts.push(nonce);
+        starts.drain(..starts.len().saturating_sub(STARTS_PER_MASTER_MAX));
+        self.changed.insert(RowKey::Starts(master));
+        true
     }
 
     /// Forgets an epoch and all its answers; whether it was open.

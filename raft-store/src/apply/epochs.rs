@@ -10,7 +10,8 @@ use crate::sessions::Session;
 use crate::state::{RowKey, State};
 
 /// A new epoch, or the one that was opened with the same nonce. At a master's start, all it had before are fenced in the
-/// same breath; beyond the limit, its oldest is.
+/// same breath; beyond the limit, its oldest is. A start that is repeated after its epoch was fenced gets a new one like any
+/// repetition, but fences nothing: what is open by then may be a later start's.
 pub(super) fn open(state: &mut State, master: NodeId, at_start: bool, nonce: u64) -> Outcome {
     let wanted = OpenEpoch { master, nonce };
     if let Some((epoch, _)) = state.cluster.epochs.iter().find(|(_, open)| **open == wanted) {
@@ -20,7 +21,8 @@ pub(super) fn open(state: &mut State, master: NodeId, at_start: bool, nonce: u64
     let number = number.ok_or_else(|| Refusal::Invalid("every epoch id was handed out".into()))?;
     let mut of_master: Vec<EpochId> =
         state.cluster.epochs.iter().filter(|(_, open)| open.master == master).map(|(id, _)| *id).collect();
-    let kept = if at_start { 0 } else { EPOCHS_OPEN_PER_MASTER_MAX - 1 };
+    let starts = at_start && state.is_new_start(master, nonce);
+    let kept = if starts { 0 } else { EPOCHS_OPEN_PER_MASTER_MAX - 1 };
     of_master.truncate(of_master.len().saturating_sub(kept));
     for old in of_master {
         state.close_session(old);

@@ -173,6 +173,7 @@ fn show_row(before: &State, after: &State, key: RowKey, out: &mut String) {
             let (lc, lb, gc, gb) = (live.count, live.bytes, garbage.count, garbage.bytes);
             format!("{lc} live with {lb} bytes, {gc} garbage with {gb} bytes")
         }),
+        RowKey::Starts(id) => after.starts.get(&id).map_or_else(gone, |nonces| format!("{nonces:?}")),
     };
     writeln!(out, "  {key:?}: {shown}").expect("a string");
 }
