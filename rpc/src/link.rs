@@ -99,9 +99,10 @@ impl Link {
         self.shared.local_version == local_version && !self.shared.retired.load(Ordering::Acquire)
     }
 
-    /// Ends the connection now: its calls are lost.
+    /// Ends the connection: its calls are lost. The connection's own task tells them, because it alone knows what was
+    /// written: a write may just be under way.
     pub(crate) fn close(&self) {
-        self.shared.die("closed at this end");
+        self.shared.retired.store(true, Ordering::Release);
         self.shared.dropped.notify_one();
     }
 
