@@ -50,10 +50,35 @@ struct Inner {
 struct State {
     link: Option<Arc<Link>>,
     attempt: Option<watch::Receiver<Attempt>>,
+    /// Attempts in a row that brought no answer to a call: no connection, or one that was lost at once.
     failures: u32,
     /// The last failure, and until when it stands for the next.
     failed: Option<(CallError, Instant)>,
     closed: bool,
+}
+
+impl State {
+    /// Notes a failed attempt, and until when it stands for the next.
+    fn fail(&mut self, error: CallError) {
+        let pause = PAUSE_FIRST.saturating_mul(1 << self.failures.min(8)).min(PAUSE_MAX);
+        // Apart, lest all clients of a peer come back at the same moment.
+        let pause = pause.mul_f64(rand::rng().random_range(0.75..=1.0));
+        self.failures = self.failures.saturating_add(1);
+        self.failed = Some((error, Instant::now() + pause));
+    }
+
+    /// Lets a connection go that takes no new calls. A peer that accepts only to drop is not there either; but once is
+    /// bad luck, and the next call may try at once.
+    fn judge(&mut self, link: &Link, address: &str) {
+        if link.was_answered() {
+            self.failures = 0;
+        } else if link.is_retired() {
+            let once = self.failures == 0;
+            let why = format!("{address}: the peer drops connections before it answers anything");
+            self.fail(CallError::NotSent { why });
+            self.failed = self.failed.take().filter(|_| !once);
+        }
+    }
 }
 
 /// None while it is under way.
@@ -169,6 +194,9 @@ impl Inner {
             {
                 return Ok(Arc::clone(link));
             }
+            if let Some(stale) = state.link.take() {
+                state.judge(&stale, &self.address);
+            }
             match &state.attempt {
                 Some(attempt) => attempt.clone(),
                 None => {
@@ -205,16 +233,9 @@ impl Inner {
             match &result {
                 Ok(link) => {
                     state.link = Some(Arc::clone(link));
-                    state.failures = 0;
                     state.failed = None;
                 }
-                Err(error) => {
-                    let pause = PAUSE_FIRST.saturating_mul(1 << state.failures.min(8)).min(PAUSE_MAX);
-                    // Apart, lest all clients of a peer come back at the same moment.
-                    let pause = pause.mul_f64(rand::rng().random_range(0.75..=1.0));
-                    state.failures = state.failures.saturating_add(1);
-                    state.failed = Some((error.clone(), Instant::now() + pause));
-                }
+                Err(error) => state.fail(error.clone()),
             }
         }
         // Nobody may be waiting any more.

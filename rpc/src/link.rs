@@ -47,6 +47,8 @@ struct Shared {
     retired: AtomicBool,
     /// Something arrived since the last tick.
     heard: AtomicBool,
+    /// A call was answered, if only to say that it is not executed.
+    answered: AtomicBool,
     /// Something was sent since anything arrived: a sign of life is due, though the call may be given up.
     asked: AtomicBool,
     dropped: Notify,
@@ -83,6 +85,7 @@ impl Link {
             next_id: AtomicU64::new(1),
             retired: AtomicBool::new(false),
             heard: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             dropped: Notify::new(),
         });
@@ -97,6 +100,16 @@ impl Link {
     /// Whether it takes new calls of who we are at `local_version`.
     pub(crate) fn is_fresh(&self, local_version: u64) -> bool {
         self.shared.local_version == local_version && !self.shared.retired.load(Ordering::Acquire)
+    }
+
+    /// Whether a call was ever answered on it.
+    pub(crate) fn was_answered(&self) -> bool {
+        self.shared.answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether it takes no new calls, whoever we are.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.shared.retired.load(Ordering::Acquire)
     }
 
     /// Ends the connection: its calls are lost. The connection's own task tells them, because it alone knows what was
@@ -240,6 +253,7 @@ impl Shared {
     }
 
     fn deliver(&self, frame: Frame) {
+        self.answered.store(true, Ordering::Relaxed);
         let call = self.pending.lock().as_mut().and_then(|pending| pending.remove(&frame.header.id));
         if let Some(call) = call {
             let _gone = call.send(Ok(frame));

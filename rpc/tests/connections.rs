@@ -385,6 +385,38 @@ async fn relay(listener: TcpListener, server: String, flip_at: usize) {
     up.abort();
 }
 
+/// Lets the handshake through and then drops each connection.
+async fn dropping_relay(listener: TcpListener, server: String, dialled: Arc<AtomicUsize>) {
+    loop {
+        let (mut asker, _) = listener.accept().await.expect("accepted");
+        dialled.fetch_add(1, Ordering::SeqCst);
+        let mut server = TcpStream::connect(&server).await.expect("it listens");
+        let mut hello = [0; 4096];
+        let bytes = asker.read(&mut hello).await.expect("an offer");
+        server.write_all(&hello[..bytes]).await.expect("taken");
+        let bytes = server.read(&mut hello).await.expect("an answer");
+        asker.write_all(&hello[..bytes]).await.expect("taken");
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_accepts_and_drops_is_not_dialled_without_pause() {
+    let server = Server::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    let dialled = Arc::new(AtomicUsize::new(0));
+    tokio::spawn(dropping_relay(listener, server.address.clone(), Arc::clone(&dialled)));
+    let client = Client::new(Local::new(MASTER, CLUSTER), address, Some(VOLUME));
+    let began = Instant::now();
+    for _ in 0..300 {
+        ask(&client, 1, b"").await.expect_err("dropped");
+    }
+    // The pauses are 15 ms at least, and grow: by the time that went by, fewer attempts were due than there were calls.
+    let due = 3 + began.elapsed().as_millis() / 15;
+    let dialled = dialled.load(Ordering::SeqCst) as u128;
+    assert!(dialled <= due && dialled >= 1, "dialled {dialled} times in {:?}", began.elapsed());
+}
+
 #[tokio::test]
 async fn a_flipped_bit_in_a_reply_loses_the_call() {
     let server = Server::start().await;
