@@ -26,6 +26,18 @@ pub const FRAME_BYTES_MAX: usize = OBJECT_BYTES_MAX + 1024 * 1024;
 /// Largest head of a frame, the part that is decoded by the codec; a table of 65 536 changes fits.
 pub const FRAME_HEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// A request's frame above this counts against [`LARGE_FRAMES_BYTES_MAX`]. Smaller ones of all connections together are
+/// bounded by the number of connections.
+pub const LARGE_FRAME_BYTES: usize = 1024 * 1024;
+
+/// Bytes of large requests that one frame listener receives and works on at a time, for all connections together; more
+/// wait unread. Two of the largest fit.
+pub const LARGE_FRAMES_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
+
+/// Bytes a second at which a large request has to arrive at least, ten seconds aside; a slower one loses its place, and its
+/// sender the connection.
+pub const LARGE_FRAME_BYTES_PER_S: usize = 1024 * 1024;
+
 /// Requests in flight on one connection between our own processes; more wait at the sender.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
 

@@ -12,16 +12,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
-use hayrick_protocol::limits::{REQUESTS_IN_FLIGHT_MAX, SEND_QUEUE_BYTES_MAX};
+use hayrick_protocol::limits::{LARGE_FRAME_BYTES, REQUESTS_IN_FLIGHT_MAX, SEND_QUEUE_BYTES_MAX};
 use hayrick_protocol::messages::Method;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{Notify, watch};
 use tokio::task::consume_budget;
-use tokio::time::{Duration, Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use crate::KEEP_ALIVE;
+use crate::budget::{Budget, Place};
 use crate::frame::{Decoder, ErrorCode, Frame, Header, Kind, Payload};
 use crate::handshake;
 use crate::local::{Local, Peer};
@@ -43,6 +44,9 @@ struct Conversation<H> {
     local: Local,
     peer: Peer,
     outbox: Outbox,
+    budget: Budget,
+    /// A large request waits for its place.
+    waits: AtomicBool,
     requests: AtomicUsize,
     request_bytes: AtomicUsize,
     /// A request was answered.
@@ -56,6 +60,7 @@ pub(crate) async fn run<H: Handler>(
     mut socket: TcpStream,
     local: Local,
     handler: Arc<H>,
+    budget: Budget,
     mut stopping: watch::Receiver<bool>,
 ) {
     let address =
@@ -76,6 +81,8 @@ pub(crate) async fn run<H: Handler>(
         local,
         peer,
         outbox: Outbox::default(),
+        budget,
+        waits: AtomicBool::new(false),
         requests: AtomicUsize::new(0),
         request_bytes: AtomicUsize::new(0),
         answered: Notify::new(),
@@ -117,12 +124,13 @@ impl<H: Handler> Conversation<H> {
     async fn read(self: &Arc<Self>, socket: &mut OwnedReadHalf) -> String {
         let mut decoder = Decoder::default();
         let mut version = self.local.version();
+        let mut place: Option<Place> = None;
         loop {
             loop {
                 match decoder.next() {
                     Ok(None) => break,
                     Ok(Some(frame)) => match frame.header.kind {
-                        Kind::Request => self.take(frame).await,
+                        Kind::Request => self.take(frame, place.take()).await,
                         Kind::Alive => {}
                         Kind::Reply | Kind::Error => return "the peer answered what nobody asked".to_owned(),
                     },
@@ -132,7 +140,15 @@ impl<H: Handler> Conversation<H> {
             while self.request_bytes.load(Ordering::Acquire) >= REQUEST_BYTES_MAX {
                 self.some_answered(|| self.request_bytes.load(Ordering::Acquire) < REQUEST_BYTES_MAX).await;
             }
-            match socket.read_buf(decoder.room()).await {
+            if place.is_none() {
+                place = self.place(decoder.announced_bytes()).await;
+            }
+            let read = socket.read_buf(decoder.room());
+            let read = match &place {
+                None => read.await,
+                Some(place) => timeout_at(place.until, read).await.unwrap_or_else(|late| Err(late.into())),
+            };
+            match read {
                 Ok(0) => return "the peer closed the connection".to_owned(),
                 Ok(_) => self.heard.store(true, Ordering::Relaxed),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -149,7 +165,7 @@ impl<H: Handler> Conversation<H> {
     }
 
     /// Starts what a request asks for, or answers why not.
-    async fn take(self: &Arc<Self>, frame: Frame) {
+    async fn take(self: &Arc<Self>, frame: Frame, place: Option<Place>) {
         consume_budget().await;
         let refused = if self.closing.load(Ordering::Acquire) {
             Some(ErrorCode::Closing)
@@ -166,7 +182,8 @@ impl<H: Handler> Conversation<H> {
         let bytes = frame.head.len() + frame.body.len();
         self.requests.fetch_add(1, Ordering::AcqRel);
         self.request_bytes.fetch_add(bytes, Ordering::AcqRel);
-        let open = Open { conversation: Arc::clone(self), id: frame.header.id, bytes, answered: false };
+        let (conversation, id) = (Arc::clone(self), frame.header.id);
+        let open = Open { conversation, id, bytes, _place: place, answered: false };
         let mut answer = Box::pin(open.answer(frame));
         if bytes <= INLINE_BYTES_MAX {
             // Whatever this waker misses, the task's first poll finds.
@@ -176,6 +193,17 @@ impl<H: Handler> Conversation<H> {
             }
         }
         tokio::spawn(answer);
+    }
+
+    /// The place for a frame, if it is a large one.
+    async fn place(&self, bytes: usize) -> Option<Place> {
+        if bytes <= LARGE_FRAME_BYTES {
+            return None;
+        }
+        self.waits.store(true, Ordering::Release);
+        let place = self.budget.place(bytes).await;
+        self.waits.store(false, Ordering::Release);
+        Some(place)
     }
 
     /// Waits until `enough`, which answered requests bring about.
@@ -197,7 +225,8 @@ impl<H: Handler> Conversation<H> {
         while silent < SILENT_TICKS_MAX {
             ticks.tick().await;
             let heard = self.heard.swap(false, Ordering::Relaxed);
-            if heard || self.requests.load(Ordering::Acquire) > 0 {
+            let works = self.requests.load(Ordering::Acquire) > 0 || self.waits.load(Ordering::Acquire);
+            if heard || works {
                 silent = 0;
                 // If the queue is full or gone, more than a sign is under way.
                 let _queued = self.outbox.try_push(Header::ALIVE, &Payload::empty());
@@ -227,6 +256,7 @@ struct Open<H: Handler> {
     conversation: Arc<Conversation<H>>,
     id: u64,
     bytes: usize,
+    _place: Option<Place>,
     answered: bool,
 }
 

@@ -251,6 +251,11 @@ impl Decoder {
         Ok(Some(Frame { header: announced.header, head, body }))
     }
 
+    /// Bytes of the frame that has begun and is not whole yet; 0 if its header is not there.
+    pub(crate) fn announced_bytes(&self) -> usize {
+        self.announced.map_or(0, |frame| HEADER_BYTES + frame.head_bytes + frame.body_bytes)
+    }
+
     /// Where the next bytes go. It grows with what arrived, not with what was announced.
     pub(crate) fn room(&mut self) -> &mut BytesMut {
         let length = self.bytes.len();

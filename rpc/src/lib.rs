@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod budget;
 mod call_error;
 mod client;
 mod conversation;
