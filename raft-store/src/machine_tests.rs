@@ -49,7 +49,7 @@ async fn hash(machine: &Machine) -> u128 {
 }
 
 /// What a cluster needs before commits are accepted.
-fn prelude() -> Vec<Command> {
+pub(crate) fn prelude() -> Vec<Command> {
     let mut commands = vec![Command::FormCluster(ClusterConfig {
         cluster: ClusterId([9; 16]),
         partitions: 4,
