@@ -10,6 +10,8 @@ mod apply;
 mod backend;
 mod cluster;
 mod errors;
+#[cfg(test)]
+mod install_tests;
 mod keeper;
 mod log;
 mod log_index;

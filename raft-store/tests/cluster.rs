@@ -299,6 +299,11 @@ async fn a_cut_off_leader_proposes_nothing_and_answers_no_read() {
     // It may not know yet: then the outcome is unknown, and never a success.
     let first = old.propose(vec![commit(epoch, 1)], Instant::now() + Duration::from_secs(1)).await;
     assert!(matches!(first, Err(ProposeError::Unknown(_) | ProposeError::NoQuorum)), "{first:?}");
+    let deadline = soon();
+    while old.status().has_quorum {
+        assert!(Instant::now() < deadline, "it notices");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let later = old.propose(vec![commit(epoch, 2)], Instant::now() + Duration::from_secs(1)).await;
     assert_eq!(later, Err(ProposeError::NoQuorum));
     let read = old.read_index(Instant::now() + Duration::from_secs(1)).await;
