@@ -1,8 +1,9 @@
 //! openraft's state machine: entries go to a thread of their own, which applies them and answers.
 //!
-//! Owns the order of things around apply: rows are committed (without a sync), then published to readers, then answered;
-//! when enough has changed, a checkpoint makes it all durable. What a command does is left to `apply`, what a snapshot is
-//! to `snapshot`. Invariant: whoever got a reply finds its effect in `get`, and a failed apply is never followed by
+//! Owns the order of things around apply: rows are committed (without a sync) and published to readers; who changed
+//! objects alone is answered before that, everybody else after it; when enough has changed, a checkpoint makes it all
+//! durable. What a command does is left to `apply`, what a snapshot is to `snapshot`. Invariant: whoever got a reply finds
+//! its effect in `get` once its index is applied, changes of the cluster at once; and a failed apply is never followed by
 //! another, nor by a checkpoint.
 
 use std::io;

@@ -141,7 +141,11 @@ impl<H: Handler> Conversation<H> {
                 self.some_answered(|| self.request_bytes.load(Ordering::Acquire) < REQUEST_BYTES_MAX).await;
             }
             if place.is_none() {
-                place = self.place(decoder.announced_bytes()).await;
+                let bytes = decoder.announced_bytes();
+                if bytes > LARGE_FRAME_BYTES && self.is_stranger() {
+                    return format!("a request of {bytes} bytes from a peer that is of no cluster");
+                }
+                place = self.place(bytes).await;
             }
             let read = socket.read_buf(decoder.room());
             let read = match &place {
@@ -193,6 +197,12 @@ impl<H: Handler> Conversation<H> {
             }
         }
         tokio::spawn(answer);
+    }
+
+    /// Whether the peer did not name our cluster. Before there is one nothing large is asked, and a stranger must not hold
+    /// the places of those who do.
+    fn is_stranger(&self) -> bool {
+        !self.peer.cluster.is_known() || self.peer.cluster != self.local.cluster()
     }
 
     /// The place for a frame, if it is a large one.

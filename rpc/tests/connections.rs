@@ -420,6 +420,16 @@ async fn a_peer_that_accepts_and_drops_is_not_dialled_without_pause() {
 }
 
 #[tokio::test]
+async fn a_stranger_may_ask_small_things_only() {
+    let server = Server::start().await;
+    let stranger = Client::new(Local::new(MASTER, ClusterId::UNKNOWN), server.address.clone(), Some(VOLUME));
+    ask(&stranger, 1, b"small").await.expect("as a master does that asks whether there is a cluster");
+    let large = vec![7; hayrick_protocol::limits::LARGE_FRAME_BYTES + 1];
+    ask(&stranger, 1, &large).await.expect_err("it would hold the place of those that belong here");
+    ask(&server.client(), 1, &large).await.expect("they are served");
+}
+
+#[tokio::test]
 async fn a_flipped_bit_in_a_reply_loses_the_call() {
     let server = Server::start().await;
     let reply_bytes = {

@@ -105,6 +105,28 @@ fn client_of(running: &Running) -> Client {
     Client::new(local, running.peer.to_string(), Some(Identity::Volume(running.id)))
 }
 
+#[tokio::test]
+async fn only_masters_of_the_own_cluster_change_anything() {
+    let volume = volume().await;
+    volume.append(&[needle(1, 100)]).await.0.remove(0).expect("appended");
+    for (who, cluster) in [
+        (Identity::Master(NodeId(1)), ClusterId::UNKNOWN),
+        (Identity::Volume(VolumeId(9)), CLUSTER),
+        (Identity::Volume(VolumeId(9)), ClusterId::UNKNOWN),
+    ] {
+        let address = volume.running.peer.to_string();
+        let stranger =
+            Client::new(Local::new(who, cluster), address, Some(Identity::Volume(volume.running.id)));
+        let deadline = Instant::now() + DEADLINE;
+        let asked = stranger.call(&Delete { needles: vec![NeedleId(1)] }, Vec::new(), deadline).await;
+        assert!(
+            asked.is_err_and(|error| error.to_string().contains("only a master of this volume's cluster"))
+        );
+    }
+    let deleted = volume.call(&Delete { needles: vec![NeedleId(1)] }, Vec::new()).await;
+    assert_eq!(deleted.expect("answered").0, Ok(()), "its own may");
+}
+
 impl Volume {
     async fn call<M: Message>(&self, message: &M, body: Vec<Bytes>) -> Result<(M::Reply, Bytes), CallError> {
         self.client.call(message, body, Instant::now() + DEADLINE).await
