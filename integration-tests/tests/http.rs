@@ -170,10 +170,6 @@ async fn system_routes(cluster: &Cluster) -> Result<()> {
         let status: Value = serde_json::from_str(status.body())?;
         let missing: Vec<&str> = names.split(' ').filter(|name| status.get(name).is_none()).collect();
         ensure!(missing.is_empty(), "/-/status lacks {missing:?}: {status}");
-        let masters = status["masters"].as_array().context("masters are a list")?;
-        ensure!(masters.iter().all(|it| it.get("lag").is_some()), "a master without its lag: {masters:?}");
-        let known = masters.iter().filter(|it| it["lag"].is_u64()).count();
-        ensure!(known > 0, "no master knows its own lag: {masters:?}");
         ensure!(status["volumes"].as_array().is_some_and(|all| all.iter().all(|it| it["state"] == "up")));
     }
     Ok(())

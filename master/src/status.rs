@@ -136,15 +136,18 @@ fn masters(master: &Master, cluster: &Cluster, status: &Status) -> Vec<Value> {
             let seen =
                 if own { Some(now) } else { master.members.last_heard(id) }.map(|at| now.duration_since(at));
             let known = cluster.masters.get(&id);
-            json!({
+            let mut shown = json!({
                 "id": id.0,
                 "peer": known.map_or(member.address.as_str(), |known| known.peer.as_str()),
                 "client": known.map_or("", |known| known.client.as_str()),
                 "role": role(status, id, own || seen.is_some_and(|seen| seen < UNREACHABLE_AFTER)),
                 "seen_ms": seen.map(millis),
-                // Known to the leader only, but for its own and a master's own; else null.
-                "lag": lag(status, id),
-            })
+            });
+            // Known to the leader only, but for its own and a master's own.
+            if let Some(lag) = lag(status, id) {
+                shown["lag"] = lag.into();
+            }
+            shown
         })
         .collect()
 }
