@@ -3,7 +3,7 @@
 //! ```text
 //! offset  bytes
 //!      0      8  magic "hayindex"
-//!      8      2  version (2)
+//!      8      2  version (1)
 //!     10      2  zeros
 //!     12      4  needles n
 //!     16      4  tombstones t
@@ -46,7 +46,7 @@ pub(crate) struct SegmentMark {
 const SEGMENT_HEAD_BYTES: usize = 44;
 
 const MAGIC: [u8; 8] = *b"hayindex";
-const VERSION: u16 = 2;
+const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 32 + SEGMENT_HEAD_BYTES + 8;
 const NEEDLE_BYTES: usize = 26;
 const TOMBSTONE_BYTES: usize = 12;
@@ -303,7 +303,7 @@ mod tests {
             hex(&bytes),
             [
                 "686179696e646578",
-                "02000000",
+                "01000000",
                 "02000000",
                 "01000000",
                 "01000000",
@@ -332,6 +332,16 @@ mod tests {
             .concat()
         );
         assert_eq!(Contents::decode(&bytes, &SEGMENT), Ok(contents));
+    }
+
+    #[test]
+    fn an_index_of_another_version_is_of_no_use() {
+        let mut bytes = contents(&[(9, 2, "b", b"meow")]).encode(&SEGMENT).expect("small");
+        bytes[8] = 2;
+        let checked = bytes.len() - CHECKSUM_BYTES;
+        let crc = crc32c::crc32c(&bytes[..checked]);
+        bytes[checked..].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Contents::decode(&bytes, &SEGMENT), Err(IndexFileError::Unknown));
     }
 
     #[test]

@@ -21,6 +21,10 @@ const READY_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
     let route = request.uri().path();
     if !matches!(route, "/-/health" | "/-/ready" | "/-/status") {
+        if matches!(*request.method(), Method::PUT | Method::DELETE) {
+            // Meant as a key, which must not begin like this.
+            super::key(request.uri())?;
+        }
         let text = format!("there is no route {route}; there are /-/health, /-/ready and /-/status");
         return Err(Problem::new(StatusCode::NOT_FOUND, text));
     }

@@ -13,7 +13,7 @@ use hayrick_protocol::messages::master::{Heartbeat, HeartbeatReply, Register, Re
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// A process that was silent for this long under heartbeats of one second is gone.
+/// A process that was silent for this long under heartbeats every 500 ms is gone.
 const GONE_AFTER: Duration = Duration::from_millis(2500);
 /// Heartbeats of a process that had ended may still be under way for this long.
 const UNDER_WAY: Duration = Duration::from_millis(300);

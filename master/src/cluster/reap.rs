@@ -1,9 +1,10 @@
 //! Garbage: what overwrites and deletes made dead is dropped once its grace is over.
 //!
-//! Owns the grace, and the order: rows are doomed by a commit, then deleted on every member that is not down, then
-//! removed by a commit. What a member that is down still has is an orphan when it returns. Leaves which needles are
-//! garbage to apply. Invariants: time is this leader's own monotonic clock, counted from when it saw the garbage; a
-//! row is removed only after every member that is not down dropped the needle durably.
+//! Owns the grace, and the order: rows are doomed by a commit, then deleted on every member that is neither down nor
+//! read-only, then removed by a commit. What a member that is down or read-only still has is an orphan when it takes
+//! deletes again. Leaves which needles are garbage to apply. Invariants: time is this leader's own monotonic clock,
+//! counted from when it saw the garbage; a row is removed only after every member that is neither down nor read-only
+//! dropped the needle durably.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
