@@ -78,15 +78,21 @@ pub(crate) async fn read_index(master: &Master, deadline: Instant) -> Result<u64
     }
 }
 
+/// The leader, if it can be asked: this master with a majority, or one that this is connected to.
+pub(crate) fn reachable(master: &Master) -> Option<NodeId> {
+    current(master).filter(|leader| {
+        if *leader == master.options.id {
+            master.node.has_quorum()
+        } else {
+            master.peers.master(*leader).is_some_and(|client| client.is_connected())
+        }
+    })
+}
+
 /// Waits until a command would reach a leader, as far as can be told beforehand: one that is connected, or this master
 /// itself with a majority. False when that is not so until `deadline`.
 pub(crate) async fn wait_reachable(master: &Master, deadline: Instant) -> bool {
-    let is_reachable = || match current(master) {
-        Some(leader) if leader == master.options.id => master.node.has_quorum(),
-        Some(leader) => master.peers.master(leader).is_some_and(|client| client.is_connected()),
-        None => false,
-    };
-    while !is_reachable() {
+    while reachable(master).is_none() {
         // The question makes a connection that was lost, and only a leader with a majority answers it.
         let attempt = deadline.min(Instant::now() + ATTEMPT);
         if read_index(master, attempt).await.is_ok() {

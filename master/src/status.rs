@@ -12,6 +12,7 @@ use hayrick_raft_store::{Cluster, Copies, ReadError, Role, Status};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use crate::leader;
 use crate::master::Master;
 
 /// A master that was not heard of for this long is shown as unreachable.
@@ -39,7 +40,7 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
         "cluster": config.cluster.to_string(),
         "node": options.id.0,
         "version": env!("CARGO_PKG_VERSION"),
-        "leader": status.leader.map(|id| id.0),
+        "leader": leader::reachable(master).map(|id| id.0),
         "term": status.term,
         "committed": status.committed,
         "applied": status.applied,
@@ -67,7 +68,6 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
 /// Why this master cannot serve linearizable reads and writes, as far as can be told without asking anybody.
 pub(crate) fn ready(master: &Master) -> Result<(), String> {
     let cluster = master.node.cluster();
-    let progress = *master.node.watch().borrow();
     let Some(config) = cluster.config else {
         let masters = master.options.masters.len();
         return Err(format!(
@@ -75,8 +75,8 @@ pub(crate) fn ready(master: &Master) -> Result<(), String> {
             masters / 2 + 1
         ));
     };
-    if progress.leader.is_none() {
-        return Err("no master leads: start a majority of the masters".to_owned());
+    if leader::reachable(master).is_none() {
+        return Err(leader::why_none(master));
     }
     if !master.is_registered() {
         return Err(format!(

@@ -46,7 +46,7 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A port.
-    #[error("cannot listen on {address}: {source}; choose another with {flag}")]
+    #[error("cannot listen on {address}: choose another with {flag}")]
     Listen {
         /// What was asked for.
         address: String,
@@ -56,7 +56,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The free space cannot be asked for.
-    #[error("the free space of {data} is not known: {source}; set --capacity")]
+    #[error("the free space of {data} is not known: set --capacity")]
     FreeSpace {
         /// The data directory.
         data: String,

@@ -1,6 +1,6 @@
 //! `hayrick status`: the cluster at a glance, as one master sees it.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::builder::BoolishValueParser;
 use hayrick_client::{MasterStatus, Status, VolumeStatus};
 use serde::Deserialize;
@@ -31,6 +31,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Result<Exit> {
     args.connect.run(|client| async move {
         let answer = client.status_json().await?;
+        if answer["node"].as_u64().is_none_or(|node| node == 0) {
+            bail!("what answers there is no master: name the client port of one with --server");
+        }
         if args.json {
             output::json(&answer)?;
         } else {

@@ -140,6 +140,9 @@ fn announce(cluster: &Cluster, took: Duration) {
     println!("  curl http://{second}/docs/readme.md");
     println!("  curl 'http://{third}/?list'");
     println!("  curl -X DELETE http://{first}/docs/readme.md");
+    println!(
+        "  export HAYRICK_SERVER={first},{second},{third}    # for target/release/hayrick put, get, ls, status"
+    );
     println!("\nCtrl-C stops everything; run it again, and it finds its data.");
 }
 
