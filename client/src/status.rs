@@ -55,8 +55,8 @@ pub struct MasterStatus {
     pub client: String,
     /// leader, follower, learner or unreachable
     pub role: String,
-    /// Log entries behind the leader.
-    pub lag: u64,
+    /// Log entries behind the leader. Only the leader knows every one's.
+    pub lag: Option<u64>,
 }
 
 /// A volume in [`Status`].

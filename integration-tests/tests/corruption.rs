@@ -15,6 +15,8 @@ const OBJECTS: usize = 12;
 const SIZES: [usize; 4] = [40, 5_000, 70_000, 300_000];
 /// Enough of an object to find it in a segment file.
 const MARK_BYTES: usize = 32;
+/// Before the key, as docs/format.md has it.
+const HEADER_BYTES: i64 = 29;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flipped_byte_is_never_returned() -> Result<()> {
@@ -43,6 +45,23 @@ async fn a_flipped_byte_is_never_returned() -> Result<()> {
         }
     }
 
+    // Nor does anything but the data: what says whose the bytes are, and what they are verified by.
+    for (number, part) in ["header", "key", "block table"].into_iter().enumerate() {
+        let key = format!("flipped/{part}");
+        let content = || Content { seed: rng.random(), size_bytes: SIZES[1] };
+        let content = cluster::put_copies(&clients[number], &key, VOLUMES as usize, content).await?;
+        let key_bytes = key.len() as i64;
+        let at = match part {
+            "header" => -key_bytes - HEADER_BYTES / 2,
+            "key" => -key_bytes,
+            _ => content.size_bytes as i64,
+        };
+        for volume in [1, 2] {
+            damage_at(&cluster, volume, content, at)?;
+            reads_are_right(&clients, &key, content, 0).await?;
+        }
+    }
+
     // Recovery does not let damage through either.
     let content = || Content { seed: rng.random(), size_bytes: SIZES[1] };
     let content = cluster::put_copies(&clients[0], "flipped/restart", VOLUMES as usize, content).await?;
@@ -57,12 +76,17 @@ async fn a_flipped_byte_is_never_returned() -> Result<()> {
 
 /// Flips a byte of the object in the segment file of a volume.
 fn damage(cluster: &Cluster, volume: u32, content: Content, at: usize) -> Result<()> {
+    damage_at(cluster, volume, content, at as i64)
+}
+
+/// Flips a byte of the needle: `at` counts from the first byte of the object; header and key lie before that.
+fn damage_at(cluster: &Cluster, volume: u32, content: Content, at: i64) -> Result<()> {
     let volume = cluster.volume(volume);
     let bytes = content.bytes();
     let mark = &bytes[..bytes.len().min(MARK_BYTES)];
     let found = segments::find(volume.data_dir(), mark)?;
     let (path, offset) = found.with_context(|| format!("{} does not hold the object", volume.name()))?;
-    segments::flip(&path, offset + at as u64)
+    segments::flip(&path, offset.checked_add_signed(at).context("it lies in the file")?)
 }
 
 /// Whole and in part, through every master, more often than there are members.

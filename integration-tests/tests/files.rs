@@ -60,7 +60,9 @@ fn make_files(dir: &Path, seed: u64) -> Result<Vec<Stored>> {
             (format!("photos/{number:03} – näher.png"), "image/png", picture)
         } else {
             let left = FILES - number;
-            let size_bytes = if left <= HUGE {
+            let size_bytes = if number == PICTURES {
+                1
+            } else if left <= HUGE {
                 HUGE_BYTES - (left - 1) * 1001
             } else if left <= LARGE {
                 rng.random_range(1..=LARGE_BYTES_MAX)

@@ -59,6 +59,10 @@ pub(crate) enum MetaError {
     Locked(PathBuf),
     #[error("the file {0} is damaged; restore it from a backup, or replace this master under a new id")]
     Damaged(PathBuf),
+    #[error(
+        "the file {file} is of format version {version}, which this hayrick does not know (it knows 1): start a newer one"
+    )]
+    LaterVersion { file: PathBuf, version: u32 },
     #[error("the data directory {directory} belongs to master {found}, and was started as master {wanted}")]
     OtherId { directory: PathBuf, found: NodeId, wanted: NodeId },
 }
@@ -98,6 +102,9 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(MetaError::Damaged(path)),
             Err(error) => return Err(MetaError::Directory(self.path.clone(), error)),
         };
+        if let Some(version) = later_version(&bytes) {
+            return Err(MetaError::LaterVersion { file: path, version });
+        }
         let meta = Meta::parse(&bytes).ok_or(MetaError::Damaged(path))?;
         if meta.id != id {
             return Err(MetaError::OtherId { directory: self.path.clone(), found: meta.id, wanted: id });
@@ -135,6 +142,17 @@ impl Directory {
         file.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)
     }
+}
+
+/// The version of a file whose last line proves it whole, if it is not ours.
+fn later_version(bytes: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (body, crc) = text.rsplit_once("crc32c ")?;
+    if format!("{:08x}\n", crc32c::crc32c(body.as_bytes())) != crc || body.lines().next() == Some(FIRST_LINE)
+    {
+        return None;
+    }
+    body.lines().next()?.strip_prefix("hayrick master ")?.parse().ok()
 }
 
 impl Meta {
@@ -183,6 +201,19 @@ impl Standing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_a_later_version_is_told_from_a_damaged_one() {
+        let whole = |first: &str| {
+            let body = format!("{first}\nid 1\n");
+            format!("{body}crc32c {:08x}\n", crc32c::crc32c(body.as_bytes())).into_bytes()
+        };
+        assert_eq!(later_version(&whole("hayrick master 2")), Some(2));
+        assert_eq!(later_version(&whole(FIRST_LINE)), None, "it is ours");
+        let mut damaged = whole("hayrick master 2");
+        damaged[3] ^= 1;
+        assert_eq!(later_version(&damaged), None);
+    }
 
     use hayrick_disk::RealDisk;
 

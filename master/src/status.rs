@@ -136,18 +136,15 @@ fn masters(master: &Master, cluster: &Cluster, status: &Status) -> Vec<Value> {
             let seen =
                 if own { Some(now) } else { master.members.last_heard(id) }.map(|at| now.duration_since(at));
             let known = cluster.masters.get(&id);
-            let mut shown = json!({
+            json!({
                 "id": id.0,
                 "peer": known.map_or(member.address.as_str(), |known| known.peer.as_str()),
                 "client": known.map_or("", |known| known.client.as_str()),
                 "role": role(status, id, own || seen.is_some_and(|seen| seen < UNREACHABLE_AFTER)),
+                // Known to the leader only, but for its own and a master's own.
+                "lag": lag(status, id),
                 "seen_ms": seen.map(millis),
-            });
-            // Known to the leader only, but for its own and a master's own.
-            if let Some(lag) = lag(status, id) {
-                shown["lag"] = lag.into();
-            }
-            shown
+            })
         })
         .collect()
 }

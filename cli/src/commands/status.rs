@@ -47,10 +47,7 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
 
 fn at_a_glance(answer: &Value, ready: Result<(), String>) -> Result<String, serde_json::Error> {
     let status = Status::deserialize(answer)?;
-    // Only the leader knows every lag; what it does not say must not look like none.
-    let lags: Vec<Option<u64>> =
-        (0..status.masters.len()).map(|at| answer["masters"][at]["lag"].as_u64()).collect();
-    Ok([summary(&status, ready), masters(&status.masters, &lags), volumes(&status.volumes)].join("\n\n"))
+    Ok([summary(&status, ready), masters(&status.masters), volumes(&status.volumes)].join("\n\n"))
 }
 
 fn summary(status: &Status, ready: Result<(), String>) -> String {
@@ -90,7 +87,7 @@ fn summary(status: &Status, ready: Result<(), String>) -> String {
     output::pairs(&rows)
 }
 
-fn masters(masters: &[MasterStatus], lags: &[Option<u64>]) -> String {
+fn masters(masters: &[MasterStatus]) -> String {
     let columns = [
         ("master", Align::Right),
         ("role", Align::Left),
@@ -98,16 +95,17 @@ fn masters(masters: &[MasterStatus], lags: &[Option<u64>]) -> String {
         ("client", Align::Left),
         ("peer", Align::Left),
     ];
-    let row = |(master, lag): (&MasterStatus, &Option<u64>)| {
+    let row = |master: &MasterStatus| {
         vec![
             master.id.to_string(),
             master.role.clone(),
-            lag.map_or_else(String::new, |lag| lag.to_string()),
+            // What is not known must not look like none.
+            master.lag.map_or_else(String::new, |lag| lag.to_string()),
             master.client.clone(),
             master.peer.clone(),
         ]
     };
-    output::table(&columns, &masters.iter().zip(lags).map(row).collect::<Vec<_>>())
+    output::table(&columns, &masters.iter().map(row).collect::<Vec<_>>())
 }
 
 fn volumes(volumes: &[VolumeStatus]) -> String {
