@@ -25,8 +25,8 @@ const REPLY: (u8, u16) = (2, 0);
 /// What volumes are asked, and masters (`protocol/src/messages/`).
 const VOLUME_METHODS: RangeInclusive<u16> = 0x0101..=0x0105;
 const MASTER_METHODS: RangeInclusive<u16> = 0x0201..=0x0208;
-/// Those of them that ask without saying anything: Probe, Status, ReadIndex.
-const SAY_NOTHING: [u16; 3] = [0x0102, 0x0105, 0x0203];
+/// One of them asks without saying anything, and its head is not looked at: ReadIndex.
+const SAY_NOTHING: [u16; 1] = [0x0203];
 /// Connections that announce the largest body and send a part of it: a master that took all that its third of them
 /// send would hold 1.6 GB, far above [`RESIDENT_BYTES_MAX`]; a process that took all half messages, 384 MiB and more.
 const GREEDY: usize = 200;
