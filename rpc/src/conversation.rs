@@ -199,10 +199,11 @@ impl<H: Handler> Conversation<H> {
         tokio::spawn(answer);
     }
 
-    /// Whether the peer did not name our cluster. Before there is one nothing large is asked, and a stranger must not hold
-    /// the places of those who do.
+    /// Whether the peer named no cluster, or another than ours: a stranger must not hold the places of those who belong
+    /// here. As long as we do not know ours, whoever names one may be its leader with the log that says so.
     fn is_stranger(&self) -> bool {
-        !self.peer.cluster.is_known() || self.peer.cluster != self.local.cluster()
+        let own = self.local.cluster();
+        !self.peer.cluster.is_known() || (own.is_known() && self.peer.cluster != own)
     }
 
     /// The place for a frame, if it is a large one.
