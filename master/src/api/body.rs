@@ -7,6 +7,7 @@
 
 use axum::body::Body;
 use hayrick_protocol::ObjectKey;
+use hayrick_protocol::limits::BLOCK_BYTES;
 use hayrick_protocol::needle;
 use hayrick_web::{BodyError, BodyIdle, Problem};
 use http::{HeaderMap, StatusCode, header};
@@ -19,6 +20,10 @@ use crate::gateway::budget::{Bodies, Share};
 
 /// A body takes its share of the memory in steps of this.
 const STEP_BYTES: usize = 256 * 1024;
+/// After so many bytes a body takes all that it announced at once, and waits for that while it holds little: bodies that
+/// grew step by step to the end would wait for each other, each holding what the others need. Its pace ends it soon, should
+/// no more come.
+const EARNEST_BYTES: usize = 1024 * 1024;
 /// A body has this much time, and more for its bytes. Who sends slower than that only holds memory.
 const PACE_GRACE: Duration = Duration::from_secs(30);
 /// The slowest pace, behind the grace: 64 KB a second.
@@ -64,10 +69,15 @@ pub(super) async fn take_in(
             return Err(too_large(max_bytes));
         }
         let waits = Instant::now();
-        let steps = total.next_multiple_of(STEP_BYTES).min(most);
-        budget.grow(&mut share, steps, bodies.deadline()).await.map_err(exhausted)?;
+        let in_earnest = announced.is_some() && total > EARNEST_BYTES;
+        let wanted = if in_earnest { most } else { total.next_multiple_of(STEP_BYTES).min(most) };
+        budget.grow(&mut share, wanted, bodies.deadline()).await.map_err(exhausted)?;
         pace.pause(waits.elapsed());
         digests.update(&data);
+        if in_earnest && bytes.capacity() < most {
+            // With its checksums, so that it is never copied again.
+            bytes.reserve_exact(most - (total - data.len()) + most / (BLOCK_BYTES / 4) + 64);
+        }
         bytes.extend_from_slice(&data);
     }
     let md5 = digests.verify()?;
@@ -149,6 +159,30 @@ mod tests {
 
     fn of_length(bytes: u64) -> HeaderMap {
         HeaderMap::from_iter([(header::CONTENT_LENGTH, HeaderValue::from(bytes))])
+    }
+
+    /// A quarter of a MiB every 10 ms.
+    fn steady(bytes: usize) -> Body {
+        const PIECE: usize = 256 * 1024;
+        Body::from_stream(stream::unfold(0, move |sent| async move {
+            sleep(Duration::from_millis(10)).await;
+            (sent < bytes).then(|| (Ok::<_, std::io::Error>(Bytes::from(vec![7; PIECE])), sent + PIECE))
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_large_bodies_at_once_are_taken_in_one_after_the_other() {
+        const LARGE: usize = 8 << 20;
+        let bodies = Bodies::new(40 << 20, Duration::from_secs(5));
+        let key = ObjectKey::new("a").expect("a key");
+        let fields = of_length(LARGE as u64);
+        let taken = join_all((0..16).map(|_| async {
+            // Its share goes back when the request is done.
+            take_in(&bodies, LARGE, &key, &fields, steady(LARGE)).await.map(drop)
+        }))
+        .await;
+        let refused = taken.into_iter().filter_map(Result::err).count();
+        assert_eq!(refused, 0, "none waits for what another holds and waits with");
     }
 
     #[tokio::test(start_paused = true)]
