@@ -52,23 +52,26 @@ fn a_failed_sync_poisons_for_good_and_is_never_retried() {
 
 #[test]
 fn what_is_queued_behind_a_failed_write_fails_with_it() {
-    let disk = FaultyDisk::new(1);
-    let owner = Noting::default();
-    let stream = open(&disk, &owner);
-    disk.fail_write(1);
-    let gate = hold_writer(&stream);
-    let (sender, outcomes) = mpsc::channel();
-    for _ in 0..5 {
-        let sender = sender.clone();
-        let tell = move |outcome: Result<_, _>| sender.send(outcome).expect("the test waits");
-        stream.submit(records(&[b"never"]), tell).expect("there is room");
+    // Also for want of space: what was allocated is there to be written.
+    for fault in [|disk: &FaultyDisk| disk.fail_write(1), |disk: &FaultyDisk| disk.fill_at_write(1)] {
+        let disk = FaultyDisk::new(1);
+        let owner = Noting::default();
+        let stream = open(&disk, &owner);
+        fault(&disk);
+        let gate = hold_writer(&stream);
+        let (sender, outcomes) = mpsc::channel();
+        for _ in 0..5 {
+            let sender = sender.clone();
+            let tell = move |outcome: Result<_, _>| sender.send(outcome).expect("the test waits");
+            stream.submit(records(&[b"never"]), tell).expect("there is room");
+        }
+        drop(gate);
+        for _ in 0..5 {
+            let outcome = outcomes.recv_timeout(DEADLINE).expect("an answer comes");
+            assert!(matches!(outcome, Err(AppendError::Poisoned { .. })));
+        }
+        assert!(owner.notes.lock().durable.is_empty());
     }
-    drop(gate);
-    for _ in 0..5 {
-        let outcome = outcomes.recv_timeout(DEADLINE).expect("an answer comes");
-        assert!(matches!(outcome, Err(AppendError::Poisoned { .. })));
-    }
-    assert!(owner.notes.lock().durable.is_empty());
 }
 
 #[test]
