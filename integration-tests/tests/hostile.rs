@@ -237,6 +237,9 @@ async fn garbage_on_every_port(cluster: &Cluster, seed: u64) -> Result<()> {
 
 /// Well-formed frames of another cluster, of another time, and of a kind that this build does not know.
 async fn foreign_and_unknown_messages(cluster: &Cluster) -> Result<()> {
+    let status = cluster::client_each(cluster)?[0].status().await?;
+    let own =
+        u128::from_str_radix(&status.cluster, 16).context("a cluster's id is hexadecimal")?.to_be_bytes();
     for (number, process) in cluster.processes().enumerate() {
         let is_master = number < cluster.masters().len();
         let addr = process.peer_addr();
@@ -252,8 +255,9 @@ async fn foreign_and_unknown_messages(cluster: &Cluster) -> Result<()> {
             "{} to versions from the future: {future:?}",
             process.name()
         );
-        for head in [&b""[..], &[0xff; 300]] {
-            let known = frames::greet(addr, [0; 16], (0, u16::MAX)).await?;
+        // Of a stranger, and of one that says it is a master of this cluster.
+        for (who, head) in [[0; 16], own].into_iter().flat_map(|who| [(who, &b""[..]), (who, &[0xff; 300])]) {
+            let known = frames::greet(addr, who, (0, u16::MAX)).await?;
             let Greeting::Accepted(mut stream) = known else {
                 anyhow::bail!("{} to one of its own: {known:?}", process.name());
             };
