@@ -16,12 +16,12 @@ use openraft::{BasicNode, EntryPayload};
 use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::applied::Applied;
 use crate::machine::Machine;
 use crate::machine_tests::prelude;
 use crate::node::Node;
 use crate::options::Options;
 use crate::snapshot::Chunk;
-use crate::store::Applied;
 use crate::transport::{Transport, TransportError};
 use crate::types::{Commands, Entry, LeaderId, LogId, Membership, Vote};
 use crate::view::{RowStream, View};

@@ -6,6 +6,7 @@
 //!
 //! One [`Node`] is one Raft group; there are no globals, so several groups can live in one process.
 
+mod applied;
 mod apply;
 mod backend;
 mod cluster;

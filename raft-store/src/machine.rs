@@ -20,6 +20,7 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{oneshot, watch};
 
+use crate::applied::Applied;
 use crate::apply::{Rows, apply};
 use crate::cluster::Cluster;
 use crate::errors::OpenError;
@@ -27,7 +28,7 @@ use crate::options::Options;
 use crate::snapshot::{Building, SnapshotData};
 use crate::state::State;
 use crate::status::Counters;
-use crate::store::{Applied, Reader, Store, StoreError, rename};
+use crate::store::{Reader, Store, StoreError, rename};
 use crate::types::{Entry, LogId, Replies, SnapshotMeta, StoredMembership, Types, entry_bytes};
 use crate::view::View;
 

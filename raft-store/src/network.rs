@@ -22,10 +22,10 @@ use openraft::{BasicNode, OptionalSend, Raft, Snapshot};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::applied::Applied;
 use crate::machine::{Machine, RaftSnapshot};
 use crate::piggyback::piggyback;
 use crate::snapshot::{Chunk, Received, Receiver, SnapshotData};
-use crate::store::Applied;
 use crate::transport::{Transport, TransportError};
 use crate::types::{DecodeError, SnapshotMeta, Types, Vote};
 use crate::view::RowStream;

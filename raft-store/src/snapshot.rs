@@ -20,8 +20,9 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::applied::Applied;
 use crate::state::State;
-use crate::store::{Applied, Store, StoreError, TableId};
+use crate::store::{Store, StoreError, TableId};
 use crate::types::{DecodeError, Input, Vote, put_vote};
 use crate::view::{Row, RowStream, View, take_row};
 

@@ -19,25 +19,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hayrick_disk::{Disk, File};
 use hayrick_protocol::record::{Garbage, ObjectRecord};
-use hayrick_protocol::{AppliedVersion, ObjectKey, PlacementId, codec};
+use hayrick_protocol::{AppliedVersion, ObjectKey, PlacementId};
 use redb::{
     Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition,
     WriteTransaction,
 };
 use thiserror::Error;
 
+use crate::applied::Applied;
 use crate::apply::Rows;
 use crate::backend::Backend;
 use crate::errors::{OpenError, ReadError};
 use crate::state::State;
-use crate::types::{DecodeError, Input, LogId, Members, StoredMembership, Vote, put_log_id_option};
 
 type Bytes = &'static [u8];
 const OBJECTS: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("objects");
 const GARBAGE: TableDefinition<'static, u64, Bytes> = TableDefinition::new("garbage");
 const SMALL: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("small");
 const RAFT_ROW: &[u8] = &[0];
-const RAFT_ROW_VERSION: u8 = 1;
 
 /// Index files up to this size are verified whole when they are opened: a second or so. In a larger one damage is found
 /// when a page is read, and redb may take it for a bug of its own then.
@@ -78,46 +77,6 @@ impl StoreError {
 impl From<StoreError> for ReadError {
     fn from(error: StoreError) -> Self {
         Self::Index(error.to_string())
-    }
-}
-
-/// What of Raft lies with the state.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Applied {
-    /// The last entry applied.
-    pub(crate) last: Option<LogId>,
-    /// The last membership applied.
-    pub(crate) membership: StoredMembership,
-}
-
-impl Applied {
-    pub(crate) fn index(&self) -> u64 {
-        self.last.map_or(0, |id| id.index)
-    }
-
-    /// Whether the leader with this vote can have it. openraft takes that for granted of a snapshot.
-    pub(crate) fn may_come_from(&self, vote: &Vote) -> bool {
-        self.last.is_none_or(|last| last.leader_id <= vote.leader_id)
-            && *self.membership.log_id() <= self.last
-    }
-
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut row = vec![RAFT_ROW_VERSION];
-        put_log_id_option(&mut row, self.last.as_ref());
-        put_log_id_option(&mut row, self.membership.log_id().as_ref());
-        row.extend_from_slice(&codec::encode(&Members::from(self.membership.membership())));
-        row
-    }
-
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut input = Input(bytes);
-        if input.u8()? != RAFT_ROW_VERSION {
-            return Err(DecodeError);
-        }
-        let last = input.log_id_option()?;
-        let membership_id = input.log_id_option()?;
-        let members: Members = codec::decode(input.0).map_err(|_| DecodeError)?;
-        Ok(Self { last, membership: StoredMembership::new(membership_id, members.into_membership()?) })
     }
 }
 

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use hayrick_protocol::limits::{HEADERS_BYTES_MAX, KEY_BYTES_MAX};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::applied::Applied;
 use crate::state::State;
-use crate::store::{Applied, Reader, StoreError, TableId};
+use crate::store::{Reader, StoreError, TableId};
 use crate::types::{DecodeError, Input};
 
 /// Bytes of a row in front of key and value.
