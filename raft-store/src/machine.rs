@@ -2,14 +2,17 @@
 //!
 //! Owns the order of things around apply: rows are committed (without a sync) and published to readers; who changed
 //! objects alone is answered before that, everybody else after it; when enough has changed, a checkpoint makes it all
-//! durable. What a command does is left to `apply`, what a snapshot is to `snapshot`. Invariant: whoever got a reply finds
-//! its effect in `get` once its index is applied, changes of the cluster at once; and a failed apply is never followed by
-//! another, nor by a checkpoint.
+//! durable. Entries that nobody here waits for, as most are on a follower, gather for a moment and share a transaction.
+//! What a command does is left to `apply`, what a snapshot is to `snapshot`. Invariant: whoever got a reply finds its
+//! effect in `get` once its index is applied, changes of the cluster at once; entries are applied in their order, whoever
+//! has it done; and a failed apply is never followed by another, nor by a checkpoint.
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use hayrick_disk::Disk;
@@ -18,7 +21,7 @@ use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::type_config::alias::SnapshotOf;
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::applied::Applied;
 use crate::apply::{Rows, apply};
@@ -36,6 +39,8 @@ use crate::view::View;
 const APPLY_ENTRIES_MAX: usize = 256;
 /// Bytes of entries applied in one transaction; a larger entry is applied alone.
 const APPLY_BYTES_MAX: usize = 4 << 20;
+/// How long entries gather that nobody here waits for. A reader that comes meanwhile has them applied at once.
+const GATHER: Duration = Duration::from_millis(5);
 /// Jobs that may wait for the thread: openraft waits for each, and readers of the whole state are few.
 const JOBS_WAITING_MAX: usize = 64;
 
@@ -62,6 +67,14 @@ struct Shared {
     /// Dropped in front of the store, which is closed cleanly only without readers.
     published: RwLock<Published>,
     core: Mutex<Core>,
+    /// What is to be applied next. Emptied only under the lock of `core`.
+    gathered: Mutex<Batch>,
+    /// Entries began to gather.
+    gathering: Notify,
+    /// Whether [`Machine::run_gatherer`] sees to it that they do not do so for ever.
+    may_gather: AtomicBool,
+    /// The highest index that anybody waited for.
+    wanted: AtomicU64,
     applied: watch::Sender<u64>,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -79,8 +92,10 @@ struct Core {
     failed: Option<String>,
 }
 
+/// What the thread is asked for, once it has applied what gathered.
 enum Job {
-    Apply { entries: Vec<Applicable>, done: oneshot::Sender<io::Result<()>> },
+    Nothing,
+    Applied { done: oneshot::Sender<io::Result<()>> },
     Checkpoint { done: oneshot::Sender<io::Result<()>> },
     Install { meta: SnapshotMeta, data: SnapshotData, done: oneshot::Sender<io::Result<()>> },
     Stop,
@@ -101,6 +116,10 @@ impl Machine {
         };
         let shared = Arc::new(Shared {
             applied: watch::Sender::new(applied.index()),
+            gathered: Mutex::default(),
+            gathering: Notify::new(),
+            may_gather: AtomicBool::new(false),
+            wanted: AtomicU64::new(0),
             core: Mutex::new(Core { store, state, applied, since_checkpoint: (0, 0), failed: None }),
             published: RwLock::new(published),
             disk,
@@ -135,13 +154,36 @@ impl Machine {
         self.shared.applied.subscribe()
     }
 
+    /// Has entries applied soon that gather, and those up to `index` at once when they come.
+    pub(crate) fn want(&self, index: u64) {
+        self.shared.wanted.fetch_max(index, Ordering::SeqCst);
+        self.hurry();
+    }
+
+    fn hurry(&self) {
+        if !self.shared.gathered.lock().entries.is_empty() {
+            // When there is no room, the jobs that wait have it done.
+            let _ = self.jobs.try_send(Job::Nothing);
+        }
+    }
+
+    /// From now on entries that nobody waits for may gather, for [`GATHER`] at most.
+    pub(crate) async fn run_gatherer(self) {
+        self.shared.may_gather.store(true, Ordering::SeqCst);
+        loop {
+            self.shared.gathering.notified().await;
+            tokio::time::sleep(GATHER).await;
+            self.hurry();
+        }
+    }
+
     /// Waits for the batch in progress, at worst for a checkpoint.
     pub(crate) async fn view(&self) -> io::Result<Arc<View>> {
         let shared = Arc::clone(&self.shared);
         let view = tokio::task::spawn_blocking(move || {
-            let core = shared.core.lock();
+            let mut core = shared.core.lock();
+            core.catch_up(&shared)?;
             let reader = Arc::clone(&shared.published.read().reader);
-            core.check()?;
             Ok(Arc::new(View { reader, state: core.state.clone(), applied: core.applied.clone() }))
         });
         view.await.map_err(io::Error::other)?
@@ -177,6 +219,15 @@ impl Machine {
         result
     }
 
+    /// Whether what gathered may go on doing so.
+    fn may_wait(&self) -> bool {
+        // Whoever wants an entry says so before it looks whether that is here; so one of the two sees the other.
+        let gathered = self.shared.gathered.lock();
+        self.shared.may_gather.load(Ordering::SeqCst)
+            && self.failed().is_none()
+            && gathered.is_wanted_by_none(self.shared.wanted.load(Ordering::SeqCst))
+    }
+
     async fn job(&self, job: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Job) -> io::Result<()> {
         let (done, result) = oneshot::channel();
         let stopped = || io::Error::other("the state machine has stopped");
@@ -196,15 +247,12 @@ const INSTALL_FILE: &str = "install.new";
 fn run(shared: &Shared, jobs: &mpsc::Receiver<Job>) {
     while let Ok(job) = jobs.recv() {
         let mut core = shared.core.lock();
+        let caught_up = core.catch_up(shared);
         match job {
-            Job::Apply { entries, done } => {
-                let result = core.apply(shared, entries);
+            Job::Nothing => {}
+            Job::Applied { done } => {
                 // Whoever waits is told before a checkpoint makes the next batch wait.
-                let _ = done.send(result);
-                let (rows, bytes) = core.since_checkpoint;
-                if rows >= shared.checkpoint_after.0 || bytes >= shared.checkpoint_after.1 {
-                    let _ = core.checkpoint();
-                }
+                let _ = done.send(caught_up);
             }
             Job::Checkpoint { done } => {
                 let _ = done.send(core.checkpoint());
@@ -213,6 +261,11 @@ fn run(shared: &Shared, jobs: &mpsc::Receiver<Job>) {
                 let _ = done.send(core.install(shared, &meta, data));
             }
             Job::Stop => return,
+        }
+        let (rows, bytes) = core.since_checkpoint;
+        if rows >= shared.checkpoint_after.0 || bytes >= shared.checkpoint_after.1 {
+            // A failure is remembered.
+            let _ = core.checkpoint();
         }
     }
 }
@@ -231,11 +284,17 @@ impl Core {
         })
     }
 
+    /// Applies what gathered.
+    fn catch_up(&mut self, shared: &Shared) -> io::Result<()> {
+        self.check()?;
+        let batch = std::mem::take(&mut *shared.gathered.lock());
+        if batch.entries.is_empty() { Ok(()) } else { self.apply(shared, batch.entries) }
+    }
+
     /// Applies a batch. Who asked for a change of objects alone is told before the batch is written and shown: the entry
     /// is committed, so nothing can come between, and whoever reads after that answer waits for `applied`, as any reader
     /// does. Who changed the cluster may look at it next without such a wait, and is told when it is shown.
     fn apply(&mut self, shared: &Shared, mut entries: Vec<Applicable>) -> io::Result<()> {
-        self.check()?;
         let has_commands = entries.iter().any(|(entry, _)| matches!(entry.payload, EntryPayload::Normal(_)));
         let mut late = Vec::new();
         if has_commands {
@@ -362,14 +421,18 @@ impl RaftStateMachine<Types> for Machine {
     {
         let mut ready = entries.ready_chunks(APPLY_ENTRIES_MAX);
         while let Some(chunk) = ready.next().await {
-            let mut batch = Batch::default();
             for entry in chunk {
-                if let Some(entries) = batch.push(entry?) {
-                    self.job(|done| Job::Apply { entries, done }).await?;
+                let entry = entry?;
+                if !self.shared.gathered.lock().has_room(&entry.0) {
+                    self.job(|done| Job::Applied { done }).await?;
                 }
+                self.shared.gathered.lock().push(entry);
             }
-            let entries = batch.entries;
-            self.job(|done| Job::Apply { entries, done }).await?;
+            if self.may_wait() {
+                self.shared.gathering.notify_one();
+            } else {
+                self.job(|done| Job::Applied { done }).await?;
+            }
         }
         Ok(())
     }
@@ -412,14 +475,20 @@ struct Batch {
 }
 
 impl Batch {
-    /// Takes an entry in; gives those before it when there is no room for it beside them.
-    fn push(&mut self, entry: Applicable) -> Option<Vec<Applicable>> {
-        let bytes = entry_bytes(&entry.0);
-        let full = !self.entries.is_empty() && self.bytes + bytes > APPLY_BYTES_MAX;
-        let before = full.then(|| std::mem::take(self).entries);
-        self.bytes += bytes;
+    /// Whether the entry may come beside those that are there.
+    fn has_room(&self, entry: &Entry) -> bool {
+        let bytes = self.bytes + entry_bytes(entry);
+        self.entries.is_empty() || (self.entries.len() < APPLY_ENTRIES_MAX && bytes <= APPLY_BYTES_MAX)
+    }
+
+    fn push(&mut self, entry: Applicable) {
+        self.bytes += entry_bytes(&entry.0);
         self.entries.push(entry);
-        before
+    }
+
+    /// Whether nobody here asked for any of it, nor waits to see it.
+    fn is_wanted_by_none(&self, wanted: u64) -> bool {
+        self.entries.iter().all(|(entry, responder)| responder.is_none() && entry.log_id.index > wanted)
     }
 }
 
@@ -438,15 +507,15 @@ mod tests {
 
     #[test]
     fn a_batch_is_bounded_in_bytes_and_takes_a_larger_entry_alone() {
-        let entry = |index, bytes| {
+        let entry = |bytes| {
             let payload = EntryPayload::Normal(Commands(Bytes::from(vec![0; bytes])));
-            (Entry { log_id: LogId::new(LeaderId { term: 1, node_id: 1 }, index), payload }, None)
+            Entry { log_id: LogId::new(LeaderId { term: 1, node_id: 1 }, 1), payload }
         };
         let mut batch = Batch::default();
-        assert!(batch.push(entry(0, 10)).is_none());
-        assert!(batch.push(entry(1, APPLY_BYTES_MAX / 2)).is_none());
-        assert_eq!(batch.push(entry(2, 2 * APPLY_BYTES_MAX)).map(|before| before.len()), Some(2));
-        assert_eq!(batch.push(entry(3, 10)).map(|before| before.len()), Some(1));
-        assert_eq!(batch.entries.len(), 1);
+        assert!(batch.has_room(&entry(2 * APPLY_BYTES_MAX)), "alone");
+        batch.push((entry(APPLY_BYTES_MAX / 2), None));
+        assert!(!batch.has_room(&entry(APPLY_BYTES_MAX / 2)), "with its head it is too much");
+        (1..APPLY_ENTRIES_MAX).for_each(|_| batch.push((entry(1), None)));
+        assert!(!batch.has_room(&entry(1)), "too many");
     }
 }

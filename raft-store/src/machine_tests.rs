@@ -1,8 +1,9 @@
 //! The state machine: the same entries give the same state, however they are batched, and whatever happens in between.
 
+use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::stream;
+use futures_util::{FutureExt, stream};
 use hayrick_disk::{Disk, FaultyDisk};
 use hayrick_protocol::cluster_map::{ClusterConfig, TableChange, VolumeState};
 use hayrick_protocol::command::{
@@ -283,4 +284,48 @@ async fn a_view_stays_as_it_was_taken() {
     feed(&mut machine, &[entry(2, &[commit(2), table(3, 4, 0, vec![2, 3])])]).await;
     assert_eq!(view.hash().expect("readable"), before);
     assert_ne!(hash(&machine).await, before);
+}
+
+#[tokio::test]
+async fn entries_that_nobody_waits_for_gather_until_somebody_does() {
+    let disk = FaultyDisk::new(1);
+    let (mut machine, mut prompt) = (open(&disk, "/m"), open(&disk, "/prompt"));
+    // Begun, and never gone on with: what gathers is not applied by the clock.
+    let mut gatherer = pin!(machine.clone().run_gatherer());
+    assert!(gatherer.as_mut().now_or_never().is_none());
+    let entries: Vec<Entry> = prelude()
+        .iter()
+        .enumerate()
+        .map(|(index, command)| entry(index as u64 + 1, std::slice::from_ref(command)))
+        .collect();
+    let mut applied = machine.applied();
+    feed(&mut machine, &entries[..1]).await;
+    feed(&mut machine, &entries[1..2]).await;
+    assert_eq!(*applied.borrow(), 0, "nobody waits for them");
+    machine.want(1);
+    applied
+        .wait_for(|applied| *applied == 2)
+        .await
+        .expect("the one that is wanted, and what gathered with it");
+    machine.want(4);
+    feed(&mut machine, &entries[2..3]).await;
+    assert_eq!(*applied.borrow(), 3, "what is on the way to the wanted one does not wait");
+    feed(&mut machine, &entries[3..4]).await;
+    feed(&mut machine, &entries[4..]).await;
+    assert_eq!(*applied.borrow(), 4, "the wanted one was there at once, those behind it gather");
+    feed(&mut prompt, &entries).await;
+    assert_eq!(hash(&machine).await, hash(&prompt).await, "who takes a view sees all");
+    assert_eq!(machine.applied_now().index(), entries.len() as u64);
+}
+
+#[tokio::test]
+async fn what_gathered_is_durable_after_a_stop() {
+    let disk = FaultyDisk::new(1);
+    let mut machine = open(&disk, "/m");
+    let mut gatherer = pin!(machine.clone().run_gatherer());
+    assert!(gatherer.as_mut().now_or_never().is_none());
+    feed(&mut machine, &[entry(1, &prelude())]).await;
+    assert_eq!(*machine.applied().borrow(), 0);
+    machine.stop().await.expect("durable");
+    assert_eq!(open(&disk.restart(), "/m").applied_now().index(), 1);
 }

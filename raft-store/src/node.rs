@@ -88,6 +88,7 @@ impl Node {
             tokio::spawn(proposer.clone().run(raft.clone(), options.election.end)),
             tokio::spawn(observe::run(raft.clone(), machine.clone(), told)),
             tokio::spawn(keeper.run()),
+            tokio::spawn(machine.clone().run_gatherer()),
         ];
         let receiver = Arc::new(Receiver::new(disk, &options.dir));
         let tasks = Mutex::new(tasks);
@@ -161,6 +162,9 @@ impl Node {
     /// Waits until the entry is applied here.
     pub async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<(), Timeout> {
         let mut applied = self.inner.machine.applied();
+        if *applied.borrow() < index {
+            self.inner.machine.want(index);
+        }
         let reached = applied.wait_for(|applied| *applied >= index);
         match tokio::time::timeout_at(deadline, reached).await {
             Ok(Ok(_)) => Ok(()),

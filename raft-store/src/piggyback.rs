@@ -12,8 +12,9 @@ use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::types::Types;
 
-/// About what the next commit takes, when one follows the other.
-const HOLD: Duration = Duration::from_millis(1);
+/// Many times what the next commit takes, when one follows the other; what is read at a follower waits for no less than a
+/// round of its own.
+const HOLD: Duration = Duration::from_millis(5);
 
 type Request = AppendEntriesRequest<Types>;
 
