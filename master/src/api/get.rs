@@ -24,9 +24,9 @@ use http::{HeaderValue, Method, StatusCode, Uri, header};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::conditions::{self, Verdict};
+use super::conditions::{self, Conditions, Verdict};
 use super::problem::{
-    bad_request, condition_failed, no_memory_to_answer, no_such_key, not_linearizable, not_now,
+    bad_request, no_memory_to_answer, no_such_key, not_linearizable, not_now, not_what_was_meant,
 };
 use super::{Head, fields, query};
 use crate::gateway::budget::Exhausted;
@@ -39,6 +39,7 @@ const PIECE_BLOCKS: u64 = (VERIFY_WHOLE_BYTES_MAX / BLOCK_BYTES) as u64;
 
 pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
     let key = super::key(request.uri())?;
+    let conditions = Conditions::of(request.headers())?;
     let deadline = super::deadline(master);
     let mut lost: Option<(NeedleId, NoCopy)> = None;
     loop {
@@ -56,7 +57,7 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
         {
             return Err(not_readable(no_copy));
         }
-        match respond(master, request, &record, deadline).await {
+        match respond(master, request, &conditions, &record, deadline).await {
             Ok(response) => return Ok(response),
             // It may have been overwritten and reaped since the record was read.
             Err(NoPiece::NoCopy(no_copy)) => lost = Some((record.needle, no_copy)),
@@ -96,19 +97,22 @@ pub(super) async fn consistent(master: &Arc<Master>, uri: &Uri, deadline: Instan
 async fn respond(
     master: &Arc<Master>,
     request: &Head,
+    conditions: &Conditions,
     record: &ObjectRecord,
     deadline: Instant,
 ) -> Result<Response, NoPiece> {
     let size = u64::from(record.size);
     let mut response = Response::new(Body::empty());
     *response.headers_mut() = fields::describe(record, &master.node.cluster());
-    match conditions::weigh(request.headers(), record) {
+    match conditions.weigh(record) {
         Verdict::Send => {}
         Verdict::NotModified => {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return Ok(response);
         }
-        Verdict::Failed => return Ok(condition_failed().response(request.headers())),
+        Verdict::Failed(field) => {
+            return Ok(not_what_was_meant(&field, response.headers()).response(request.headers()));
+        }
     }
     let range = if conditions::range_counts(request.method(), request.headers(), record) {
         RangeRequest::parse(request.headers(), size)

@@ -8,6 +8,7 @@ mod body;
 mod conditions;
 mod delete;
 mod digests;
+mod etags;
 mod fields;
 mod get;
 mod list;

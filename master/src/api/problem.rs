@@ -6,7 +6,7 @@
 use hayrick_protocol::command::Refusal;
 use hayrick_protocol::messages::master::{HandOverError, ProposeError};
 use hayrick_web::Problem;
-use http::StatusCode;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::gateway::budget::Exhausted;
 use crate::gateway::commit::CommitError;
@@ -32,9 +32,20 @@ pub(super) fn bad_request(text: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, text)
 }
 
-/// 412.
-pub(super) fn condition_failed() -> Problem {
+/// 412 to a write.
+fn condition_failed() -> Problem {
     Problem::new(StatusCode::PRECONDITION_FAILED, "the condition does not hold; nothing was changed")
+}
+
+/// 412 to a read: whose condition it is that fails, and what holds instead.
+pub(super) fn not_what_was_meant(failed: &HeaderName, object: &HeaderMap) -> Problem {
+    let of = |name| object.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
+    let text = format!(
+        "the condition of {failed} does not hold: the object's ETag is {}, and it was last modified on {}",
+        of(header::ETAG),
+        of(header::LAST_MODIFIED)
+    );
+    Problem::new(StatusCode::PRECONDITION_FAILED, text)
 }
 
 /// 503 with the reason: no effect, try again.
