@@ -19,7 +19,7 @@ use futures_util::stream;
 use hayrick_protocol::limits::{BLOCK_BYTES, VERIFY_WHOLE_BYTES_MAX};
 use hayrick_protocol::record::ObjectRecord;
 use hayrick_protocol::{NeedleId, VolumeId};
-use hayrick_web::{Problem, RangeRequest, content_range, unsatisfiable};
+use hayrick_web::{Problem, RangeRequest, content_range, parameter, unsatisfiable};
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 use thiserror::Error;
 use tokio::time::Instant;
@@ -28,7 +28,7 @@ use super::conditions::{self, Conditions, Verdict};
 use super::problem::{
     bad_request, no_memory_to_answer, no_such_key, not_linearizable, not_now, not_what_was_meant,
 };
-use super::{Head, fields, query};
+use super::{Head, fields};
 use crate::gateway::budget::Exhausted;
 use crate::gateway::fetch::{self, Blocks, NoCopy, Wanted};
 use crate::gateway::read_index::linearize;
@@ -81,7 +81,7 @@ enum NoPiece {
 
 /// Waits until this master may answer a read: at once with `?consistency=stale`.
 pub(super) async fn consistent(master: &Arc<Master>, uri: &Uri, deadline: Instant) -> Result<(), Problem> {
-    match query(uri, "consistency") {
+    match parameter(uri, "consistency") {
         // What it never heard of it cannot call absent.
         Some("stale") if master.node.cluster().config.is_none() => Err(not_now(
             "this master has not seen anything of its cluster yet, so it has no state to read from; try another one",
