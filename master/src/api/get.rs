@@ -26,7 +26,8 @@ use tokio::time::Instant;
 
 use super::conditions::{self, Conditions, Verdict};
 use super::problem::{
-    bad_request, no_memory_to_answer, no_such_key, not_linearizable, not_now, not_what_was_meant,
+    bad_request, no_memory_to_answer, no_such_key, not_linearizable, not_now, not_readable,
+    not_what_was_meant,
 };
 use super::{Head, fields};
 use crate::gateway::budget::Exhausted;
@@ -46,7 +47,7 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
         match (consistent(master, request.uri(), deadline).await, &lost) {
             (Ok(()), _) => {}
             // Without a second look, the first one's reasons are what there is to say.
-            (Err(_), Some((_, no_copy))) => return Err(not_readable(no_copy)),
+            (Err(_), Some((_, no_copy))) => return Err(not_readable(&master.node.cluster().map, no_copy)),
             (Err(problem), None) => return Err(problem),
         }
         let record = master.node.get(&key);
@@ -55,7 +56,7 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
         if let Some((needle, no_copy)) = &lost
             && *needle == record.needle
         {
-            return Err(not_readable(no_copy));
+            return Err(not_readable(&master.node.cluster().map, no_copy));
         }
         match respond(master, request, &conditions, &record, deadline).await {
             Ok(response) => return Ok(response),
@@ -64,10 +65,6 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
             Err(NoPiece::NoMemory) => return Err(no_memory_to_answer(Exhausted)),
         }
     }
-}
-
-fn not_readable(no_copy: &NoCopy) -> Problem {
-    not_now(format!("no volume can serve a good copy just now ({}); try again", no_copy.reasons()))
 }
 
 /// Why there is no piece of an object.
