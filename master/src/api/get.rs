@@ -16,9 +16,9 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
+use hayrick_protocol::NeedleId;
 use hayrick_protocol::limits::{BLOCK_BYTES, VERIFY_WHOLE_BYTES_MAX};
 use hayrick_protocol::record::ObjectRecord;
-use hayrick_protocol::{NeedleId, VolumeId};
 use hayrick_web::{Problem, RangeRequest, content_range, parameter, unsatisfiable};
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 use thiserror::Error;
@@ -29,7 +29,7 @@ use super::problem::{
     bad_request, no_memory_to_answer, no_such_key, not_linearizable, not_now, not_readable,
     not_what_was_meant,
 };
-use super::{Head, fields};
+use super::{Head, fields, repr_digest};
 use crate::gateway::budget::Exhausted;
 use crate::gateway::fetch::{self, Blocks, NoCopy, Wanted};
 use crate::gateway::read_index::linearize;
@@ -131,28 +131,30 @@ async fn respond(
         }
     };
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(span.end - span.start));
-    if *request.method() == Method::GET {
-        let (served_by, body) = body(master, record, span, deadline).await?;
-        response.headers_mut().insert(fields::SERVED_BY, HeaderValue::from(served_by.0));
-        *response.body_mut() = body;
+    let wanted = repr_digest::Wanted::of(request.headers());
+    let digest = if *request.method() == Method::GET {
+        let is_whole = span == (0..size);
+        let reader = Reader { master: Arc::clone(master), record: record.clone(), table: None, span };
+        let (first, rest) = reader.piece(deadline).await?;
+        response.headers_mut().insert(fields::SERVED_BY, HeaderValue::from(first.served_by.0));
+        let digest = wanted.digest(record, (is_whole && rest.span.is_empty()).then_some(&*first.data));
+        *response.body_mut() = body(first.data, rest);
+        digest
+    } else {
+        wanted.digest(record, None)
+    };
+    if let Some(digest) = digest {
+        response.headers_mut().insert(repr_digest::REPR_DIGEST, digest);
     }
     Ok(response)
 }
 
-/// The bytes of `span`, the first piece of them at hand.
-async fn body(
-    master: &Arc<Master>,
-    record: &ObjectRecord,
-    span: Range<u64>,
-    deadline: Instant,
-) -> Result<(VolumeId, Body), NoPiece> {
-    let reader = Reader { master: Arc::clone(master), record: record.clone(), table: None, span };
-    let (first, reader) = reader.piece(deadline).await?;
-    let served_by = first.served_by;
-    if reader.span.is_empty() {
-        return Ok((served_by, Body::from(first.data)));
+/// The first piece, and the others as they are read.
+fn body(first: Bytes, rest: Reader) -> Body {
+    if rest.span.is_empty() {
+        return Body::from(first);
     }
-    let rest = stream::try_unfold(reader, |reader| async {
+    let rest = stream::try_unfold(rest, |reader| async {
         if reader.span.is_empty() {
             return Ok(None);
         }
@@ -161,8 +163,8 @@ async fn body(
         let (piece, reader) = reader.piece(deadline).await.map_err(std::io::Error::other)?;
         Ok(Some((piece.data, reader)))
     });
-    let first = stream::once(std::future::ready(Ok::<_, std::io::Error>(first.data)));
-    Ok((served_by, Body::from_stream(futures_util::StreamExt::chain(first, rest))))
+    let first = stream::once(std::future::ready(Ok::<_, std::io::Error>(first)));
+    Body::from_stream(futures_util::StreamExt::chain(first, rest))
 }
 
 /// What is left to read of an object.

@@ -14,6 +14,7 @@ mod get;
 mod list;
 mod problem;
 mod put;
+mod repr_digest;
 mod system;
 
 pub(crate) use put::accept_hand_over;
