@@ -17,6 +17,7 @@ use super::problem::bad_request;
 const ETAGS_MAX: usize = 64;
 
 pub(super) const VERSION: HeaderName = HeaderName::from_static("hayrick-version");
+const NEEDLE: HeaderName = HeaderName::from_static("hayrick-needle");
 const PLACEMENT: HeaderName = HeaderName::from_static("hayrick-placement");
 pub(super) const SERVED_BY: HeaderName = HeaderName::from_static("hayrick-served-by");
 
@@ -62,7 +63,7 @@ pub(super) fn kept(fields: &HeaderMap) -> Result<Headers, Problem> {
 
 /// What GET and HEAD say of an object besides its bytes, from the index alone: the same at every master.
 pub(super) fn describe(record: &ObjectRecord, cluster: &Cluster) -> HeaderMap {
-    let mut fields = HeaderMap::with_capacity(12);
+    let mut fields = HeaderMap::with_capacity(14);
     for (name, value) in record.headers.iter() {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             fields.append(name, value);
@@ -76,6 +77,7 @@ pub(super) fn describe(record: &ObjectRecord, cluster: &Cluster) -> HeaderMap {
     }
     fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     fields.insert(VERSION, HeaderValue::from(record.version.0));
+    fields.insert(NEEDLE, HeaderValue::from(record.needle.0));
     if let Some(placement) = cluster.table.placement(record.placement) {
         let members: Vec<String> = placement.members.iter().map(ToString::to_string).collect();
         let text = format!(
