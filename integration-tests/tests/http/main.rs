@@ -1,5 +1,9 @@
 //! The HTTP contract, as `curl` sees it: statuses, fields and bodies, written by hand over a socket.
 
+mod conditions;
+mod digests;
+mod refusals;
+
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
@@ -18,11 +22,18 @@ async fn http_is_as_its_contract_says() -> Result<()> {
     let cluster = cluster::start(3).await?;
     let masters = cluster.client_addrs();
     objects_come_with_their_description(&masters).await?;
-    conditions_are_decided(&masters).await?;
+    conditions::of_reads_are_weighed(&masters).await?;
+    conditions::of_writes_are_decided(&masters).await?;
+    digests::wrong_ones_store_nothing(masters[0]).await?;
+    digests::wanted_ones_are_answered(&masters).await?;
     bodies_of_all_kinds(masters[0]).await?;
     lists_are_pages(&masters).await?;
     system_routes(&cluster).await?;
+    refusals::unknown_parameters_are_named(&cluster).await?;
+    refusals::request_ids_are_echoed_and_never_added(&masters).await?;
     needles_are_served_by_their_volumes(&cluster).await?;
+    // The last, as it ends all volumes.
+    refusals::unreadable_objects_name_the_volumes_to_start(&cluster).await?;
     cluster::no_panics(&cluster)
 }
 
@@ -90,26 +101,6 @@ async fn objects_come_with_their_description(masters: &[SocketAddr]) -> Result<(
     ))
 }
 
-async fn conditions_are_decided(masters: &[SocketAddr]) -> Result<()> {
-    let absent = "If-None-Match: *\r\n";
-    ask(masters[0], "PUT /if", absent, "meow", 201).await?;
-    ask(masters[1], "PUT /if", absent, "purr", 412).await?;
-    ask(masters[2], "PUT /if", &format!("If-Match: {PURR}\r\n"), "purr", 412).await?;
-    ask(masters[0], "PUT /if", &format!("If-Match: {PURR}, {MEOW}\r\n"), "purr", 200).await?;
-    ask(masters[1], "PUT /if", "If-Match: *\r\n", "purr", 200).await?;
-    ask(masters[2], "PUT /unless", "If-Match: *\r\n", "purr", 412).await?;
-    ask(masters[0], "PUT /if", "If-None-Match: \"x\"\r\n", "purr", 400).await?;
-
-    ask(masters[1], "DELETE /if", &format!("If-Match: {MEOW}\r\n"), "", 412).await?;
-    ask(masters[1], "DELETE /if", absent, "", 412).await?;
-    let kept = ask(masters[2], "GET /if", "", "", 200).await?;
-    ensure!(kept.body() == "purr", "{:?}", kept.text);
-    let deleted = ask(masters[2], "DELETE /if", &format!("If-Match: {PURR}\r\n"), "", 204).await?;
-    ensure!(deleted.body().is_empty(), "{:?}", deleted.text);
-    ask(masters[0], "DELETE /if", "", "", 404).await?;
-    ask(masters[0], "DELETE /if", &format!("If-Match: {PURR}\r\n"), "", 412).await.map(|_| ())
-}
-
 async fn bodies_of_all_kinds(master: SocketAddr) -> Result<()> {
     ask(master, "PUT /empty", "", "", 201).await?;
     let empty = ask(master, "GET /empty", "", "", 200).await?;
@@ -117,7 +108,6 @@ async fn bodies_of_all_kinds(master: SocketAddr) -> Result<()> {
     let chunks = "2\r\nme\r\n2\r\now\r\n0\r\n\r\n";
     let chunked = ask(master, "PUT /chunked", "Transfer-Encoding: chunked\r\n", chunks, 201).await?;
     has(&chunked, &[&format!("ETag: {MEOW}")])?;
-    ask(master, "PUT /digest", "Content-MD5: SkvkDJasYxTpHZPzgEOmNA==\r\n", "meow", 201).await?;
     let head = "PUT /expected HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\nmeow";
     let answer = raw::send(master, head.as_bytes()).await?;
     ensure!(answer.text.starts_with("HTTP/1.1 100 "), "Expect is not answered: {:?}", answer.text);
