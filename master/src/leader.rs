@@ -1,7 +1,8 @@
 //! The way to the leader, wherever it is: in this process, or one call away.
 //!
-//! Owns finding it, one attempt at it, when to stop waiting for it, and the words for there being none. Leaves batching and retries of client
-//! commands to `gateway/`. Invariant: an attempt that may have reached a leader and has no answer is `Unknown`.
+//! Owns finding it, one attempt at it, when to stop waiting for it, and the words for there being none. Leaves batching
+//! and retries of client commands to `gateway/`. Invariant: an attempt that may have reached a leader and has no answer is
+//! `Unknown`.
 
 use hayrick_protocol::NodeId;
 use hayrick_protocol::command::{Command, Reply};
@@ -96,7 +97,7 @@ pub(crate) fn reachable(master: &Master) -> Option<NodeId> {
 /// Whether nothing can come of waiting for a leader: there is none that can be asked, and no majority of the masters,
 /// which could elect one, has been heard of for longer than a failover takes.
 pub(crate) fn is_out_of_reach(master: &Master) -> bool {
-    let failover = UNREACHABLE_AFTER.max(master.options.election.1 * FAILOVER_ELECTIONS);
+    let failover = UNREACHABLE_AFTER.max(master.options.election.1.saturating_mul(FAILOVER_ELECTIONS));
     // In this order, as every read asks, and the first half costs less.
     master.members.is_alone(master.options.id, master.options.masters.keys(), failover)
         && reachable(master).is_none()

@@ -111,6 +111,7 @@ async fn store(
     let mut unfinished: Option<Draft> = None;
     let (mut pauses, mut in_doubt) = (Pauses::new(), None);
     loop {
+        // Before the wait for a target, too: without a leader no placement changes.
         if leader::is_out_of_reach(master) {
             return Err(no_leader(master));
         }
