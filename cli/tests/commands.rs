@@ -255,7 +255,7 @@ fn stat_shows_what_is_kept_with_an_object() {
         "HEAD /k ",
         "200 OK\r\ncontent-length: 2048\r\netag: \"abc\"\r\ncontent-type: image/jpeg\r\nhayrick-version: 7\r\n\
          last-modified: Mon, 23 Nov 2026 10:00:00 GMT\r\nhayrick-placement: partition=1; placement=2; volumes=1,3\r\n\
-         hayrick-meta-author: me\r\nconnection: close\r\n\r\n",
+         hayrick-needle: 4294967303\r\nhayrick-meta-author: me\r\nconnection: close\r\n\r\n",
     )]);
     let expected = "\
 key                  k
@@ -265,12 +265,14 @@ content-type         image/jpeg
 modified             Mon, 23 Nov 2026 10:00:00 GMT
 version              7
 placement            partition=1; placement=2; volumes=1,3
+needle               4294967303
 hayrick-meta-author  me
 ";
     assert_eq!(text(&run(&["stat", "k"], &server).stdout), expected);
     let output = run(&["stat", "k", "--json"], &server);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((&json["size"], &json["headers"]["hayrick-meta-author"]), (&2048.into(), &"me".into()));
+    assert_eq!(json["needle"], 4_294_967_303_u64);
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub struct ObjectMeta {
     pub modified: String,
     /// `partition=P; placement=N; volumes=1,3,4`
     pub placement: String,
+    /// Under which id those volumes serve its bytes (`GET /-/needles/{id}`); 0 if the answer does not say.
+    pub needle: u64,
     /// All headers of the answer.
     pub headers: HeaderMap,
 }
@@ -142,6 +144,7 @@ impl ObjectMeta {
             version: version(response).unwrap_or_default(),
             modified: text(LAST_MODIFIED.as_str()),
             placement: text("hayrick-placement"),
+            needle: text("hayrick-needle").parse().unwrap_or_default(),
             headers: headers.clone(),
         }
     }

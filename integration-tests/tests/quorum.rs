@@ -1,16 +1,19 @@
 //! Claim 5: without a majority of masters nothing is promised, quickly and in plain words; a restart heals it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use hayrick_client::{Client, Error, GetOptions};
-use hayrick_integration_tests::{cluster, figure, ledger, wait};
+use hayrick_integration_tests::{cluster, figure, ledger, raw, wait};
 use hayrick_launcher::Cluster;
 use tokio::task::block_in_place;
 use tokio::time::Instant;
 
 /// How long a master without a quorum may take to say so.
 const ANSWER_AIM: Duration = Duration::from_secs(5);
+/// What a request may take (`--request-timeout`), with nothing said.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Writes that are sent once the master knows that it is alone.
 const LATE_WRITES: usize = 3;
 /// One of these words says why.
@@ -65,6 +68,16 @@ async fn without_majority(cluster: &Cluster, survivor: u32, others: &[u32]) -> R
         refuses_write(&client, &format!("quorum/late/{number}"), &[503]).await?;
     }
     refuses_read(&client, "quorum/old").await?;
+    // And from some moment on it waits no more for an election that cannot come.
+    let addr = cluster.master(survivor).http_addr();
+    for line in
+        ["PUT /quorum/late/0", "GET /quorum/old", "HEAD /quorum/old", "GET /?list", "DELETE /quorum/old"]
+    {
+        wait::until(&format!("{line} is refused at once"), Duration::from_secs(20), async || {
+            refuses_at_once(addr, line).await
+        })
+        .await?;
+    }
     let stale = GetOptions { stale: true, ..GetOptions::default() };
     let bytes = client.get_with("quorum/old", &stale).await.context("a stale read needs no quorum")?;
     ensure!(bytes.bytes().await? == "kept", "the stale read has other bytes");
@@ -96,6 +109,20 @@ async fn refuses_write(client: &Client, key: &str, allowed: &[u16]) -> Result<()
     ensure!(status != 504 || message.contains("outcome unknown"), "504 says {message:?}");
     says_why(&message)?;
     figure::at_most(&format!("PUT without a majority answered {status}"), started.elapsed(), ANSWER_AIM)
+}
+
+/// Long before the request's time is up: at half of it, whatever else the machine has to do.
+async fn refuses_at_once(addr: SocketAddr, line: &str) -> Result<()> {
+    let request = format!("{line} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let started = Instant::now();
+    let answer = raw::send(addr, request.as_bytes()).await?;
+    let took = started.elapsed();
+    ensure!(took < REQUEST_TIMEOUT / 2, "it took {took:?}: {:?}", answer.text);
+    ensure!(answer.status == Some(503) && answer.field("retry-after").is_some(), "{:?}", answer.text);
+    if !line.starts_with("HEAD") {
+        says_why(answer.body())?;
+    }
+    Ok(())
 }
 
 async fn refuses_read(client: &Client, key: &str) -> Result<()> {

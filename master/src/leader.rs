@@ -1,15 +1,20 @@
 //! The way to the leader, wherever it is: in this process, or one call away.
 //!
-//! Owns finding it, one attempt at it, and the words for there being none. Leaves batching and retries of client
-//! commands to `gateway/`. Invariant: an attempt that may have reached a leader and has no answer is `Unknown`.
+//! Owns finding it, one attempt at it, when to stop waiting for it, and the words for there being none. Leaves batching
+//! and retries of client commands to `gateway/`. Invariant: an attempt that may have reached a leader and has no answer is
+//! `Unknown`.
 
 use hayrick_protocol::NodeId;
 use hayrick_protocol::command::{Command, Reply};
 use hayrick_protocol::messages::master::{Propose, ProposeError, ReadIndex, ReadIndexError};
 use tokio::time::{Duration, Instant, sleep};
 
+use crate::cluster::members::UNREACHABLE_AFTER;
 use crate::master::Master;
 
+/// The longest election timeouts that a failover may take: the old leader's lease, an election, and one more after a
+/// split vote.
+const FAILOVER_ELECTIONS: u32 = 3;
 /// Pause before the leader is looked for again.
 const RETRY: Duration = Duration::from_millis(50);
 /// What one attempt may take in [`propose_until`].
@@ -89,10 +94,22 @@ pub(crate) fn reachable(master: &Master) -> Option<NodeId> {
     })
 }
 
+/// Whether nothing can come of waiting for a leader: there is none that can be asked, and no majority of the masters,
+/// which could elect one, has been heard of for longer than a failover takes.
+pub(crate) fn is_out_of_reach(master: &Master) -> bool {
+    let failover = UNREACHABLE_AFTER.max(master.options.election.1.saturating_mul(FAILOVER_ELECTIONS));
+    // In this order, as every read asks, and the first half costs less.
+    master.members.is_alone(master.options.id, master.options.masters.keys(), failover)
+        && reachable(master).is_none()
+}
+
 /// Waits until a command would reach a leader, as far as can be told beforehand: one that is connected, or this master
-/// itself with a majority. False when that is not so until `deadline`.
+/// itself with a majority. False when that is not so until `deadline`, or will not be so for all that can be told.
 pub(crate) async fn wait_reachable(master: &Master, deadline: Instant) -> bool {
     while reachable(master).is_none() {
+        if is_out_of_reach(master) {
+            return false;
+        }
         // The question makes a connection that was lost, and only a leader with a majority answers it.
         let attempt = deadline.min(Instant::now() + ATTEMPT);
         if read_index(master, attempt).await.is_ok() {

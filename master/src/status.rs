@@ -12,11 +12,9 @@ use hayrick_raft_store::{Cluster, Copies, ReadError, Role, Status};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
+use crate::cluster::members::UNREACHABLE_AFTER;
 use crate::leader;
 use crate::master::Master;
-
-/// A master that was not heard of for this long is shown as unreachable.
-const UNREACHABLE_AFTER: Duration = Duration::from_secs(3);
 
 /// The cluster as this master sees it.
 pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {

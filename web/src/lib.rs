@@ -1,7 +1,7 @@
 //! The HTTP front door: accept loop, head limits, timeouts, graceful stop.
 //!
 //! Owns what every HTTP port of ours does alike: how connections are accepted, bounded, timed out and ended, how a
-//! refusal reads, how a range is understood. It leaves routes and their meaning to its callers. Invariant: a stranger
+//! refusal reads, how a range is understood, that no parameter is ignored. It leaves routes and their meaning to its callers. Invariant: a stranger
 //! who sends nothing, half of something, or too much of it gets an answer that says so, and no more memory than the
 //! limits allow.
 
@@ -9,6 +9,7 @@ mod answering;
 mod body;
 mod descriptors;
 mod door;
+mod parameters;
 mod problem;
 mod range;
 mod serve;
@@ -16,6 +17,7 @@ mod socket;
 
 pub use body::{BodyError, BodyIdle};
 pub use descriptors::DESCRIPTORS_WANTED;
+pub use parameters::{Parameters, parameter};
 pub use problem::Problem;
 pub use range::{Range, RangeRequest, content_range, unsatisfiable};
 pub use serve::serve;

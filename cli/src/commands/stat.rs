@@ -60,6 +60,7 @@ fn as_pairs(key: &str, meta: &ObjectMeta) -> Vec<(String, String)> {
         ("modified", meta.modified.clone()),
         ("version", meta.version.to_string()),
         ("placement", meta.placement.clone()),
+        ("needle", meta.needle.to_string()),
     ];
     let fixed = fixed.into_iter().map(|(name, value)| (name.to_owned(), value));
     fixed.chain(kept(meta).map(|(name, value)| (name.to_owned(), value.to_owned()))).collect()
@@ -76,6 +77,7 @@ fn as_json(key: &str, meta: &ObjectMeta) -> Value {
         "modified": meta.modified,
         "version": meta.version,
         "placement": meta.placement,
+        "needle": meta.needle,
         "headers": headers,
     })
 }

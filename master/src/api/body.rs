@@ -117,9 +117,24 @@ fn announced_bytes(fields: &HeaderMap) -> Result<Option<u64>, Problem> {
     Err(Problem::new(StatusCode::LENGTH_REQUIRED, "say how long the body is: Content-Length, or chunked"))
 }
 
-fn too_large(max: usize) -> Problem {
-    let text = format!("the body is over the {max} bytes that an object may have here (--max-object-size)");
+fn too_large(max_bytes: usize) -> Problem {
+    let text = format!(
+        "an object has at most {} here; store it in parts, or raise --max-object-size of the masters",
+        for_people(max_bytes)
+    );
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+}
+
+/// `64 MiB (67108864 bytes)`.
+fn for_people(bytes: usize) -> String {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match units.into_iter().find(|(_, unit)| bytes >= *unit) {
+        Some((name, unit)) if bytes.is_multiple_of(unit) => {
+            format!("{} {name} ({bytes} bytes)", bytes / unit)
+        }
+        Some((name, unit)) => format!("{:.1} {name} ({bytes} bytes)", bytes as f64 / unit as f64),
+        None => format!("{bytes} bytes"),
+    }
 }
 
 fn too_slow() -> Problem {
@@ -203,6 +218,18 @@ mod tests {
         assert!(begun.elapsed() < PACE_GRACE + Duration::from_secs(1), "{:?}", begun.elapsed());
         let statuses = slow.into_iter().map(|taken| taken.err().map(|problem| problem.status));
         assert!(statuses.eq([Some(StatusCode::REQUEST_TIMEOUT); 4]));
+    }
+
+    #[test]
+    fn the_limit_is_told_in_the_unit_that_it_is_set_in() {
+        let of = |bytes| too_large(bytes).text;
+        assert!(
+            of(64 << 20).contains("at most 64 MiB (67108864 bytes)") && of(1).contains("at most 1 bytes")
+        );
+        assert!(
+            of(3 << 29).contains("1.5 GiB (1610612736 bytes)") && of(1025).contains("1.0 KiB (1025 bytes)")
+        );
+        assert!(of(1 << 10).contains("at most 1 KiB (1024 bytes)") && of(1).contains("--max-object-size"));
     }
 
     #[test]

@@ -1,11 +1,25 @@
 //! The conditions of a GET or HEAD (RFC 9110, section 13): is the object sent, and may a range of it be?
 //!
 //! Owns their precedence and the comparison of validators. Conditions of a write are decided inside apply instead.
+//! Invariant: a date beside an entity tag, which is the better validator, does not count.
 
 use std::time::{Duration, SystemTime};
 
 use hayrick_protocol::record::ObjectRecord;
+use hayrick_web::Problem;
 use http::{HeaderMap, HeaderName, Method, header};
+
+use super::etags::{Etag, Etags};
+use super::fields::etag;
+
+/// The conditions of one request.
+#[derive(Debug)]
+pub(super) struct Conditions {
+    if_match: Option<Etags>,
+    if_none_match: Option<Etags>,
+    if_modified_since_s: Option<u64>,
+    if_unmodified_since_s: Option<u64>,
+}
 
 /// What the conditions make of a read.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,29 +28,51 @@ pub(super) enum Verdict {
     Send,
     /// 304: the client has it.
     NotModified,
-    /// 412: it is not what the client means.
-    Failed,
+    /// 412: it is not what the client means, because this field's condition does not hold.
+    Failed(HeaderName),
 }
 
-/// Weighs the conditions in the order of section 13.2.2.
-pub(super) fn weigh(fields: &HeaderMap, record: &ObjectRecord) -> Verdict {
-    let modified_s = record.modified_ms / 1000;
-    let since = |name| seconds(fields, name);
-    if fields.contains_key(header::IF_MATCH) {
-        if !names(fields, header::IF_MATCH, record, false) {
-            return Verdict::Failed;
-        }
-    } else if since(header::IF_UNMODIFIED_SINCE).is_some_and(|limit_s| modified_s > limit_s) {
-        return Verdict::Failed;
+impl Conditions {
+    /// As the fields of the request state them.
+    pub(super) fn of(fields: &HeaderMap) -> Result<Self, Problem> {
+        Ok(Self {
+            if_match: Etags::of(fields, &header::IF_MATCH)?,
+            if_none_match: Etags::of(fields, &header::IF_NONE_MATCH)?,
+            if_modified_since_s: seconds(fields, &header::IF_MODIFIED_SINCE),
+            if_unmodified_since_s: seconds(fields, &header::IF_UNMODIFIED_SINCE),
+        })
     }
-    if fields.contains_key(header::IF_NONE_MATCH) {
-        if names(fields, header::IF_NONE_MATCH, record, true) {
+
+    /// Weighs them in the order of section 13.2.2.
+    pub(super) fn weigh(&self, record: &ObjectRecord) -> Verdict {
+        let modified_s = record.modified_ms / 1000;
+        if let Some(etags) = &self.if_match {
+            // A weak tag does not say that the bytes are the same.
+            if !etags.name(record, |tag| !tag.weak) {
+                return Verdict::Failed(header::IF_MATCH);
+            }
+        } else if self.if_unmodified_since_s.is_some_and(|limit_s| modified_s > limit_s) {
+            return Verdict::Failed(header::IF_UNMODIFIED_SINCE);
+        }
+        if let Some(etags) = &self.if_none_match {
+            if etags.name(record, |_| true) {
+                return Verdict::NotModified;
+            }
+        } else if self.if_modified_since_s.is_some_and(|limit_s| modified_s <= limit_s) {
             return Verdict::NotModified;
         }
-    } else if since(header::IF_MODIFIED_SINCE).is_some_and(|limit_s| modified_s <= limit_s) {
-        return Verdict::NotModified;
+        Verdict::Send
     }
-    Verdict::Send
+}
+
+impl Etags {
+    /// Whether they name the record, by a tag that `counts`.
+    fn name(&self, record: &ObjectRecord, counts: impl Fn(&Etag) -> bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Listed(tags) => tags.iter().any(|tag| tag.md5 == Some(record.md5) && counts(tag)),
+        }
+    }
 }
 
 /// Whether a `Range` counts: only on a GET (RFC 9110, section 14.2), and not if an `If-Range` names another version, as
@@ -46,25 +82,11 @@ pub(super) fn range_counts(method: &Method, fields: &HeaderMap, record: &ObjectR
         return false;
     }
     let Some(validator) = fields.get(header::IF_RANGE) else { return true };
-    validator.to_str().is_ok_and(|text| text.trim() == etag(record))
-}
-
-/// Whether the list of ETags names the record: `*`, or one that is equal; a weak one only where that suffices.
-fn names(fields: &HeaderMap, name: HeaderName, record: &ObjectRecord, weak_suffices: bool) -> bool {
-    let own = etag(record);
-    let lists = fields.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).map(str::trim).any(|tag| {
-        let strong = if weak_suffices { tag.strip_prefix("W/").unwrap_or(tag) } else { tag };
-        tag == "*" || strong == own
-    })
-}
-
-fn etag(record: &ObjectRecord) -> String {
-    format!("\"{}\"", hex::encode(record.md5))
+    validator.as_bytes().trim_ascii() == etag(&record.md5).as_bytes()
 }
 
 /// A date in seconds since 1970; one that does not parse is no condition.
-fn seconds(fields: &HeaderMap, name: HeaderName) -> Option<u64> {
+fn seconds(fields: &HeaderMap, name: &HeaderName) -> Option<u64> {
     let date = httpdate::parse_http_date(fields.get(name)?.to_str().ok()?).ok()?;
     Some(date.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs())
 }
@@ -78,6 +100,7 @@ mod tests {
     use super::*;
 
     const OWN: &str = "\"11111111111111111111111111111111\"";
+    const WEAK: &str = "W/\"11111111111111111111111111111111\"";
 
     fn record() -> ObjectRecord {
         ObjectRecord {
@@ -98,17 +121,25 @@ mod tests {
 
     #[test]
     fn conditions_are_weighed_in_their_order() {
-        let weigh = |pairs: &[_]| weigh(&fields(pairs), &record());
+        let weigh = |pairs: &[_]| Conditions::of(&fields(pairs)).expect("in order").weigh(&record());
+        let failed = Verdict::Failed;
         let (modified, before) = ("Tue, 14 Nov 2023 22:13:20 GMT", "Tue, 14 Nov 2023 22:13:19 GMT");
         assert_eq!(weigh(&[]), Verdict::Send);
         assert_eq!(weigh(&[(header::IF_NONE_MATCH, OWN)]), Verdict::NotModified);
-        assert_eq!(weigh(&[(header::IF_NONE_MATCH, "\"x\", *")]), Verdict::NotModified);
+        assert_eq!(weigh(&[(header::IF_NONE_MATCH, "*")]), Verdict::NotModified);
+        assert_eq!(weigh(&[(header::IF_NONE_MATCH, WEAK)]), Verdict::NotModified);
+        assert_eq!(
+            weigh(&[(header::IF_NONE_MATCH, "\"x\", \"11111111111111111111111111111111\"")]),
+            Verdict::NotModified
+        );
         assert_eq!(weigh(&[(header::IF_NONE_MATCH, "\"x\"")]), Verdict::Send);
         assert_eq!(weigh(&[(header::IF_MATCH, OWN)]), Verdict::Send);
-        assert_eq!(weigh(&[(header::IF_MATCH, "W/\"11111111111111111111111111111111\"")]), Verdict::Failed);
+        assert_eq!(weigh(&[(header::IF_MATCH, "*")]), Verdict::Send);
+        assert_eq!(weigh(&[(header::IF_MATCH, WEAK)]), failed(header::IF_MATCH));
+        assert_eq!(weigh(&[(header::IF_MATCH, "\"x\"")]), failed(header::IF_MATCH));
         assert_eq!(weigh(&[(header::IF_MODIFIED_SINCE, modified)]), Verdict::NotModified);
         assert_eq!(weigh(&[(header::IF_MODIFIED_SINCE, before)]), Verdict::Send);
-        assert_eq!(weigh(&[(header::IF_UNMODIFIED_SINCE, before)]), Verdict::Failed);
+        assert_eq!(weigh(&[(header::IF_UNMODIFIED_SINCE, before)]), failed(header::IF_UNMODIFIED_SINCE));
         // An ETag is the better validator: the date beside it does not count.
         assert_eq!(weigh(&[(header::IF_MATCH, OWN), (header::IF_UNMODIFIED_SINCE, before)]), Verdict::Send);
         assert_eq!(
@@ -122,7 +153,7 @@ mod tests {
         let counts = |pairs: &[_]| range_counts(&Method::GET, &fields(pairs), &record());
         assert!(counts(&[]) && counts(&[(header::IF_RANGE, OWN)]));
         assert!(!counts(&[(header::IF_RANGE, "\"zz\"")]));
-        assert!(!counts(&[(header::IF_RANGE, "W/\"11111111111111111111111111111111\"")]));
+        assert!(!counts(&[(header::IF_RANGE, WEAK)]));
         assert!(!range_counts(&Method::HEAD, &fields(&[]), &record()), "a HEAD has no ranges");
     }
 }

@@ -9,15 +9,19 @@ use hayrick_web::Problem;
 use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
 
-use super::problem::{commit_failed, no_epoch};
+use super::problem::{commit_failed, no_epoch, no_leader};
 use super::{Head, fields};
 use crate::gateway::commit::{CommitError, commit};
+use crate::leader;
 use crate::master::Master;
 
 pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
     let key = super::key(request.uri())?;
     let precondition = fields::precondition(request.headers())?;
     let deadline = super::deadline(master);
+    if !leader::wait_reachable(master, deadline).await {
+        return Err(no_leader(master));
+    }
     loop {
         let ticket = master.gateway.epochs.take(deadline).await.map_err(no_epoch(master))?;
         let command = Command::Delete(Delete {

@@ -10,58 +10,39 @@ use hayrick_raft_store::Cluster;
 use hayrick_web::Problem;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::etags::Etags;
 use super::problem::bad_request;
 
 /// ETags in one `If-Match`.
 const ETAGS_MAX: usize = 64;
 
 pub(super) const VERSION: HeaderName = HeaderName::from_static("hayrick-version");
+const NEEDLE: HeaderName = HeaderName::from_static("hayrick-needle");
 const PLACEMENT: HeaderName = HeaderName::from_static("hayrick-placement");
 pub(super) const SERVED_BY: HeaderName = HeaderName::from_static("hayrick-served-by");
 
 /// The condition of a PUT or DELETE.
 pub(super) fn precondition(fields: &HeaderMap) -> Result<Precondition, Problem> {
-    let if_match = joined(fields, &header::IF_MATCH)?;
-    let if_none_match = joined(fields, &header::IF_NONE_MATCH)?;
-    match (if_match.as_deref(), if_none_match.as_deref()) {
+    let if_match = Etags::of(fields, &header::IF_MATCH)?;
+    let if_none_match = Etags::of(fields, &header::IF_NONE_MATCH)?;
+    match (if_match, if_none_match) {
         (None, None) => Ok(Precondition::None),
-        (None, Some("*")) => Ok(Precondition::Absent),
-        (None, Some(_)) => {
+        (None, Some(Etags::Any)) => Ok(Precondition::Absent),
+        (None, Some(Etags::Listed(_))) => {
             Err(bad_request("If-None-Match on a write takes `*` only: create, do not replace"))
         }
-        (Some("*"), None) => Ok(Precondition::Present),
-        (Some(list), None) => etags(list).map(Precondition::Matches),
+        (Some(Etags::Any), None) => Ok(Precondition::Present),
+        (Some(Etags::Listed(tags)), None) if tags.len() > ETAGS_MAX => {
+            Err(bad_request(format!("If-Match names {} ETags; at most {ETAGS_MAX} are taken", tags.len())))
+        }
+        // A weak one matches nothing here (RFC 9110, section 13.1.1), nor does somebody else's.
+        (Some(Etags::Listed(tags)), None) => Ok(Precondition::Matches(
+            tags.into_iter().filter(|tag| !tag.weak).filter_map(|tag| tag.md5).collect(),
+        )),
         (Some(_), Some(_)) => {
             Err(bad_request("If-Match and If-None-Match on one write contradict each other"))
         }
     }
-}
-
-fn joined(fields: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Problem> {
-    let mut values = Vec::new();
-    for value in fields.get_all(name) {
-        values.push(value.to_str().map_err(|_| bad_request(format!("{name} is not readable text")))?.trim());
-    }
-    Ok((!values.is_empty()).then(|| values.join(",")))
-}
-
-/// The MD5s in a list of ETags; a weak one, or one that is no MD5, matches nothing and is left out.
-fn etags(list: &str) -> Result<Vec<[u8; 16]>, Problem> {
-    let tags: Vec<&str> = list.split(',').map(str::trim).collect();
-    if tags.len() > ETAGS_MAX {
-        return Err(bad_request(format!(
-            "If-Match names {} ETags; at most {ETAGS_MAX} are taken",
-            tags.len()
-        )));
-    }
-    Ok(tags.into_iter().filter_map(md5_of).collect())
-}
-
-fn md5_of(tag: &str) -> Option<[u8; 16]> {
-    let hex_digits = tag.strip_prefix('"')?.strip_suffix('"')?;
-    let mut md5 = [0; 16];
-    hex::decode_to_slice(hex_digits, &mut md5).ok()?;
-    Some(md5)
 }
 
 /// An MD5 as an ETag.
@@ -82,7 +63,7 @@ pub(super) fn kept(fields: &HeaderMap) -> Result<Headers, Problem> {
 
 /// What GET and HEAD say of an object besides its bytes, from the index alone: the same at every master.
 pub(super) fn describe(record: &ObjectRecord, cluster: &Cluster) -> HeaderMap {
-    let mut fields = HeaderMap::with_capacity(12);
+    let mut fields = HeaderMap::with_capacity(14);
     for (name, value) in record.headers.iter() {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             fields.append(name, value);
@@ -96,6 +77,7 @@ pub(super) fn describe(record: &ObjectRecord, cluster: &Cluster) -> HeaderMap {
     }
     fields.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     fields.insert(VERSION, HeaderValue::from(record.version.0));
+    fields.insert(NEEDLE, HeaderValue::from(record.needle.0));
     if let Some(placement) = cluster.table.placement(record.placement) {
         let members: Vec<String> = placement.members.iter().map(ToString::to_string).collect();
         let text = format!(
@@ -129,11 +111,13 @@ mod tests {
         is(&[("if-none-match", "*")], Some(Precondition::Absent));
         is(&[("if-match", "*")], Some(Precondition::Present));
         is(
-            &[("if-match", "W/\"22\", \"11111111111111111111111111111111\", \"no md5\"")],
+            &[("if-match", "W/\"22\", \"11111111111111111111111111111111\", \"no-md5\"")],
             Some(Precondition::Matches(vec![md5])),
         );
         is(&[("if-none-match", "\"11111111111111111111111111111111\"")], None);
         is(&[("if-none-match", "*"), ("if-match", "*")], None);
+        is(&[("if-match", "unquoted")], None);
+        is(&[("if-none-match", "unquoted")], None);
     }
 
     #[test]

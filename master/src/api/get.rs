@@ -16,19 +16,20 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
+use hayrick_protocol::NeedleId;
 use hayrick_protocol::limits::{BLOCK_BYTES, VERIFY_WHOLE_BYTES_MAX};
 use hayrick_protocol::record::ObjectRecord;
-use hayrick_protocol::{NeedleId, VolumeId};
-use hayrick_web::{Problem, RangeRequest, content_range, unsatisfiable};
+use hayrick_web::{Problem, RangeRequest, content_range, parameter, unsatisfiable};
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::conditions::{self, Verdict};
+use super::conditions::{self, Conditions, Verdict};
 use super::problem::{
-    bad_request, condition_failed, no_memory_to_answer, no_such_key, not_linearizable, not_now,
+    bad_request, no_memory_to_answer, no_such_key, not_linearizable, not_now, not_readable,
+    not_what_was_meant,
 };
-use super::{Head, fields, query};
+use super::{Head, fields, repr_digest};
 use crate::gateway::budget::Exhausted;
 use crate::gateway::fetch::{self, Blocks, NoCopy, Wanted};
 use crate::gateway::read_index::linearize;
@@ -39,13 +40,14 @@ const PIECE_BLOCKS: u64 = (VERIFY_WHOLE_BYTES_MAX / BLOCK_BYTES) as u64;
 
 pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
     let key = super::key(request.uri())?;
+    let conditions = Conditions::of(request.headers())?;
     let deadline = super::deadline(master);
     let mut lost: Option<(NeedleId, NoCopy)> = None;
     loop {
         match (consistent(master, request.uri(), deadline).await, &lost) {
             (Ok(()), _) => {}
             // Without a second look, the first one's reasons are what there is to say.
-            (Err(_), Some((_, no_copy))) => return Err(not_readable(no_copy)),
+            (Err(_), Some((_, no_copy))) => return Err(not_readable(&master.node.cluster().map, no_copy)),
             (Err(problem), None) => return Err(problem),
         }
         let record = master.node.get(&key);
@@ -54,19 +56,15 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
         if let Some((needle, no_copy)) = &lost
             && *needle == record.needle
         {
-            return Err(not_readable(no_copy));
+            return Err(not_readable(&master.node.cluster().map, no_copy));
         }
-        match respond(master, request, &record, deadline).await {
+        match respond(master, request, &conditions, &record, deadline).await {
             Ok(response) => return Ok(response),
             // It may have been overwritten and reaped since the record was read.
             Err(NoPiece::NoCopy(no_copy)) => lost = Some((record.needle, no_copy)),
             Err(NoPiece::NoMemory) => return Err(no_memory_to_answer(Exhausted)),
         }
     }
-}
-
-fn not_readable(no_copy: &NoCopy) -> Problem {
-    not_now(format!("no volume can serve a good copy just now ({}); try again", no_copy.reasons()))
 }
 
 /// Why there is no piece of an object.
@@ -80,7 +78,7 @@ enum NoPiece {
 
 /// Waits until this master may answer a read: at once with `?consistency=stale`.
 pub(super) async fn consistent(master: &Arc<Master>, uri: &Uri, deadline: Instant) -> Result<(), Problem> {
-    match query(uri, "consistency") {
+    match parameter(uri, "consistency") {
         // What it never heard of it cannot call absent.
         Some("stale") if master.node.cluster().config.is_none() => Err(not_now(
             "this master has not seen anything of its cluster yet, so it has no state to read from; try another one",
@@ -96,19 +94,22 @@ pub(super) async fn consistent(master: &Arc<Master>, uri: &Uri, deadline: Instan
 async fn respond(
     master: &Arc<Master>,
     request: &Head,
+    conditions: &Conditions,
     record: &ObjectRecord,
     deadline: Instant,
 ) -> Result<Response, NoPiece> {
     let size = u64::from(record.size);
     let mut response = Response::new(Body::empty());
     *response.headers_mut() = fields::describe(record, &master.node.cluster());
-    match conditions::weigh(request.headers(), record) {
+    match conditions.weigh(record) {
         Verdict::Send => {}
         Verdict::NotModified => {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             return Ok(response);
         }
-        Verdict::Failed => return Ok(condition_failed().response(request.headers())),
+        Verdict::Failed(field) => {
+            return Ok(not_what_was_meant(&field, response.headers()).response(request.headers()));
+        }
     }
     let range = if conditions::range_counts(request.method(), request.headers(), record) {
         RangeRequest::parse(request.headers(), size)
@@ -130,28 +131,30 @@ async fn respond(
         }
     };
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(span.end - span.start));
-    if *request.method() == Method::GET {
-        let (served_by, body) = body(master, record, span, deadline).await?;
-        response.headers_mut().insert(fields::SERVED_BY, HeaderValue::from(served_by.0));
-        *response.body_mut() = body;
+    let wanted = repr_digest::Wanted::of(request.headers());
+    let digest = if *request.method() == Method::GET {
+        let is_whole = span == (0..size);
+        let reader = Reader { master: Arc::clone(master), record: record.clone(), table: None, span };
+        let (first, rest) = reader.piece(deadline).await?;
+        response.headers_mut().insert(fields::SERVED_BY, HeaderValue::from(first.served_by.0));
+        let digest = wanted.digest(record, (is_whole && rest.span.is_empty()).then_some(&*first.data));
+        *response.body_mut() = body(first.data, rest);
+        digest
+    } else {
+        wanted.digest(record, None)
+    };
+    if let Some(digest) = digest {
+        response.headers_mut().insert(repr_digest::REPR_DIGEST, digest);
     }
     Ok(response)
 }
 
-/// The bytes of `span`, the first piece of them at hand.
-async fn body(
-    master: &Arc<Master>,
-    record: &ObjectRecord,
-    span: Range<u64>,
-    deadline: Instant,
-) -> Result<(VolumeId, Body), NoPiece> {
-    let reader = Reader { master: Arc::clone(master), record: record.clone(), table: None, span };
-    let (first, reader) = reader.piece(deadline).await?;
-    let served_by = first.served_by;
-    if reader.span.is_empty() {
-        return Ok((served_by, Body::from(first.data)));
+/// The first piece, and the others as they are read.
+fn body(first: Bytes, rest: Reader) -> Body {
+    if rest.span.is_empty() {
+        return Body::from(first);
     }
-    let rest = stream::try_unfold(reader, |reader| async {
+    let rest = stream::try_unfold(rest, |reader| async {
         if reader.span.is_empty() {
             return Ok(None);
         }
@@ -160,8 +163,8 @@ async fn body(
         let (piece, reader) = reader.piece(deadline).await.map_err(std::io::Error::other)?;
         Ok(Some((piece.data, reader)))
     });
-    let first = stream::once(std::future::ready(Ok::<_, std::io::Error>(first.data)));
-    Ok((served_by, Body::from_stream(futures_util::StreamExt::chain(first, rest))))
+    let first = stream::once(std::future::ready(Ok::<_, std::io::Error>(first)));
+    Body::from_stream(futures_util::StreamExt::chain(first, rest))
 }
 
 /// What is left to read of an object.

@@ -6,14 +6,14 @@ use axum::response::Response;
 use hayrick_protocol::ObjectKey;
 use hayrick_protocol::key::percent_decode;
 use hayrick_protocol::limits::{LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX};
-use hayrick_web::Problem;
+use hayrick_web::{Problem, parameter};
 use http::Uri;
 use serde::Serialize;
 use tokio::time::timeout_at;
 
 use super::get::consistent;
 use super::problem::{bad_request, no_memory_to_answer, not_now};
-use super::{Head, query, system};
+use super::{Head, system};
 use crate::master::Master;
 
 #[derive(Serialize)]
@@ -26,7 +26,7 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
     let uri = request.uri();
     let path = uri.path();
     let prefix = decoded(path.strip_prefix('/').unwrap_or(path))?;
-    let start = decoded(query(uri, "start").unwrap_or_default())?;
+    let start = decoded(parameter(uri, "start").unwrap_or_default())?;
     let limit = limit(uri)?;
     let deadline = super::deadline(master);
     consistent(master, uri, deadline).await?;
@@ -51,7 +51,7 @@ fn decoded(encoded: &str) -> Result<String, Problem> {
 }
 
 fn limit(uri: &Uri) -> Result<usize, Problem> {
-    let Some(text) = query(uri, "limit") else { return Ok(LIST_LIMIT_DEFAULT) };
+    let Some(text) = parameter(uri, "limit") else { return Ok(LIST_LIMIT_DEFAULT) };
     let limit = text.parse().ok().filter(|limit| (1..=LIST_LIMIT_MAX).contains(limit));
     limit.ok_or_else(|| bad_request(format!("limit={text} is not a number from 1 to {LIST_LIMIT_MAX}")))
 }

@@ -8,11 +8,13 @@ mod body;
 mod conditions;
 mod delete;
 mod digests;
+mod etags;
 mod fields;
 mod get;
 mod list;
 mod problem;
 mod put;
+mod repr_digest;
 mod system;
 
 pub(crate) use put::accept_hand_over;
@@ -24,7 +26,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use hayrick_protocol::ObjectKey;
-use hayrick_web::Problem;
+use hayrick_web::{Parameters, Problem, parameter};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use tokio::time::{Duration, Instant};
 
@@ -35,6 +37,20 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(200);
 
 /// Echoed if sent, never added.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const OF_LIST: Parameters = Parameters {
+    takes: &["list", "limit", "start", "consistency"],
+    later: &["delimiter", "detail"],
+    hint: "a ? in the prefix is written as %3F",
+};
+const OF_READ: Parameters = Parameters {
+    takes: &["consistency"],
+    later: &["redirect"],
+    hint: "those of a listing count beside list, and a ? in the key is written as %3F",
+};
+const OF_WRITE: Parameters = Parameters { hint: "a ? in the key is written as %3F", ..Parameters::NONE };
+const OF_FRONT_PAGE: Parameters =
+    Parameters { hint: "/?list lists all keys, and takes more", ..Parameters::NONE };
 
 /// What the client port serves. Every path that is not a system route is a key, so paths are told apart here and
 /// not by patterns.
@@ -76,14 +92,16 @@ async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Prob
     if !is_read && !matches!(*request.method(), Method::PUT | Method::DELETE) {
         return Ok(not_allowed(&request, "GET, HEAD, PUT, DELETE"));
     }
-    if is_read && query(request.uri(), "list").is_some() {
-        only_parameters(request.uri(), &["list", "limit", "start", "consistency"])?;
+    if is_read && parameter(request.uri(), "list").is_some() {
+        OF_LIST.check(request.uri())?;
         return list::answer(master, &request).await;
     }
     if is_read && request.uri().path() == "/" {
+        OF_FRONT_PAGE.check(request.uri())?;
         return Ok(system::front_page(master));
     }
-    only_parameters(request.uri(), if is_read { &["consistency"] } else { &[] })?;
+    let taken = if is_read { OF_READ } else { OF_WRITE };
+    taken.check(request.uri())?;
     match *request.method() {
         Method::PUT => put::answer(master, request.map(|()| body)).await,
         Method::GET | Method::HEAD => get::answer(master, &request).await,
@@ -104,27 +122,6 @@ fn key(uri: &Uri) -> Result<ObjectKey, Problem> {
     let path = uri.path();
     let encoded = path.strip_prefix('/').unwrap_or(path);
     ObjectKey::from_path(encoded).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))
-}
-
-/// The value of a query parameter, still percent-encoded; `""` when it stands alone.
-fn query<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
-    let pairs = uri.query().unwrap_or_default().split('&');
-    pairs
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .find(|(n, _)| *n == name)
-        .map(|(_, value)| value)
-}
-
-/// Refuses what is not among the `known` parameters: a `?` that was meant as part of the key would otherwise address
-/// another object.
-fn only_parameters(uri: &Uri, known: &[&str]) -> Result<(), Problem> {
-    let Some(query) = uri.query() else { return Ok(()) };
-    let names = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
-    let mut unknown = names.filter(|name| !known.contains(name));
-    let Some(name) = unknown.next() else { return Ok(()) };
-    let text =
-        format!("{name:?} is no parameter of this request; where the ? belongs to the key, write it as %3F");
-    Err(Problem::new(StatusCode::BAD_REQUEST, text))
 }
 
 /// By when a request whose last byte has arrived must be answered.
@@ -149,11 +146,9 @@ mod tests {
 
     #[test]
     fn a_question_mark_in_a_key_never_addresses_another_object() {
-        let takes =
-            |uri: &'static str, known: &[&str]| only_parameters(&Uri::from_static(uri), known).is_ok();
-        assert!(takes("/a", &[]) && takes("/a?consistency=stale", &["consistency"]));
-        assert!(
-            !takes("/a?b", &[]) && !takes("/a?", &[]) && !takes("/a?consistency=stale&b=1", &["consistency"])
-        );
+        let takes = |uri: &'static str, known: &Parameters| known.check(&Uri::from_static(uri)).is_ok();
+        assert!(takes("/a", &OF_WRITE) && takes("/a?consistency=stale", &OF_READ));
+        assert!(!takes("/a?b", &OF_WRITE) && !takes("/a?", &OF_WRITE));
+        assert!(!takes("/a?consistency=stale&b=1", &OF_READ));
     }
 }

@@ -3,14 +3,16 @@
 //! Owns the one mapping from the errors of the write and read protocol to HTTP. Invariant: 504 exactly when the
 //! outcome is unknown.
 
+use hayrick_protocol::cluster_map::ClusterMap;
 use hayrick_protocol::command::Refusal;
 use hayrick_protocol::messages::master::{HandOverError, ProposeError};
 use hayrick_web::Problem;
-use http::StatusCode;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::gateway::budget::Exhausted;
 use crate::gateway::commit::CommitError;
 use crate::gateway::epoch::NoEpoch;
+use crate::gateway::fetch::NoCopy;
 use crate::gateway::read_index::NotLinearizable;
 use crate::gateway::target::NoTarget;
 use crate::leader;
@@ -32,9 +34,20 @@ pub(super) fn bad_request(text: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, text)
 }
 
-/// 412.
-pub(super) fn condition_failed() -> Problem {
+/// 412 to a write.
+fn condition_failed() -> Problem {
     Problem::new(StatusCode::PRECONDITION_FAILED, "the condition does not hold; nothing was changed")
+}
+
+/// 412 to a read: whose condition it is that fails, and what holds instead.
+pub(super) fn not_what_was_meant(failed: &HeaderName, object: &HeaderMap) -> Problem {
+    let of = |name| object.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
+    let text = format!(
+        "the condition of {failed} does not hold: the object's ETag is {}, and it was last modified on {}",
+        of(header::ETAG),
+        of(header::LAST_MODIFIED)
+    );
+    Problem::new(StatusCode::PRECONDITION_FAILED, text)
 }
 
 /// 503 with the reason: no effect, try again.
@@ -88,6 +101,22 @@ pub(super) fn not_linearizable(reason: NotLinearizable) -> Problem {
     not_now(format!("{text}; or read with ?consistency=stale what this master has"))
 }
 
+/// 503 to a read whose object no volume has shown: which ones might, were they up.
+pub(super) fn not_readable(map: &ClusterMap, no_copy: &NoCopy) -> Problem {
+    let address = |id| map.volumes.get(id).map_or("address unknown", |volume| volume.addr.as_str());
+    let silent: Vec<String> = no_copy.silent().iter().map(|id| format!("{id} ({})", address(id))).collect();
+    let (reasons, silent) = (no_copy.reasons(), silent.join(", "));
+    not_now(match no_copy.silent().len() {
+        0 => format!("no volume can serve a good copy just now ({reasons}); try again"),
+        all if all == no_copy.0.len() => {
+            format!("none of the volumes that hold the object answers; start one of them: volumes {silent}")
+        }
+        _ => format!(
+            "no volume that answers has a good copy ({reasons}); start one of those that do not: volumes {silent}"
+        ),
+    })
+}
+
 pub(super) fn commit_failed(master: &Master, error: &CommitError) -> Problem {
     match error {
         CommitError::Refused(Refusal::PreconditionFailed) => condition_failed(),
@@ -130,7 +159,40 @@ pub(super) fn to_hand_over(problem: Problem) -> HandOverError {
 
 #[cfg(test)]
 mod tests {
+    use hayrick_protocol::cluster_map::{Volume, VolumeState};
+    use hayrick_protocol::{InstanceId, VolumeId};
+
     use super::*;
+    use crate::gateway::fetch::Failure;
+
+    #[test]
+    fn an_unreadable_object_names_the_volumes_that_would_help() {
+        let volume = |id: u32| Volume {
+            id: VolumeId(id),
+            instance: InstanceId::UNKNOWN,
+            addr: format!("10.0.0.{id}:9091"),
+            peer: String::new(),
+            zone: String::new(),
+            capacity_bytes: 1,
+            state: VolumeState::Down,
+        };
+        let volumes = [1, 2].map(|id| (VolumeId(id), volume(id))).into();
+        let map = ClusterMap { version: 1, volumes };
+        let text = |failures: &[(u32, Failure)]| {
+            let failures = failures.iter().map(|(id, why)| (VolumeId(*id), why.clone()));
+            not_readable(&map, &NoCopy(failures.collect())).text
+        };
+        let (silent, damaged) = (Failure::Silent("not sent".into()), Failure::Answered("damaged".into()));
+        let all = text(&[(1, silent.clone()), (2, silent.clone())]);
+        assert!(all.ends_with("start one of them: volumes 1 (10.0.0.1:9091), 2 (10.0.0.2:9091)"), "{all}");
+        let some = text(&[(1, damaged.clone()), (2, silent)]);
+        assert!(
+            some.contains("volume 1: damaged") && some.ends_with(": volumes 2 (10.0.0.2:9091)"),
+            "{some}"
+        );
+        let none = text(&[(1, damaged)]);
+        assert!(none.contains("volume 1: damaged") && none.ends_with("try again"), "{none}");
+    }
 
     #[test]
     fn an_unknown_hand_over_says_so_once_and_says_why() {

@@ -111,6 +111,10 @@ async fn store(
     let mut unfinished: Option<Draft> = None;
     let (mut pauses, mut in_doubt) = (Pauses::new(), None);
     loop {
+        // Before the wait for a target, too: without a leader no placement changes.
+        if leader::is_out_of_reach(master) {
+            return Err(no_leader(master));
+        }
         let placement = target::wait(master, &object.key, deadline).await.map_err(no_target)?;
         // No bytes are written that no commit can follow: they would be orphans.
         if !leader::wait_reachable(master, deadline).await {

@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
-use hayrick_web::Problem;
+use hayrick_web::{Parameters, Problem, parameter};
 use http::{HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
 use tokio::time::{Duration, Instant};
 
 use super::problem::not_now;
-use super::{Head, not_allowed, plain, query};
+use super::{Head, not_allowed, plain};
 use crate::gateway::read_index::{NotLinearizable, linearize};
 use crate::master::Master;
 use crate::status;
 
+const OF_STATUS: Parameters = Parameters { takes: &["state-hash"], ..Parameters::NONE };
 /// How long `/-/ready` waits for a read-index.
 const READY_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -31,10 +32,12 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Ok(not_allowed(request, "GET, HEAD"));
     }
+    let taken = if route == "/-/status" { OF_STATUS } else { Parameters::NONE };
+    taken.check(request.uri())?;
     match route {
         "/-/health" => Ok(plain(StatusCode::OK, "ok\n")),
         "/-/ready" => ready(master).await,
-        _ => status(master, query(request.uri(), "state-hash").is_some()).await,
+        _ => status(master, parameter(request.uri(), "state-hash").is_some()).await,
     }
 }
 

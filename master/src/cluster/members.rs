@@ -21,6 +21,8 @@ use crate::leader;
 use crate::master::Master;
 
 const GREET_EVERY: Duration = Duration::from_secs(1);
+/// A master that was not heard of for this long counts as unreachable: three greetings.
+pub(crate) const UNREACHABLE_AFTER: Duration = Duration::from_secs(3);
 const GREET_PATIENCE: Duration = Duration::from_millis(800);
 /// Between two looks whether this master is registered where it is, and two attempts to register.
 const REGISTER_EVERY: Duration = Duration::from_millis(200);
@@ -29,12 +31,13 @@ const REGISTER_PATIENCE: Duration = Duration::from_secs(3);
 
 /// When each master was last heard of.
 pub(crate) struct Members {
+    begun: Instant,
     heard: Mutex<BTreeMap<NodeId, Instant>>,
 }
 
 impl Members {
     pub(crate) fn new() -> Self {
-        Self { heard: Mutex::new(BTreeMap::new()) }
+        Self { begun: Instant::now(), heard: Mutex::new(BTreeMap::new()) }
     }
 
     /// A sign of life of a registered master.
@@ -45,6 +48,19 @@ impl Members {
     /// When `id` was last heard of, if ever since this master started.
     pub(crate) fn last_heard(&self, id: NodeId) -> Option<Instant> {
         self.heard.lock().get(&id).copied()
+    }
+
+    /// Whether `own` has listened for `within` and heard no majority of `masters`, itself among them, in that time.
+    pub(crate) fn is_alone<'a>(
+        &self,
+        own: NodeId,
+        masters: impl ExactSizeIterator<Item = &'a NodeId>,
+        within: Duration,
+    ) -> bool {
+        let needed = masters.len() / 2 + 1;
+        let heard = self.heard.lock();
+        let is_there = |id: &&NodeId| **id == own || heard.get(id).is_some_and(|at| at.elapsed() < within);
+        self.begun.elapsed() >= within && masters.filter(is_there).count() < needed
     }
 }
 
@@ -140,5 +156,28 @@ async fn register(master: &Master) {
         }
         Ok(other) => warn!(?other, "this master could not be registered"),
         Err(error) => debug!(%error, "this master is not registered yet"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_master_is_alone_once_it_has_heard_no_majority_for_a_while() {
+        let ids = [1, 2, 3].map(NodeId);
+        let members = Members::new();
+        let is_alone = |masters: &[NodeId]| members.is_alone(NodeId(1), masters.iter(), UNREACHABLE_AFTER);
+        assert!(!is_alone(&ids), "it has just started");
+        advance(UNREACHABLE_AFTER).await;
+        assert!(is_alone(&ids) && !is_alone(&ids[..1]), "nobody was ever heard of");
+        members.heard_of(NodeId(3));
+        assert!(!is_alone(&ids), "two of three are a majority");
+        advance(UNREACHABLE_AFTER / 2).await;
+        assert!(!is_alone(&ids));
+        advance(UNREACHABLE_AFTER / 2).await;
+        assert!(is_alone(&ids));
     }
 }

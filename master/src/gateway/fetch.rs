@@ -13,7 +13,9 @@ use futures_util::stream::FuturesUnordered;
 use hayrick_protocol::messages::volume::{Read, ReadError};
 use hayrick_protocol::record::ObjectRecord;
 use hayrick_protocol::{VolumeId, digest, limits};
+use hayrick_rpc::CallError;
 use parking_lot::Mutex;
+use thiserror::Error;
 use tokio::time::{Duration, Instant, sleep};
 use tracing::{debug, warn};
 
@@ -44,7 +46,18 @@ pub(crate) struct Blocks {
 
 /// No member had them: for each, why.
 #[derive(Debug)]
-pub(crate) struct NoCopy(pub(crate) Vec<(VolumeId, String)>);
+pub(crate) struct NoCopy(pub(crate) Vec<(VolumeId, Failure)>);
+
+/// Why one member did not have them.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum Failure {
+    /// It may have them, and would have to be up.
+    #[error("{0}")]
+    Silent(String),
+    /// It answered, with something else.
+    #[error("{0}")]
+    Answered(String),
+}
 
 impl NoCopy {
     /// In words.
@@ -52,6 +65,12 @@ impl NoCopy {
         let each: Vec<String> =
             self.0.iter().map(|(volume, why)| format!("volume {volume}: {why}")).collect();
         each.join("; ")
+    }
+
+    /// The members that did not answer.
+    pub(crate) fn silent(&self) -> Vec<VolumeId> {
+        let silent = self.0.iter().filter(|(_, why)| matches!(why, Failure::Silent(_)));
+        silent.map(|(volume, _)| *volume).collect()
     }
 }
 
@@ -104,7 +123,7 @@ pub(crate) async fn blocks(
             answer = asked.next(), if !asked.is_empty() => match answer {
                 Some((_, Ok(blocks))) => return Ok(blocks),
                 Some((volume, Err(why))) => {
-                    debug!(volume = volume.0, needle = %record.needle, why, "a read turns to the next member");
+                    debug!(volume = volume.0, needle = %record.needle, %why, "a read turns to the next member");
                     failed.push((volume, why));
                     latest = next.next();
                     asked.extend(start(latest));
@@ -143,7 +162,7 @@ async fn ask(
     record: &ObjectRecord,
     volume: VolumeId,
     wanted: &Wanted,
-) -> (VolumeId, Result<Blocks, String>) {
+) -> (VolumeId, Result<Blocks, Failure>) {
     let result = ask_once(master, record, volume, wanted).await;
     if result.is_err() {
         master.gateway.fetches.note_failure(volume);
@@ -156,32 +175,48 @@ async fn ask_once(
     record: &ObjectRecord,
     volume: VolumeId,
     wanted: &Wanted,
-) -> Result<Blocks, String> {
+) -> Result<Blocks, Failure> {
     let Wanted { first, count, ref table, deadline } = *wanted;
-    let client = master.peers.volume(volume).ok_or("its address is not known")?;
+    let client =
+        master.peers.volume(volume).ok_or_else(|| Failure::Silent("its address is not known".into()))?;
     let request =
         Read { needle: record.needle, first_block: first, blocks: count, with_table: table.is_none() };
     let answer = client.call(&request, Vec::new(), deadline.min(Instant::now() + PATIENCE)).await;
-    let (reply, mut body) = answer.map_err(|error| error.to_string())?;
+    let (reply, mut body) = answer.map_err(|error| no_reply(&error))?;
     let reply = reply.map_err(|error| {
         if error == ReadError::Damaged {
             warn!(volume = volume.0, needle = %record.needle, "a needle is damaged on this volume");
         }
-        error.to_string()
+        Failure::Answered(error.to_string())
     })?;
     if body.len() != reply.data_bytes as usize + reply.table_bytes as usize {
-        return Err("its answer has another length than it says".into());
+        return Err(Failure::Answered("its answer has another length than it says".into()));
     }
     let data = body.split_to(reply.data_bytes as usize);
     let table = table.clone().unwrap_or(body);
     if reply.size != record.size || data.len() != expected_bytes(record.size, first, count) {
-        return Err(format!("it holds {} bytes under this needle, not {}", reply.size, record.size));
+        let why = format!("it holds {} bytes under this needle, not {}", reply.size, record.size);
+        return Err(Failure::Answered(why));
     }
     if digest::table_crc(&table) != record.crc || !digest::verify_blocks(&data, first as usize, &table) {
         warn!(volume = volume.0, needle = %record.needle, "a volume answered with bytes that fail their checksum");
-        return Err("its bytes do not match the checksum in the index".into());
+        return Err(Failure::Answered("its bytes do not match the checksum in the index".into()));
     }
     Ok(Blocks { data, table, served_by: volume })
+}
+
+fn no_reply(error: &CallError) -> Failure {
+    match error {
+        CallError::NotSent { .. }
+        | CallError::Refused(_)
+        | CallError::Lost { .. }
+        | CallError::Deadline { .. }
+        | CallError::Closing => Failure::Silent(error.to_string()),
+        CallError::Overloaded
+        | CallError::UnknownMethod
+        | CallError::Malformed(_)
+        | CallError::BadReply(_) => Failure::Answered(error.to_string()),
+    }
 }
 
 /// Bytes of `count` blocks from `first` on, of an object of `size` bytes.

@@ -37,6 +37,9 @@ impl Rounds {
 
 /// Returns once this master has applied everything that was acknowledged before the call.
 pub(crate) async fn linearize(master: &Arc<Master>, deadline: Instant) -> Result<(), NotLinearizable> {
+    if leader::is_out_of_reach(master) {
+        return Err(NotLinearizable(leader::why_none(master)));
+    }
     let (done, answer) = oneshot::channel();
     match master.gateway.reads.waiting.push(done) {
         Ok(Pushed::Waits) => {}

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use hayrick_protocol::ids::{ClusterId, InstanceId, VolumeId};
-use hayrick_web::Problem;
+use hayrick_web::{Parameters, Problem};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tower_service::Service;
 
@@ -52,6 +52,9 @@ impl VolumePort {
         }
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return not_allowed(request);
+        }
+        if let Err(problem) = Parameters::NONE.check(request.uri()) {
+            return problem.response(request.headers());
         }
         let answer = match (id, path) {
             (Some(id), _) => needle::get(&self.store, id, request),

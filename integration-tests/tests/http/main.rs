@@ -1,11 +1,14 @@
 //! The HTTP contract, as `curl` sees it: statuses, fields and bodies, written by hand over a socket.
 
+mod conditions;
+mod digests;
+mod refusals;
+
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use hayrick_integration_tests::cluster;
 use hayrick_integration_tests::raw::{self, Answer};
-use hayrick_integration_tests::{cluster, wait};
 use hayrick_launcher::Cluster;
 use serde_json::Value;
 
@@ -13,20 +16,24 @@ use serde_json::Value;
 const MEOW: &str = "\"4a4be40c96ac6314e91d93f38043a634\"";
 const PURR: &str = "\"19fbb238f0ff2df60984f6129a3797ac\"";
 const KEPT: &str = "Content-Type: image/gif\r\nContent-Language: en\r\nCache-Control: no-cache\r\nHayrick-Meta-Owner: Ann\r\nCookie: x\r\n";
-/// More than a new cluster of this test uses up of either.
-const EPOCHS: u64 = 16;
-const SEQS: u64 = 64;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http_is_as_its_contract_says() -> Result<()> {
     let cluster = cluster::start(3).await?;
     let masters = cluster.client_addrs();
     objects_come_with_their_description(&masters).await?;
-    conditions_are_decided(&masters).await?;
+    conditions::of_reads_are_weighed(&masters).await?;
+    conditions::of_writes_are_decided(&masters).await?;
+    digests::wrong_ones_store_nothing(masters[0]).await?;
+    digests::wanted_ones_are_answered(&masters).await?;
     bodies_of_all_kinds(masters[0]).await?;
     lists_are_pages(&masters).await?;
     system_routes(&cluster).await?;
+    refusals::unknown_parameters_are_named(&cluster).await?;
+    refusals::request_ids_are_echoed_and_never_added(&masters).await?;
     needles_are_served_by_their_volumes(&cluster).await?;
+    // The last, as it ends all volumes.
+    refusals::unreadable_objects_name_the_volumes_to_start(&cluster).await?;
     cluster::no_panics(&cluster)
 }
 
@@ -94,26 +101,6 @@ async fn objects_come_with_their_description(masters: &[SocketAddr]) -> Result<(
     ))
 }
 
-async fn conditions_are_decided(masters: &[SocketAddr]) -> Result<()> {
-    let absent = "If-None-Match: *\r\n";
-    ask(masters[0], "PUT /if", absent, "meow", 201).await?;
-    ask(masters[1], "PUT /if", absent, "purr", 412).await?;
-    ask(masters[2], "PUT /if", &format!("If-Match: {PURR}\r\n"), "purr", 412).await?;
-    ask(masters[0], "PUT /if", &format!("If-Match: {PURR}, {MEOW}\r\n"), "purr", 200).await?;
-    ask(masters[1], "PUT /if", "If-Match: *\r\n", "purr", 200).await?;
-    ask(masters[2], "PUT /unless", "If-Match: *\r\n", "purr", 412).await?;
-    ask(masters[0], "PUT /if", "If-None-Match: \"x\"\r\n", "purr", 400).await?;
-
-    ask(masters[1], "DELETE /if", &format!("If-Match: {MEOW}\r\n"), "", 412).await?;
-    ask(masters[1], "DELETE /if", absent, "", 412).await?;
-    let kept = ask(masters[2], "GET /if", "", "", 200).await?;
-    ensure!(kept.body() == "purr", "{:?}", kept.text);
-    let deleted = ask(masters[2], "DELETE /if", &format!("If-Match: {PURR}\r\n"), "", 204).await?;
-    ensure!(deleted.body().is_empty(), "{:?}", deleted.text);
-    ask(masters[0], "DELETE /if", "", "", 404).await?;
-    ask(masters[0], "DELETE /if", &format!("If-Match: {PURR}\r\n"), "", 412).await.map(|_| ())
-}
-
 async fn bodies_of_all_kinds(master: SocketAddr) -> Result<()> {
     ask(master, "PUT /empty", "", "", 201).await?;
     let empty = ask(master, "GET /empty", "", "", 200).await?;
@@ -121,7 +108,6 @@ async fn bodies_of_all_kinds(master: SocketAddr) -> Result<()> {
     let chunks = "2\r\nme\r\n2\r\now\r\n0\r\n\r\n";
     let chunked = ask(master, "PUT /chunked", "Transfer-Encoding: chunked\r\n", chunks, 201).await?;
     has(&chunked, &[&format!("ETag: {MEOW}")])?;
-    ask(master, "PUT /digest", "Content-MD5: SkvkDJasYxTpHZPzgEOmNA==\r\n", "meow", 201).await?;
     let head = "PUT /expected HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\nmeow";
     let answer = raw::send(master, head.as_bytes()).await?;
     ensure!(answer.text.starts_with("HTTP/1.1 100 "), "Expect is not answered: {:?}", answer.text);
@@ -175,27 +161,29 @@ async fn system_routes(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Every copy of an object is a needle that its volume serves by number, whole and in part.
+/// Every copy of an object is a needle that its volume serves by the number that the masters tell, whole and in part.
 async fn needles_are_served_by_their_volumes(cluster: &Cluster) -> Result<()> {
     let text = "the needle that is looked for";
-    let copies = cluster.volumes().len();
-    cluster::put_copies(&cluster::client_any(cluster)?, "needle", copies, || text).await?;
+    let (client, copies) = (cluster::client_any(cluster)?, cluster.volumes().len());
+    cluster::put_copies(&client, "needle", copies, || text).await?;
+    let mut told = Vec::new();
+    for master in cluster.client_addrs() {
+        for method in ["GET", "HEAD"] {
+            let answer = ask(master, &format!("{method} /needle"), "", "", 200).await?;
+            told.push(answer.field("hayrick-needle").context("no Hayrick-Needle")?.to_owned());
+        }
+    }
+    let id = told[0].clone();
+    ensure!(told.iter().all(|it| *it == id), "the same at every master: {told:?}");
     for volume in cluster.volumes() {
-        let id = wait::until("a volume serves the needle", Duration::from_secs(20), async || {
-            for id in (1..EPOCHS).flat_map(|epoch| (1..SEQS).map(move |seq| epoch << 32 | seq)) {
-                let request = format!(
-                    "GET /-/needles/{id} HTTP/1.1\r\nHost: x\r\nRange: bytes=0-9\r\nConnection: close\r\n\r\n"
-                );
-                let answer = raw::send(volume.http_addr(), request.as_bytes()).await?;
-                if answer.status == Some(206) && answer.body() == &text[..10] {
-                    return Ok(id);
-                }
-            }
-            anyhow::bail!("{} has it under no number", volume.name())
-        })
-        .await?;
-        let whole = ask(volume.http_addr(), &format!("GET /-/needles/{id}"), "", "", 200).await?;
+        let line = format!("GET /-/needles/{id}");
+        let part = ask(volume.http_addr(), &line, "Range: bytes=0-9\r\n", "", 206).await?;
+        ensure!(part.body() == &text[..10], "{:?}", part.text);
+        let whole = ask(volume.http_addr(), &line, "", "", 200).await?;
         ensure!(whole.body() == text, "{:?}", whole.text);
     }
+    client.put("needle", "overwritten").await?;
+    let overwritten = ask(cluster.client_addrs()[0], "HEAD /needle", "", "", 200).await?;
+    ensure!(overwritten.field("hayrick-needle").is_some_and(|it| it != id), "{:?}", overwritten.text);
     Ok(())
 }

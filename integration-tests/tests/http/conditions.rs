@@ -1,0 +1,95 @@
+//! Conditions: of a read, weighed where it is served; of a write, decided where its order is decided.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{MEOW, PURR, ask, has};
+
+/// Long before, and long after any object of this test was stored.
+const LONG_AGO: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
+const FAR_AHEAD: &str = "Fri, 14 Nov 2053 22:13:20 GMT";
+
+pub(crate) async fn of_reads_are_weighed(masters: &[SocketAddr]) -> Result<()> {
+    let put = ask(masters[0], "PUT /read", "", "meow", 201).await?;
+    let version = put.field("hayrick-version").context("no Hayrick-Version")?;
+    let stored = ask(masters[0], "GET /read", "", "", 200).await?;
+    let modified = stored.field("last-modified").context("no Last-Modified")?.to_owned();
+    let cases = [
+        (format!("If-None-Match: {MEOW}"), 304),
+        (format!("If-None-Match: W/{MEOW}"), 304),
+        (format!("If-None-Match: {PURR}, {MEOW}"), 304),
+        ("If-None-Match: *".to_owned(), 304),
+        (format!("If-None-Match: {PURR}"), 200),
+        (format!("If-Match: {MEOW}"), 200),
+        (format!("If-Match: {PURR}, {MEOW}"), 200),
+        ("If-Match: *".to_owned(), 200),
+        (format!("If-Match: {PURR}"), 412),
+        (format!("If-Match: W/{MEOW}"), 412),
+        (format!("If-Modified-Since: {modified}"), 304),
+        (format!("If-Modified-Since: {FAR_AHEAD}"), 304),
+        (format!("If-Modified-Since: {LONG_AGO}"), 200),
+        ("If-Modified-Since: yesterday".to_owned(), 200),
+        (format!("If-Unmodified-Since: {modified}"), 200),
+        (format!("If-Unmodified-Since: {LONG_AGO}"), 412),
+        // The tag is the better validator of the two.
+        (format!("If-None-Match: {PURR}\r\nIf-Modified-Since: {FAR_AHEAD}"), 200),
+        (format!("If-Match: {MEOW}\r\nIf-Unmodified-Since: {LONG_AGO}"), 200),
+        ("If-None-Match: unquoted".to_owned(), 400),
+        ("If-Match: unquoted".to_owned(), 400),
+        (format!("If-Match: *, {MEOW}"), 400),
+    ];
+    for (number, (fields, status)) in cases.iter().enumerate() {
+        let master = masters[number % masters.len()];
+        for method in ["GET", "HEAD"] {
+            let line = format!("{method} /read");
+            let answer = ask(master, &line, &format!("{fields}\r\n"), "", *status).await?;
+            match status {
+                304 => {
+                    ensure!(answer.body().is_empty(), "a 304 with a body: {:?}", answer.text);
+                    has(&answer, &[&format!("ETag: {MEOW}"), &format!("Hayrick-Version: {version}")])?;
+                }
+                // Nothing could have been changed; what holds instead is said.
+                412 if method == "GET" => {
+                    let told = answer.body();
+                    ensure!(told.contains(MEOW) && told.contains(&modified), "{:?}", answer.text);
+                    ensure!(!told.contains("nothing was changed"), "{:?}", answer.text);
+                }
+                400 if method == "GET" => {
+                    ensure!(answer.body().contains("in double quotes"), "{:?}", answer.text);
+                }
+                _ => {}
+            }
+        }
+    }
+    // Of what is not there no condition can be weighed.
+    ask(masters[0], "GET /absent", "If-Match: *\r\n", "", 404).await?;
+    ask(masters[0], "GET /absent", "If-None-Match: *\r\n", "", 404).await.map(|_| ())
+}
+
+pub(crate) async fn of_writes_are_decided(masters: &[SocketAddr]) -> Result<()> {
+    let absent = "If-None-Match: *\r\n";
+    ask(masters[0], "PUT /if", absent, "meow", 201).await?;
+    ask(masters[1], "PUT /if", absent, "purr", 412).await?;
+    ask(masters[2], "PUT /if", &format!("If-Match: {PURR}\r\n"), "purr", 412).await?;
+    ask(masters[1], "PUT /if", &format!("If-Match: W/{MEOW}\r\n"), "purr", 412).await?;
+    ask(masters[0], "PUT /if", &format!("If-Match: {PURR}, {MEOW}\r\n"), "purr", 200).await?;
+    ask(masters[1], "PUT /if", "If-Match: *\r\n", "purr", 200).await?;
+    ask(masters[2], "PUT /unless", "If-Match: *\r\n", "purr", 412).await?;
+    ask(masters[0], "PUT /if", "If-None-Match: \"x\"\r\n", "purr", 400).await?;
+
+    let failed = ask(masters[1], "DELETE /if", &format!("If-Match: {MEOW}\r\n"), "", 412).await?;
+    ensure!(failed.body().contains("nothing was changed"), "{:?}", failed.text);
+    ask(masters[1], "DELETE /if", absent, "", 412).await?;
+    for line in ["PUT /if", "DELETE /if"] {
+        let unquoted = MEOW.trim_matches('"');
+        let refused = ask(masters[0], line, &format!("If-Match: {unquoted}\r\n"), "", 400).await?;
+        ensure!(refused.body().contains("in double quotes"), "{:?}", refused.text);
+    }
+    let kept = ask(masters[2], "GET /if", "", "", 200).await?;
+    ensure!(kept.body() == "purr", "{:?}", kept.text);
+    let deleted = ask(masters[2], "DELETE /if", &format!("If-Match: {PURR}\r\n"), "", 204).await?;
+    ensure!(deleted.body().is_empty(), "{:?}", deleted.text);
+    ask(masters[0], "DELETE /if", "", "", 404).await?;
+    ask(masters[0], "DELETE /if", &format!("If-Match: {PURR}\r\n"), "", 412).await.map(|_| ())
+}

@@ -1,0 +1,88 @@
+//! The query parameters of a request, and the refusal of those that it does not take.
+//!
+//! Owns how a query is read: pairs, still percent-encoded, the first of a name counts. Leaves their meaning to the
+//! routes. Invariant: whatever a query holds is known to its route, or the request is refused: what is silently
+//! left out of account would make it another request.
+
+use http::{StatusCode, Uri};
+
+use crate::Problem;
+
+/// What a kind of request takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameters {
+    /// By name.
+    pub takes: &'static [&'static str],
+    /// Part of the contract, and not there yet in this version.
+    pub later: &'static [&'static str],
+    /// What else may have been meant, for the end of the refusal; `""` for nothing.
+    pub hint: &'static str,
+}
+
+impl Parameters {
+    /// None at all.
+    pub const NONE: Self = Self { takes: &[], later: &[], hint: "" };
+
+    /// Refuses a target with any other.
+    ///
+    /// # Errors
+    /// 400, which names the first of those and what is taken.
+    pub fn check(&self, uri: &Uri) -> Result<(), Problem> {
+        let Some(name) = pairs(uri).map(|(name, _)| name).find(|name| !self.takes.contains(name)) else {
+            return Ok(());
+        };
+        let what =
+            if self.later.contains(&name) { "is not there yet in this version" } else { "is no parameter" };
+        let taken = if self.takes.is_empty() { "none".to_owned() } else { self.takes.join(", ") };
+        let hint = if self.hint.is_empty() { String::new() } else { format!("; {}", self.hint) };
+        let text = format!("{name:?} {what}; this request takes {taken}{hint}");
+        Err(Problem::new(StatusCode::BAD_REQUEST, text))
+    }
+}
+
+/// The value of a query parameter, still percent-encoded; `""` when it stands alone.
+pub fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+    pairs(uri).find(|(found, _)| *found == name).map(|(_, value)| value)
+}
+
+fn pairs(uri: &Uri) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = uri.query().into_iter().flat_map(|query| query.split('&'));
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: Parameters = Parameters { takes: &["list", "limit"], later: &["detail"], hint: "or so" };
+
+    fn refusal(uri: &'static str, parameters: Parameters) -> Option<String> {
+        let problem = parameters.check(&Uri::from_static(uri)).err()?;
+        assert_eq!(problem.status, StatusCode::BAD_REQUEST);
+        Some(problem.text)
+    }
+
+    #[test]
+    fn what_a_request_does_not_take_is_refused_by_name() {
+        assert_eq!(refusal("/a", Parameters::NONE), None);
+        assert_eq!(refusal("/a?list&limit=3", PAGE), None);
+        let text = |uri, parameters| refusal(uri, parameters).expect("it is refused");
+        let unknown = "\"b\" is no parameter; this request takes list, limit; or so";
+        assert_eq!(text("/a?list&b=limit", PAGE), unknown);
+        let later = "\"detail\" is not there yet in this version; this request takes list, limit; or so";
+        assert_eq!(text("/a?detail&b", PAGE), later);
+        let none = "\"a\" is no parameter; this request takes none";
+        assert_eq!(text("/-/x?a", Parameters::NONE), none);
+        assert!(refusal("/a?", Parameters::NONE).is_some(), "a question mark may be meant as part of a key");
+    }
+
+    #[test]
+    fn the_first_parameter_of_a_name_counts() {
+        let uri = Uri::from_static("/a?list&limit=3&limit=4&start=%20=");
+        let of = |name| parameter(&uri, name);
+        assert_eq!(
+            (of("list"), of("limit"), of("start"), of("b")),
+            (Some(""), Some("3"), Some("%20="), None)
+        );
+    }
+}
