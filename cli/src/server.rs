@@ -185,6 +185,7 @@ fn say(text: &str) {
 
 /// Stops within the time a stop may take; a second signal ends the process at once.
 async fn stop(mut signals: Signals, server: impl Serving) -> Result<()> {
+    tracing::info!("stopping: finishing what is in flight");
     tokio::select! {
         stopped = timeout(STOP_TIMEOUT, server.stop()) => match stopped {
             Ok(()) => Ok(()),

@@ -17,7 +17,8 @@ const SERVES: &str = "Ctrl-C stops everything";
 const READY_TIMEOUT: Duration = Duration::from_secs(40);
 /// What cli.md gives a server to stop.
 const STOP_AIM: Duration = Duration::from_secs(10);
-const QUIET_STOP: Duration = Duration::from_secs(1);
+/// Fewer heartbeats than a volume calls missing fall into this.
+const QUIET_STOP: Duration = Duration::from_millis(1500);
 const PORTS_PER_MACHINE: u16 = 100;
 const DEV_MACHINES: u16 = 3;
 const CLUSTER_MACHINES: u16 = 4;
