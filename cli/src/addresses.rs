@@ -1,12 +1,12 @@
-//! Addresses as flags hold them: one `HOST:PORT`, and the list of masters.
+//! Addresses as flags hold them: one `HOST:PORT`, the list of masters, and the name of a zone, which is where too.
 //!
 //! Owns their text forms. Leaves resolving names, and which of them may be advertised, to the servers.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use anyhow::{Result, bail};
 use hayrick_protocol::ids::NodeId;
+use hayrick_protocol::limits::NAME_BYTES_MAX;
 
 /// `HOST:PORT`, checked: the host is a name, an IPv4 address, or an IPv6 address in brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +32,37 @@ impl FromStr for Address {
             !host.is_empty()
                 && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
         };
-        if host_ok && port.parse::<u16>().is_ok() { Ok(Self(text.to_owned())) } else { Err(wrong()) }
+        if !host_ok || port.parse::<u16>().is_err() {
+            return Err(wrong());
+        }
+        if text.len() > NAME_BYTES_MAX {
+            return Err(format!(
+                "an address has at most {NAME_BYTES_MAX} bytes, and this one {}",
+                text.len()
+            ));
+        }
+        Ok(Self(text.to_owned()))
     }
+}
+
+/// An address that others are to dial: its port is one, not any.
+pub(crate) fn reachable(text: &str) -> Result<Address, String> {
+    let address: Address = text.parse()?;
+    match text.rsplit_once(':').map(|(_, port)| port.parse::<u16>()) {
+        Some(Ok(0)) => Err(format!("{text:?} is dialled by others, who cannot reach port 0; name the port")),
+        _ => Ok(address),
+    }
+}
+
+/// The name of a zone: short, as it goes into every table.
+pub(crate) fn zone(text: &str) -> Result<String, String> {
+    if text.len() > NAME_BYTES_MAX {
+        return Err(format!(
+            "the name of a zone has at most {NAME_BYTES_MAX} bytes, and this one {}",
+            text.len()
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// `--masters`: with ids (`1=HOST:PORT,2=…`) as masters need it, or plain (`HOST:PORT,…`) as volumes take it too.
@@ -47,8 +76,8 @@ impl FromStr for Masters {
         let entries = text.split(',').map(|entry| {
             let entry = entry.trim();
             match entry.split_once('=') {
-                None => Ok((None, entry.parse()?)),
-                Some((id, address)) => Ok((Some(master_id(id)?), address.parse()?)),
+                None => Ok((None, reachable(entry)?)),
+                Some((id, address)) => Ok((Some(master_id(id)?), reachable(address)?)),
             }
         });
         entries.collect::<Result<Vec<_>, String>>().map(Self)
@@ -57,17 +86,17 @@ impl FromStr for Masters {
 
 impl Masters {
     /// By id, as a master needs them.
-    pub(crate) fn by_id(&self) -> Result<BTreeMap<NodeId, String>> {
+    pub(crate) fn by_id(&self) -> Result<BTreeMap<NodeId, String>, String> {
         let mut masters = BTreeMap::new();
         for (id, address) in &self.0 {
             let Some(id) = id else {
-                bail!("--masters of a master names ids: write 1={} and so on", address.text());
+                return Err(format!("--masters of a master names ids: write 1={} and so on", address.text()));
             };
             if masters.values().any(|known| *known == address.text()) {
-                bail!("--masters names {} twice", address.text());
+                return Err(format!("--masters names {} twice", address.text()));
             }
             if masters.insert(*id, address.text()).is_some() {
-                bail!("--masters names id {id} twice");
+                return Err(format!("--masters names id {id} twice"));
             }
         }
         Ok(masters)
@@ -108,6 +137,15 @@ mod tests {
     }
 
     #[test]
+    fn what_others_dial_has_a_port_and_fits_a_message() {
+        assert!(address("127.0.0.1:0").text().ends_with(":0"), "listening on any port is fine");
+        assert!(reachable("127.0.0.1:0").unwrap_err().contains("port 0"));
+        assert_eq!(reachable("127.0.0.1:1"), Ok(address("127.0.0.1:1")));
+        assert!(format!("{}:1", "a".repeat(255)).parse::<Address>().unwrap_err().contains("256"));
+        assert!(zone(&"z".repeat(257)).is_err() && zone("rack 7") == Ok("rack 7".to_owned()));
+    }
+
+    #[test]
     fn masters_are_named_with_ids_or_without() {
         let with_ids: Masters = "1=a:1, 2=b:2".parse().expect("a list");
         assert_eq!(with_ids.addresses(), ["a:1", "b:2"]);
@@ -119,7 +157,7 @@ mod tests {
 
         let plain: Masters = "a:1,b:2".parse().expect("a list");
         assert_eq!(plain.addresses(), ["a:1", "b:2"]);
-        assert!(plain.by_id().unwrap_err().to_string().contains("1=a:1"));
+        assert!(plain.by_id().unwrap_err().contains("1=a:1"));
     }
 
     #[test]
@@ -127,7 +165,7 @@ mod tests {
         for twice in ["1=a:1,1=b:2", "1=a:1,2=a:1"] {
             assert!(twice.parse::<Masters>().expect("parses").by_id().is_err(), "{twice}");
         }
-        for wrong in ["", "0=a:1", "x=a:1", "1=a", "1=a:1,"] {
+        for wrong in ["", "0=a:1", "x=a:1", "1=a", "1=a:1,", "1=a:0", "a:0"] {
             assert!(wrong.parse::<Masters>().is_err(), "{wrong}");
         }
     }

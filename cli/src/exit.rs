@@ -50,13 +50,19 @@ impl From<Exit> for ExitCode {
     }
 }
 
+/// The command cannot be meant as it stands, told by more than one flag or by the parts below: what is wrong, and what
+/// would do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct WrongUse(pub(crate) String);
+
 /// The code that tells what `error` means.
 pub(crate) fn of(error: &anyhow::Error) -> Exit {
     if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
         // Whoever read our output has enough of it, as `head` does.
         return Exit::Done;
     }
-    if error.downcast_ref::<BuildError>().is_some() {
+    if error.is::<BuildError>() || error.is::<WrongUse>() {
         return Exit::WrongUse;
     }
     match error.downcast_ref::<Error>() {
@@ -81,6 +87,7 @@ mod tests {
         assert_eq!(code(Error::Refused { status: 503, message: String::new() }), 1);
         assert_eq!(code(Error::NoMaster { tried: Vec::new() }), 1);
         assert_eq!(of(&BuildError::NoMasters.into()) as u8, 2);
+        assert_eq!(of(&WrongUse("that is not a size".into()).into()) as u8, 2);
         assert_eq!(of(&anyhow::anyhow!("anything else")) as u8, 1);
     }
 

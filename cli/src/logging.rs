@@ -5,8 +5,10 @@
 
 use std::io::{self, IsTerminal};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tracing_subscriber::EnvFilter;
+
+use crate::exit::WrongUse;
 
 const DEFAULT: &str = "warn,hayrick=info,openraft=error";
 
@@ -14,8 +16,9 @@ const DEFAULT: &str = "warn,hayrick=info,openraft=error";
 pub(crate) fn start(filter: Option<&str>) -> Result<()> {
     let from_environment = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| !filter.is_empty());
     let filter = filter.or(from_environment.as_deref()).unwrap_or(DEFAULT);
-    let filter = EnvFilter::try_new(filter).with_context(|| {
-        format!("{filter:?} is not a log filter; write a level (error, warn, info, debug, trace) or target=level,…")
+    let filter = EnvFilter::try_new(filter).map_err(|_| {
+        let text = "is not a log filter; write a level (error, warn, info, debug, trace) or target=level,…";
+        WrongUse(format!("{filter:?} {text}"))
     })?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     if io::stderr().is_terminal() {

@@ -11,6 +11,7 @@ mod descriptors;
 mod exit;
 mod logging;
 mod output;
+mod readiness;
 mod server;
 mod units;
 

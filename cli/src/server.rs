@@ -2,7 +2,8 @@
 //!
 //! Invariant: the first SIGINT or SIGTERM stops cleanly within [`STOP_TIMEOUT`], the second ends the process at once.
 
-use std::future::Future;
+use std::future::{self, Future};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::exit::Exit;
-use crate::{descriptors, logging, output};
+use crate::{descriptors, logging, output, readiness};
 
 /// How long a server may take to stop (cli.md).
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -76,9 +77,13 @@ fn worker_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
-/// A server, or several in one process, once it serves.
+/// A server, or several in one process, once its ports are open.
 pub(crate) trait Serving {
-    /// What it says on standard output when it is ready.
+    /// What it says on standard output then, when it may have to wait for others: its addresses, for whoever chose none.
+    fn listening(&self) -> Option<String>;
+    /// The HTTP ports that all have to say that they are ready.
+    fn http(&self) -> Vec<SocketAddr>;
+    /// What it says on standard output when they have.
     fn ready(&self) -> String;
     /// Returns when it cannot go on, with the reason.
     async fn failed(&self) -> String;
@@ -87,8 +92,16 @@ pub(crate) trait Serving {
 }
 
 impl Serving for hayrick_master::Running {
+    fn listening(&self) -> Option<String> {
+        Some(format!("listening: {}", master(self)))
+    }
+
+    fn http(&self) -> Vec<SocketAddr> {
+        vec![self.client]
+    }
+
     fn ready(&self) -> String {
-        format!("ready: master {}, client http://{}, peer {}", self.id, self.client, self.peer)
+        format!("ready: {}", master(self))
     }
 
     async fn failed(&self) -> String {
@@ -101,8 +114,16 @@ impl Serving for hayrick_master::Running {
 }
 
 impl Serving for hayrick_volume::Running {
+    fn listening(&self) -> Option<String> {
+        Some(format!("listening: {}", volume(self)))
+    }
+
+    fn http(&self) -> Vec<SocketAddr> {
+        vec![self.http]
+    }
+
     fn ready(&self) -> String {
-        format!("ready: volume {}, http://{}, peer {}", self.id, self.http, self.peer)
+        format!("ready: {}", volume(self))
     }
 
     async fn failed(&self) -> String {
@@ -114,7 +135,16 @@ impl Serving for hayrick_volume::Running {
     }
 }
 
-/// From start to stop: says when it is ready, then waits for a signal or for the end of what it can do.
+fn master(running: &hayrick_master::Running) -> String {
+    format!("master {}, client http://{}, peer {}", running.id, running.client, running.peer)
+}
+
+fn volume(running: &hayrick_volume::Running) -> String {
+    format!("volume {}, http://{}, peer {}", running.id, running.http, running.peer)
+}
+
+/// From start to stop: says when it listens and when it is ready, and waits for a signal or for the end of what it can
+/// do.
 pub(crate) async fn serve<S: Serving, E>(
     mut signals: Signals,
     starting: impl Future<Output = Result<S, E>>,
@@ -126,19 +156,36 @@ where
         started = starting => started?,
         () = signals.next() => return Ok(()),
     };
-    if let Err(error) = output::line(&server.ready()) {
-        tracing::debug!(%error, "nobody reads standard output");
-    }
     let failure = tokio::select! {
         () = signals.next() => None,
-        reason = server.failed() => Some(reason),
+        reason = server.failed() => Some(anyhow!(reason)),
+        error = tell_when_ready(&server) => Some(error),
     };
     stop(signals, server).await?;
-    failure.map_or(Ok(()), |reason| Err(anyhow!(reason)))
+    failure.map_or(Ok(()), Err)
+}
+
+/// Says that the server listens, and later that it is ready. Returns only if that cannot be asked.
+async fn tell_when_ready(server: &impl Serving) -> anyhow::Error {
+    if let Some(text) = server.listening() {
+        say(&text);
+    }
+    if let Err(error) = readiness::wait(&server.http()).await {
+        return error;
+    }
+    say(&server.ready());
+    future::pending().await
+}
+
+fn say(text: &str) {
+    if let Err(error) = output::line(text) {
+        tracing::debug!(%error, "nobody reads standard output");
+    }
 }
 
 /// Stops within the time a stop may take; a second signal ends the process at once.
 async fn stop(mut signals: Signals, server: impl Serving) -> Result<()> {
+    tracing::info!("stopping: finishing what is in flight");
     tokio::select! {
         stopped = timeout(STOP_TIMEOUT, server.stop()) => match stopped {
             Ok(()) => Ok(()),

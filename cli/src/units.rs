@@ -8,6 +8,9 @@ use std::time::Duration;
 const UNITS: [(&str, u64); 5] =
     [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
+/// No setting means a longer time, and a clock can be asked for one that ends.
+const TIME_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// Bytes from `64MiB`, `1.5GiB`, `4096`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
@@ -38,7 +41,13 @@ pub(crate) fn parse_size_usize(text: &str) -> Result<usize, String> {
 pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text)
         .map_err(|_| format!("{text:?} is not a time; write 250ms, 3s, 5m or 1h"))?;
-    if time.is_zero() { Err("a time of zero does not work here".to_owned()) } else { Ok(time) }
+    if time.is_zero() {
+        return Err("a time of zero does not work here".to_owned());
+    }
+    if time > TIME_MAX {
+        return Err(format!("{text:?} is longer than a year, which does not work here"));
+    }
+    Ok(time)
 }
 
 /// The shortest and the longest of `500ms-1s`.
@@ -85,6 +94,8 @@ mod tests {
         assert_eq!(parse_time("1h"), Ok(Duration::from_secs(3600)));
         assert!(parse_time("0s").is_err());
         assert!(parse_time("3").is_err());
+        assert!(parse_time("2y").unwrap_err().contains("longer than a year"));
+        assert!(parse_time("500000000y").is_err());
     }
 
     #[test]

@@ -6,11 +6,15 @@ use std::process::{Command, Output, Stdio};
 
 /// A master of this data directory, with no settings but these.
 fn master(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
+    server("master", dir, args, variables)
+}
+
+fn server(role: &str, dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hayrick"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HAYRICK_") || name == "RUST_LOG") {
         command.env_remove(name);
     }
-    command.args(["master", "--data"]).arg(dir.join("data")).args(args);
+    command.args([role, "--data"]).arg(dir.join("data")).args(args);
     command.envs(variables.iter().copied()).stdin(Stdio::null());
     command.output().expect("the binary runs")
 }
@@ -74,6 +78,9 @@ fn wrong_values_are_refused_by_name_before_anything_is_touched() {
         ("--listen", "9090", "HOST:PORT"),
         ("--partitions", "many", "--partitions"),
         ("--replicas", "300", "--replicas"),
+        ("--reap-after", "500000000y", "longer than a year"),
+        ("--advertise", "127.0.0.1:0", "port 0"),
+        ("--snapshot-after", "1", "100"),
     ] {
         let output = master(dir.path(), &[&SELF[..], &[flag, value]].concat(), &[]);
         assert_eq!(output.status.code(), Some(2), "{flag} {value}");
@@ -86,20 +93,46 @@ fn wrong_values_are_refused_by_name_before_anything_is_touched() {
 }
 
 #[test]
-fn what_cannot_work_together_is_told_in_one_sentence() {
+fn what_cannot_work_together_is_wrong_use_told_in_one_sentence() {
     let dir = tempfile::tempdir().expect("a directory");
     for (args, says) in [
         (&["--id", "2", "--masters", "1=127.0.0.1:1"][..], "--masters does not name master 2 itself"),
         (&["--id", "1", "--masters", "127.0.0.1:1"], "write 1=127.0.0.1:1"),
         (&["--id", "1", "--masters", "1=127.0.0.1:1,1=127.0.0.1:2"], "names id 1 twice"),
-        (&[SELF[0], SELF[1], SELF[2], SELF[3], "--partitions", "1000"], "a power of two"),
-        (&[SELF[0], SELF[1], SELF[2], SELF[3], "--log", "hayrick=loud"], "is not a log filter"),
     ] {
-        let output = master(dir.path(), args, &[]);
-        assert_eq!(output.status.code(), Some(1), "{args:?}");
-        let last = error(&output).lines().last().unwrap_or_default();
-        assert!(last.starts_with("hayrick: ") && last.contains(says), "{last}");
+        refused_in_a_sentence(&master(dir.path(), args, &[]), says);
     }
+    for (args, says) in [
+        (&["--partitions", "1000"][..], "a power of two"),
+        (&["--min-replicas", "5"], "between 1 and --replicas, which is 3"),
+        (&["--max-object-size", "1TiB"], "between 1 and 256MiB"),
+        (&["--body-memory", "1MiB"], "below --max-object-size"),
+        (&["--index-cache", "1KiB"], "between 1MiB"),
+        (&["--request-timeout", "1ms"], "between 100ms"),
+        (&["--down-after", "1ms"], "the least that works is 1s"),
+        (&["--heartbeat", "1us"], "the least that works is 10ms"),
+        (&["--election", "300ms-2h"], "--election"),
+        (&["--listen", "0.0.0.0:9090"], "set --advertise"),
+        (&["--listen", "127.0.0.1:9092"], "two ports"),
+        (&["--log", "hayrick=loud"], "is not a log filter"),
+    ] {
+        refused_in_a_sentence(&master(dir.path(), &[&SELF[..], args].concat(), &[]), says);
+    }
+    for (args, says) in [
+        (&["--capacity", "10"][..], "the least that works is 8MiB"),
+        (&["--segment-size", "1"], "between 1MiB"),
+        (&["--segment-size", "17GiB"], "and 16GiB"),
+        (&["--peer-listen", "0.0.0.0:9093"], "set --peer-advertise"),
+    ] {
+        refused_in_a_sentence(&server("volume", dir.path(), &[&SELF[2..], args].concat(), &[]), says);
+    }
+    assert!(!dir.path().join("data").exists(), "something was made of it");
+}
+
+fn refused_in_a_sentence(output: &Output, says: &str) {
+    assert_eq!(output.status.code(), Some(2), "{}", error(output));
+    let last = error(output).lines().last().unwrap_or_default();
+    assert!(last.starts_with("hayrick: ") && last.contains(says), "{last}");
 }
 
 #[test]

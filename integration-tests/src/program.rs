@@ -10,7 +10,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hayrick_launcher::free_port;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait;
@@ -18,11 +17,6 @@ use crate::wait;
 /// How long a program that is dropped may take to end itself.
 const DROP_TIMEOUT: Duration = Duration::from_secs(15);
 const DROP_PAUSE: Duration = Duration::from_millis(50);
-/// How many bases are tried for a block of free ports.
-const BASE_ATTEMPTS: usize = 100;
-/// A machine that is played owns a block of a hundred ports and uses the first four (cli.md).
-const PORTS_PER_MACHINE: u16 = 100;
-const PORTS_USED: u16 = 4;
 
 /// A running program.
 pub struct Program {
@@ -61,6 +55,16 @@ impl Program {
         let lines = waited.unwrap_or_else(PoisonError::into_inner).0.clone();
         ensure!(is_there(&lines), "no line {start:?} within {timeout:?}: {lines:#?}");
         Ok(lines)
+    }
+
+    /// All that it has written so far.
+    pub fn lines(&self) -> Vec<String> {
+        self.lines.lock().clone()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends Ctrl-C and waits for its end.
@@ -112,24 +116,6 @@ impl Lines {
             }
         });
     }
-}
-
-/// A port from which so many machines, a hundred ports each, find all of theirs free a moment ago.
-///
-/// # Errors
-/// When none is found.
-pub fn free_base_port(machines: u16) -> Result<u16> {
-    let is_free =
-        |port: Option<u16>| port.is_some_and(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok());
-    for _ in 0..BASE_ATTEMPTS {
-        let base = free_port()?;
-        let offsets = (0..machines)
-            .flat_map(|machine| (0..PORTS_USED).map(move |port| machine * PORTS_PER_MACHINE + port));
-        if offsets.into_iter().all(|offset| is_free(base.checked_add(offset))) {
-            return Ok(base);
-        }
-    }
-    anyhow::bail!("no free block of ports for {machines} machines in {BASE_ATTEMPTS} attempts")
 }
 
 /// Whether a process with this id runs and was told of `path` by its arguments.

@@ -5,8 +5,10 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hayrick_integration_tests::program::{Program, free_base_port, runs_with};
-use hayrick_integration_tests::{cluster, figure, ledger};
+use hayrick_integration_tests::program::{Program, runs_with};
+use hayrick_integration_tests::{cluster, figure, ledger, wait};
+use hayrick_launcher::free_base_port;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::block_in_place;
 use tokio::time::Instant;
 
@@ -15,6 +17,8 @@ const SERVES: &str = "Ctrl-C stops everything";
 const READY_TIMEOUT: Duration = Duration::from_secs(40);
 /// What cli.md gives a server to stop.
 const STOP_AIM: Duration = Duration::from_secs(10);
+/// Fewer heartbeats than a volume calls missing fall into this.
+const QUIET_STOP: Duration = Duration::from_millis(1500);
 const PORTS_PER_MACHINE: u16 = 100;
 const DEV_MACHINES: u16 = 3;
 const CLUSTER_MACHINES: u16 = 4;
@@ -34,8 +38,15 @@ async fn dev_serves_ends_on_ctrl_c_and_finds_its_data_again() -> Result<()> {
         let ready = lines.iter().find(|line| line.starts_with("ready: dev")).context("no ready: line")?;
         ensure!(ready.contains(&format!("http://127.0.0.1:{base}")), "{ready:?} names no address");
         serves(base, round).await.with_context(|| format!("run {round} of dev"))?;
+        let (said, started) = (dev.lines().len(), Instant::now());
         let status = interrupt("dev", &mut dev).await?;
         ensure!(status.success(), "run {round} of dev ended with {status}");
+        // On a machine so busy that it takes longer, its volumes may say that they hear nothing of the masters.
+        if started.elapsed() < QUIET_STOP {
+            let noise: Vec<String> =
+                dev.lines().split_off(said).into_iter().filter(|line| line.contains("WARN")).collect();
+            ensure!(noise.is_empty(), "run {round} of dev was stopped and warns: {noise:#?}");
+        }
     }
     Ok(())
 }
@@ -69,6 +80,74 @@ async fn the_cluster_program_serves_ends_all_its_children_on_ctrl_c_and_finds_it
         no_panics(dir.path())?;
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cluster_program_starts_again_what_was_killed_and_refuses_to_run_twice() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let base = free_base_port(CLUSTER_MACHINES)?;
+    let command = |base: u16, dir: &Path| {
+        let mut command = Command::new(cluster::launcher_binary()?);
+        command.arg(base.to_string()).arg(dir).env("HAYRICK_BIN", cluster::binary()?);
+        anyhow::Ok(command)
+    };
+    let mut program = Program::start(&mut command(base, dir.path())?)?;
+    let lines = block_in_place(|| program.wait_line(SERVES, READY_TIMEOUT))?;
+
+    let elsewhere = tempfile::tempdir()?;
+    let others_base = free_base_port(CLUSTER_MACHINES)?;
+    for (base, dir, says) in [
+        (others_base, dir.path(), format!("BASE_PORT={base}): stop it, or start this one elsewhere")),
+        (base, elsewhere.path(), format!("port {base} (of master 1) is taken")),
+    ] {
+        let output = block_in_place(|| command(base, dir)?.output().context("it runs"))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(1) && said.contains(&says), "{}: {said}", output.status);
+        ensure!(said.contains("make cluster BASE_PORT="), "it names no way out: {said}");
+    }
+    for log in std::fs::read_dir(dir.path().join("logs"))? {
+        let starts = std::fs::read_to_string(log?.path())?.matches("listening:").count();
+        ensure!(starts == 1, "a server wrote to the log of a running one");
+    }
+    ensure!(!elsewhere.path().join("logs").exists(), "data or logs were touched");
+
+    let killed = ["master 1 ", "volume 2 "];
+    for name in killed {
+        let line = lines.iter().find(|line| line.starts_with(name)).context("it is in the table")?;
+        kill(child(line).context("its pid is in the table")?, Signal::KILL)?;
+    }
+    for name in killed {
+        wait_for(&program, |line| line.starts_with(name) && line.contains("ended: killed by signal 9"))
+            .await?;
+    }
+    kill(program.pid(), Signal::USR1)?;
+    for name in killed {
+        wait_for(&program, |line| line.starts_with(&format!("{name}runs again"))).await?;
+    }
+    wait::until("it serves again", READY_TIMEOUT, async || serves(base, 1).await).await?;
+    let status = interrupt("the cluster", &mut program).await?;
+    ensure!(status.success(), "the cluster ended with {status}");
+    let left: Vec<String> = program.lines().into_iter().filter(|line| line.contains("runs again")).collect();
+    for line in left {
+        let pid: u32 = line.rsplit(' ').next().context("it names the pid")?.parse()?;
+        ensure!(!runs_with(pid, dir.path()), "{line}, and outlived the cluster");
+    }
+    Ok(())
+}
+
+async fn wait_for(program: &Program, is_it: impl Fn(&str) -> bool) -> Result<()> {
+    wait::until("the program says so", READY_TIMEOUT, async || {
+        let lines = program.lines();
+        ensure!(lines.iter().any(|line| is_it(line)), "{lines:#?}");
+        Ok(())
+    })
+    .await
+}
+
+/// A signal for a process that this test started, or that its program did.
+fn kill(pid: u32, signal: Signal) -> Result<()> {
+    let pid = Pid::from_raw(i32::try_from(pid)?).context("no process id")?;
+    Ok(kill_process(pid, signal)?)
 }
 
 /// Ctrl-C, and how long it takes.

@@ -85,7 +85,7 @@ async fn a_new_volume_takes_writes(cluster: &mut hayrick_launcher::Cluster) -> R
     let any = cluster::client_any(cluster)?;
     let newcomer = cluster.add_volume()?;
     block_in_place(|| newcomer.start())?;
-    let id = newcomer.server_id().context("its ready line names an id")?;
+    let id = newcomer.server_id().context("its listening line names an id")?;
     cluster::all_up(cluster, 4).await?;
     let mut number = 0;
     wait::until("an object lies on the new volume", Duration::from_secs(30), async || {

@@ -34,13 +34,13 @@ async fn an_empty_disk_at_the_address_of_another_volume_is_never_taken_for_it() 
     }
 
     let original = cluster.volume(1);
-    let id = original.server_id().context("its ready line names an id")?;
+    let id = original.server_id().context("its listening line names an id")?;
     block_in_place(|| original.kill())?;
     let impostor = cluster.impostor_of(1)?;
     block_in_place(|| impostor.spawn())?;
     // It brings no identity, so the cluster takes it for what it is: one more volume, with the next id.
     wait::until("the impostor is a volume of its own", STATE_TIMEOUT, async || {
-        let own_id = impostor.server_id().context("no ready line yet")?;
+        let own_id = impostor.server_id().context("no listening line yet")?;
         ensure!(own_id == VOLUMES + 1, "the impostor became volume {own_id}");
         ensure!(impostor.is_running(), "it ended: {}", impostor.log_tail());
         Ok(())
@@ -85,7 +85,7 @@ async fn a_volume_whose_syncs_hang_while_its_heartbeats_go_on_is_taken_for_down(
     }
     block_in_place(|| cluster.start())?;
     cluster::all_up(&cluster, VOLUMES).await?;
-    let id = cluster.volume(1).server_id().context("its ready line names an id")?;
+    let id = cluster.volume(1).server_id().context("its listening line names an id")?;
     let any = cluster::client_any(&cluster)?;
 
     let load = Load::start(&cluster::client_each(&cluster)?, CLIENTS, seed);

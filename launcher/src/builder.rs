@@ -6,17 +6,16 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::ports::PORTS_PER_MACHINE;
 use crate::process::State;
 use crate::{Cluster, Error, Process, Role, free_port};
 
-/// How long a server may take to print its `ready:` line.
-const READY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a server may take to print its `listening:` line.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a server may take to stop: cli.md gives it ten seconds, the rest is for a busy machine.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// The segments of tests and of a cluster on one machine (cli.md).
 const SEGMENT_SIZE: &str = "64MiB";
-/// A machine that is played owns a block of a hundred ports (cli.md).
-const PORTS_PER_MACHINE: u16 = 100;
 
 /// What a cluster shall be. Made by [`Cluster::builder`].
 #[must_use]
@@ -30,7 +29,7 @@ pub struct Builder {
     pub(crate) master_args: Vec<OsString>,
     pub(crate) volume_args: Vec<OsString>,
     pub(crate) env: Vec<(OsString, OsString)>,
-    pub(crate) ready_timeout: Duration,
+    pub(crate) start_timeout: Duration,
     pub(crate) own_groups: bool,
 }
 
@@ -46,7 +45,7 @@ impl Builder {
             master_args: Vec::new(),
             volume_args: Vec::new(),
             env: Vec::new(),
-            ready_timeout: READY_TIMEOUT,
+            start_timeout: START_TIMEOUT,
             own_groups: false,
         }
     }
@@ -99,9 +98,9 @@ impl Builder {
         self
     }
 
-    /// How long each process may take until its `ready:` line; 30 s unless said.
-    pub fn ready_timeout(mut self, timeout: Duration) -> Self {
-        self.ready_timeout = timeout;
+    /// How long each process may take until its `listening:` line; 30 s unless said.
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = timeout;
         self
     }
 
@@ -123,7 +122,7 @@ impl Builder {
     /// Lays the cluster out and starts it, with other ports if somebody took one of them meanwhile.
     ///
     /// # Errors
-    /// As [`Builder::build`], and when a process does not become ready.
+    /// As [`Builder::build`], and when a process does not listen.
     pub fn start(self) -> Result<Cluster, Error> {
         let mut cluster = self.build()?;
         cluster.start()?;
@@ -167,7 +166,7 @@ impl Builder {
             peer,
             data_dir: dir.join(format!("{role}-{number}")),
             log_path: dir.join("logs").join(format!("{role}-{number}.log")),
-            ready_timeout: self.ready_timeout,
+            start_timeout: self.start_timeout,
             stop_timeout: STOP_TIMEOUT,
             own_group: self.own_groups,
             state: Mutex::new(state),

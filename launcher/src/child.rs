@@ -1,6 +1,6 @@
 //! One run of one process, from its spawn to its end.
 //!
-//! Owns the child and two threads: one reads its standard output and finds the `ready:` line, one waits for its end.
+//! Owns the child and two threads: one reads its standard output and finds the `listening:` line, one waits for its end.
 //! Invariant: signals and the reaping of the child take turns under one lock, so that a signal never meets a
 //! process id that somebody else has got in the meantime.
 
@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
-/// What a server prints on standard output once it serves.
-const READY_PREFIX: &str = "ready:";
+/// What a server prints on standard output once its ports are open; it may wait for others before it is ready.
+const LISTENING_PREFIX: &str = "listening:";
 
 /// One run of one process.
 pub(crate) struct Run {
@@ -30,7 +30,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    ready_line: Option<String>,
+    listening_line: Option<String>,
     ended: Option<ExitStatus>,
 }
 
@@ -53,17 +53,17 @@ impl Run {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    pub(crate) fn ready_line(&self) -> Option<String> {
-        self.shared.lock().ready_line.clone()
+    pub(crate) fn listening_line(&self) -> Option<String> {
+        self.shared.lock().listening_line.clone()
     }
 
     pub(crate) fn ended(&self) -> Option<ExitStatus> {
         self.shared.lock().ended
     }
 
-    /// Waits until the process is ready or has ended, whichever comes first.
-    pub(crate) fn wait_ready_or_ended(&self, timeout: Duration) {
-        self.shared.wait(timeout, |state| state.ready_line.is_some() || state.ended.is_some());
+    /// Waits until the process listens or has ended, whichever comes first.
+    pub(crate) fn wait_listening_or_ended(&self, timeout: Duration) {
+        self.shared.wait(timeout, |state| state.listening_line.is_some() || state.ended.is_some());
     }
 
     /// Waits until the process has ended.
@@ -108,8 +108,8 @@ impl Shared {
             let Ok(line) = line else { break };
             // A log that cannot be written must not stop the reading, or the child would block on a full pipe.
             let _ = writeln!(log, "{line}");
-            if line.starts_with(READY_PREFIX) {
-                self.lock().ready_line = Some(line);
+            if line.starts_with(LISTENING_PREFIX) {
+                self.lock().listening_line = Some(line);
                 self.changed.notify_all();
             }
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::ports::is_free;
 use crate::{Builder, Deadline, Error, Process, Role, http_status};
 
 /// How often a start is repeated with other ports when somebody took one.
@@ -66,10 +67,10 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Starts every process and waits for all `ready:` lines; with other ports if somebody took one meanwhile.
+    /// Starts every process and waits for all `listening:` lines; with other ports if somebody took one meanwhile.
     ///
     /// # Errors
-    /// When one cannot be started or does not become ready.
+    /// When one cannot be started or does not listen.
     pub fn start(&mut self) -> Result<(), Error> {
         let may_move = self.builder.base_port.is_none() && self.advertised.is_empty();
         let mut attempt = 1;
@@ -84,24 +85,24 @@ impl Cluster {
         }
     }
 
-    /// Starts every process that does not run, on its own ports, and waits for all `ready:` lines. Volumes that never
+    /// Starts every process that does not run, on its own ports, and waits for all `listening:` lines. Volumes that never
     /// ran start one after the other, so that they get their ids in order.
     ///
     /// # Errors
-    /// When one cannot be started or does not become ready, or after [`Cluster::close`]; the others run on.
+    /// When one cannot be started or does not listen, or after [`Cluster::close`]; the others run on.
     pub fn start_all(&self) -> Result<(), Error> {
         let stopped: Vec<&Process> = self.processes().filter(|process| !process.is_running()).collect();
         let is_new = |process: &Process| process.role() == Role::Volume && !process.data_dir().exists();
         let (new, known): (Vec<_>, Vec<_>) = stopped.into_iter().partition(|process| is_new(process));
-        // All at once: no server becomes ready before it has met the others.
+        // All at once: no volume listens before it has met the masters.
         for process in &known {
             self.spawn(process)?;
         }
         for process in &new {
             self.spawn(process)?;
-            process.wait_ready(self.builder.ready_timeout)?;
+            process.wait_listening(self.builder.start_timeout)?;
         }
-        known.iter().try_for_each(|process| process.wait_ready(self.builder.ready_timeout))
+        known.iter().try_for_each(|process| process.wait_listening(self.builder.start_timeout))
     }
 
     fn spawn(&self, process: &Process) -> Result<(), Error> {
@@ -244,6 +245,14 @@ impl Cluster {
         self.masters.iter().map(Process::http_addr).collect()
     }
 
+    /// The first port of its layout that somebody else has, and the process that wants it. Before anything is started.
+    pub fn taken_port(&self) -> Option<(&Process, u16)> {
+        let mut wanted = self
+            .processes()
+            .flat_map(|process| [process.http, process.peer].map(|addr| (process, addr.port())));
+        wanted.find(|(_, port)| !is_free(*port))
+    }
+
     /// Where data and logs lie.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -310,9 +319,5 @@ fn wait_ready(master: &Process, deadline: Deadline) -> Result<(), Error> {
         }
         let _ = pause.recv_timeout(PROBE_PAUSE);
     }
-    Err(Error::NotReady {
-        name: master.name(),
-        after: deadline.allowed(),
-        tail: format!("last answer: {last}"),
-    })
+    Err(Error::NotReady { name: master.name(), after: deadline.allowed(), answer: last })
 }

@@ -40,15 +40,25 @@ pub enum Error {
         /// The end of its log.
         tail: String,
     },
-    /// The process did not become ready in time.
-    #[error("{name} was not ready after {after:?}; the end of its log:\n{tail}")]
-    NotReady {
-        /// The process, or the cluster.
+    /// The process did not open its ports in time.
+    #[error("{name} did not listen after {after:?}; the end of its log:\n{tail}")]
+    NotListening {
+        /// The process.
         name: String,
         /// How long it was waited for.
         after: Duration,
-        /// The end of its log, or the last answer.
+        /// The end of its log.
         tail: String,
+    },
+    /// The master did not become ready in time.
+    #[error("{name} was not ready after {after:?}; its last answer: {answer}")]
+    NotReady {
+        /// The master.
+        name: String,
+        /// How long it was waited for.
+        after: Duration,
+        /// What it said last.
+        answer: String,
     },
     /// The process did not end in time.
     #[error("{name} was still running {after:?} after it was told to stop; the end of its log:\n{tail}")]

@@ -1,7 +1,7 @@
 //! Starts, finds and ends real Hayrick server processes.
 //!
 //! Owns the processes of one cluster on this machine: their ports, arguments, log files and signals. It is given the
-//! binary and looks at no other crate: what the servers do it only knows from cli.md's flags, their `ready:` line and
+//! binary and looks at no other crate: what the servers do it only knows from cli.md's flags, their `listening:` line and
 //! `GET /-/ready`. Invariants: a signal is only ever sent to a process that this crate started and has not yet
 //! reaped; whatever was started is ended when its [`Cluster`] is dropped.
 //!
@@ -30,6 +30,6 @@ pub use builder::Builder;
 pub use cluster::Cluster;
 pub use deadline::Deadline;
 pub use error::Error;
-pub use ports::free_port;
+pub use ports::{free_base_port, free_port};
 pub use probe::http_status;
 pub use process::{Process, Role};

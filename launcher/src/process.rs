@@ -43,7 +43,7 @@ pub struct Process {
     pub(crate) peer: SocketAddr,
     pub(crate) data_dir: PathBuf,
     pub(crate) log_path: PathBuf,
-    pub(crate) ready_timeout: Duration,
+    pub(crate) start_timeout: Duration,
     pub(crate) stop_timeout: Duration,
     pub(crate) own_group: bool,
     pub(crate) state: Mutex<State>,
@@ -127,14 +127,14 @@ impl Process {
         self.lock().run.as_ref().and_then(|run| run.ended())
     }
 
-    /// The line it printed when it was ready in its current run.
-    pub fn ready_line(&self) -> Option<String> {
-        self.lock().run.as_ref().and_then(|run| run.ready_line())
+    /// The line it printed when it listened in its current run.
+    pub fn listening_line(&self) -> Option<String> {
+        self.lock().run.as_ref().and_then(|run| run.listening_line())
     }
 
-    /// The id it named in its `ready:` line: for a volume, the one that the cluster gave it.
+    /// The id it named in its `listening:` line: for a volume, the one that the cluster gave it.
     pub fn server_id(&self) -> Option<u32> {
-        let line = self.ready_line()?;
+        let line = self.listening_line()?;
         let after = line.split_once(&format!("{} ", self.role))?.1;
         after.split(',').next()?.trim().parse().ok()
     }
@@ -144,13 +144,13 @@ impl Process {
         self.lock().env.push((name.into(), value.into()));
     }
 
-    /// Starts it and waits for its `ready:` line.
+    /// Starts it and waits for its `listening:` line: a volume has registered then, a master may still wait for others.
     ///
     /// # Errors
-    /// When it cannot be started, ends, or is not ready within the builder's time.
+    /// When it cannot be started, ends, or does not listen within the builder's time.
     pub fn start(&self) -> Result<(), Error> {
         self.spawn()?;
-        self.wait_ready(self.ready_timeout)
+        self.wait_listening(self.start_timeout)
     }
 
     /// Starts it and waits for nothing.
@@ -179,19 +179,19 @@ impl Process {
         Ok(())
     }
 
-    /// Waits until it has printed its `ready:` line.
+    /// Waits until it has printed its `listening:` line.
     ///
     /// # Errors
     /// When it ends before, or the time is over; both show the end of its log.
-    pub fn wait_ready(&self, timeout: Duration) -> Result<(), Error> {
+    pub fn wait_listening(&self, timeout: Duration) -> Result<(), Error> {
         let run = self.current_run()?;
-        run.wait_ready_or_ended(timeout);
-        match (run.ended(), run.ready_line()) {
+        run.wait_listening_or_ended(timeout);
+        match (run.ended(), run.listening_line()) {
             (Some(status), _) => {
                 Err(Error::Ended { name: self.name(), status, tail: log::tail(&self.log_path, run.log_from) })
             }
             (None, Some(_)) => Ok(()),
-            (None, None) => Err(Error::NotReady {
+            (None, None) => Err(Error::NotListening {
                 name: self.name(),
                 after: timeout,
                 tail: log::tail(&self.log_path, run.log_from),

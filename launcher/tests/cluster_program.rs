@@ -6,17 +6,18 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use hayrick_launcher::Deadline;
+use hayrick_launcher::{Deadline, free_base_port};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Far more than anything here takes, and less than the program waits for servers that do not stop.
 const TIMEOUT: Duration = Duration::from_secs(12);
 const PAUSE: Duration = Duration::from_millis(10);
+const MACHINES: u16 = 4;
 
 fn start(dir: &Path, on_term: &str) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cluster"));
-    // Nobody listens on the ports.
-    command.arg("9090").arg(dir).env("ON_TERM", on_term);
+    let base_port = free_base_port(MACHINES).expect("there are free ports").to_string();
+    command.arg(base_port).arg(dir).env("ON_TERM", on_term);
     command.env("HAYRICK_BIN", Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server.sh"));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it was built")
 }
@@ -74,4 +75,21 @@ fn a_second_ctrl_c_kills_what_does_not_stop() {
     for pid in pids {
         assert!(!Path::new(&format!("/proc/{pid}")).exists(), "server {pid} outlived it");
     }
+}
+
+#[test]
+fn a_block_of_ports_that_does_not_fit_is_wrong_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("cluster");
+    for base_port in ["abc", "70000", "65500", "65233", "1023", "-1"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cluster"));
+        let output = command.arg(base_port).arg(&data).output().expect("it was built");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains(&format!("BASE_PORT={base_port}")) && said.contains("from 1024 to 65232"),
+            "{said}"
+        );
+    }
+    assert!(!data.exists());
 }

@@ -26,6 +26,8 @@ use crate::meta::{Directory, Meta, Standing};
 const ASK_EVERY: Duration = Duration::from_millis(200);
 /// What one round may take.
 const ASK_PATIENCE: Duration = Duration::from_millis(300);
+/// Masters are started one after the other: what stands in the way for longer is told.
+const QUIET: Duration = Duration::from_secs(2);
 /// What the leader may take to register this master.
 const REGISTER_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -120,13 +122,21 @@ pub(crate) async fn run(master: Arc<Master>) {
     }
 }
 
-/// Asks until the answers mean something, and does that.
+/// Asks until the answers mean something, and does that. That too few answer is told where readiness is; what they
+/// say instead of an answer is told here.
 async fn meet(master: &Master) {
-    let mut told = false;
+    let began = Instant::now();
+    let mut told = Vec::new();
     while !master.stopping.is_cancelled() {
         let others = master.options.masters.keys().copied().collect();
-        let answers = greet(master, others, ASK_PATIENCE).await;
-        let answers: Vec<Greeting> = answers.into_iter().filter_map(|(_, answer)| answer.ok()).collect();
+        let (mut answers, mut silence) = (Vec::new(), Vec::new());
+        for (id, answer) in greet(master, others, ASK_PATIENCE).await {
+            match answer {
+                Ok(greeting) => answers.push(greeting),
+                Err(CallError::NotSent { why }) => silence.push(format!("master {id}: {why}")),
+                Err(error) => silence.push(format!("master {id}: {error}")),
+            }
+        }
         match decide(master.options.masters.len(), master.own.instance, &answers) {
             Decision::Form => return form(master).await,
             Decision::Replaced(instance) => {
@@ -138,9 +148,10 @@ async fn meet(master: &Master) {
                     return;
                 }
             }
-            Decision::AskAgain if !told => {
-                told = true;
-                info!("waiting for a majority of the masters to say whether there is a cluster");
+            Decision::AskAgain if began.elapsed() >= QUIET && told != silence => {
+                told = silence;
+                let reasons = told.join("; ");
+                info!("waiting for a majority of the masters to say whether there is a cluster: {reasons}");
             }
             Decision::AskAgain => {}
         }
@@ -257,8 +268,9 @@ async fn remember_cluster(master: Arc<Master>) {
     let fixed = (config.partitions, config.replicas, config.min_replicas);
     if told != fixed {
         warn!(
-            "--partitions, --replicas and --min-replicas were fixed as {fixed:?} when the cluster was formed; \
-             {told:?} is not used"
+            "the cluster was formed with --partitions {}, --replicas {} and --min-replicas {}, which are fixed; other \
+             values are not used",
+            config.partitions, config.replicas, config.min_replicas
         );
     }
 }

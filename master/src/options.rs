@@ -3,6 +3,7 @@
 //! Owns the defaults and which values make sense together. Leaves flags, variables and files to the cli.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,18 @@ use hayrick_protocol::limits::{
 const SNAPSHOT_AFTER_ENTRIES: u64 = 20_000;
 /// Raft entries kept behind a snapshot, so that a master which was away for a moment needs none.
 const LOG_KEPT_ENTRIES: u64 = 20_000;
+
+/// Bytes of memory that may be set: more than any machine has, and few enough to be counted with.
+const MEMORY_BYTES_MAX: usize = 1 << 40;
+/// A few hundred pages of the index.
+const INDEX_CACHE_BYTES_MIN: usize = 1 << 20;
+const REQUEST_TIMEOUT_MIN: Duration = Duration::from_millis(100);
+const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(600);
+/// Two heartbeats of a volume.
+const DOWN_AFTER_MIN: Duration = Duration::from_secs(1);
+const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
+const ELECTION_SPREAD_MIN: Duration = Duration::from_millis(10);
+const ELECTION_MAX: Duration = Duration::from_secs(60);
 
 /// Everything a master is told when it starts. `HOST:PORT` everywhere.
 #[derive(Debug, Clone)]
@@ -88,14 +101,27 @@ impl Options {
         }
     }
 
-    /// One plain sentence about the first value that makes no sense.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    /// One plain sentence about the first value that makes no sense, in the words of the command line.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub fn check(&self) -> Result<(), String> {
+        self.check_masters()?;
+        self.check_copies()?;
+        self.check_memory()?;
+        self.check_times()
+    }
+
+    fn check_masters(&self) -> Result<(), String> {
         let refuse = |reason: String| Err(reason);
         if self.id == NodeId(0) {
             return refuse("--id must not be 0".to_owned());
         }
         if !self.masters.contains_key(&self.id) {
-            return refuse(format!("--masters does not name master {} itself", self.id));
+            return refuse(format!(
+                "--masters does not name master {} itself; every master is started with the same list, its own entry in it",
+                self.id
+            ));
         }
         if self.masters.len() > MASTERS_MAX {
             return refuse(format!(
@@ -106,6 +132,25 @@ impl Options {
         if let Some(address) = self.masters.values().find(|address| !address.contains(':')) {
             return refuse(format!("--masters holds {address:?}, which is no HOST:PORT"));
         }
+        let listens_anywhere =
+            self.listen.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified());
+        if self.advertise.is_none() && listens_anywhere {
+            return refuse(format!(
+                "--listen {} does not say how others reach this master; set --advertise HOST:PORT",
+                self.listen
+            ));
+        }
+        if self.listen == self.peer_listen && !self.listen.ends_with(":0") {
+            return refuse(format!(
+                "--listen and --peer-listen are both {}; they are two ports",
+                self.listen
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_copies(&self) -> Result<(), String> {
+        let refuse = |reason: String| Err(reason);
         if !(1..=REPLICAS_MAX).contains(&self.replicas) {
             return refuse(format!("--replicas is {}; it lies between 1 and {REPLICAS_MAX}", self.replicas));
         }
@@ -121,9 +166,17 @@ impl Options {
                 self.partitions
             ));
         }
-        if self.max_object_bytes > OBJECT_BYTES_MAX {
+        Ok(())
+    }
+
+    fn check_memory(&self) -> Result<(), String> {
+        let refuse = |reason: String| Err(reason);
+        if !(1..=OBJECT_BYTES_MAX).contains(&self.max_object_bytes) {
             return refuse(format!(
-                "--max-object-size is over the {OBJECT_BYTES_MAX} bytes that are possible"
+                "--max-object-size is {} bytes; it lies between 1 and {}MiB, as an object is in memory whole while it is \
+                 stored",
+                self.max_object_bytes,
+                OBJECT_BYTES_MAX >> 20
             ));
         }
         if self.body_memory_bytes < self.max_object_bytes {
@@ -131,11 +184,57 @@ impl Options {
                 "--body-memory is below --max-object-size: the largest object would never fit".to_owned(),
             );
         }
-        let (shortest, longest) = self.election;
-        if self.heartbeat.is_zero() || shortest < 2 * self.heartbeat || longest <= shortest {
+        if self.body_memory_bytes > MEMORY_BYTES_MAX {
             return refuse(format!(
-                "--election {shortest:?}-{longest:?} must begin at twice --heartbeat ({:?}) or later, and must be a range",
+                "--body-memory is {} bytes; the most is {}TiB, and no machine has more",
+                self.body_memory_bytes,
+                MEMORY_BYTES_MAX >> 40
+            ));
+        }
+        if !(INDEX_CACHE_BYTES_MIN..=MEMORY_BYTES_MAX).contains(&self.index_cache_bytes) {
+            return refuse(format!(
+                "--index-cache is {} bytes; it lies between {}MiB, without which every read goes to the disk many times, \
+                 and {}TiB",
+                self.index_cache_bytes,
+                INDEX_CACHE_BYTES_MIN >> 20,
+                MEMORY_BYTES_MAX >> 40
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_times(&self) -> Result<(), String> {
+        let refuse = |reason: String| Err(reason);
+        if !(REQUEST_TIMEOUT_MIN..=REQUEST_TIMEOUT_MAX).contains(&self.request_timeout) {
+            return refuse(format!(
+                "--request-timeout is {:?}; it lies between {REQUEST_TIMEOUT_MIN:?}, as a write takes a few syncs, and \
+                 {REQUEST_TIMEOUT_MAX:?}",
+                self.request_timeout
+            ));
+        }
+        if self.down_after < DOWN_AFTER_MIN {
+            return refuse(format!(
+                "--down-after is {:?}; the least that works is {DOWN_AFTER_MIN:?}, as volumes send a heartbeat twice a second",
+                self.down_after
+            ));
+        }
+        let (shortest, longest) = self.election;
+        if self.heartbeat < HEARTBEAT_MIN {
+            return refuse(format!(
+                "--heartbeat is {:?}; the least that works is {HEARTBEAT_MIN:?}: a follower syncs between two of them",
                 self.heartbeat
+            ));
+        }
+        if shortest / 2 < self.heartbeat {
+            return refuse(format!(
+                "--election {shortest:?}-{longest:?} must begin at twice --heartbeat ({:?}) or later",
+                self.heartbeat
+            ));
+        }
+        if longest < shortest + ELECTION_SPREAD_MIN || longest > ELECTION_MAX {
+            return refuse(format!(
+                "--election {shortest:?}-{longest:?} must end {ELECTION_SPREAD_MIN:?} after it begins or later, or masters \
+                 stand against each other, and at {ELECTION_MAX:?} or earlier, as nothing is written meanwhile"
             ));
         }
         Ok(())
@@ -171,7 +270,18 @@ mod tests {
         refused(|o| o.partitions = 1000, "--partitions");
         refused(|o| o.election = (Duration::from_millis(200), Duration::from_secs(1)), "--election");
         refused(|o| o.body_memory_bytes = 1, "--body-memory");
+        refused(|o| o.body_memory_bytes = usize::MAX, "--body-memory");
         refused(|o| o.max_object_bytes = usize::MAX, "--max-object-size");
+        refused(|o| o.max_object_bytes = 0, "--max-object-size");
+        refused(|o| o.index_cache_bytes = 0, "--index-cache");
+        refused(|o| o.request_timeout = Duration::from_millis(1), "--request-timeout");
+        refused(|o| o.request_timeout = Duration::from_secs(3600), "--request-timeout");
+        refused(|o| o.down_after = Duration::from_millis(1), "--down-after");
+        refused(|o| o.heartbeat = Duration::from_micros(1), "--heartbeat");
+        refused(|o| o.election = (Duration::from_millis(500), Duration::from_micros(500_001)), "--election");
+        refused(|o| o.election.1 = Duration::from_secs(3600), "--election");
+        refused(|o| o.listen = "0.0.0.0:9090".to_owned(), "--advertise");
+        refused(|o| o.listen.clone_from(&o.peer_listen), "two ports");
         refused(|o| _ = o.masters.insert(NodeId(2), "nowhere".to_owned()), "HOST:PORT");
     }
 }

@@ -208,11 +208,6 @@ fn own(
     instance: InstanceId,
     client: SocketAddr,
 ) -> Result<cluster_map::Master, StartError> {
-    if options.advertise.is_none() && client.ip().is_unspecified() {
-        let text =
-            format!("--listen {client} does not say how others reach this master; set --advertise HOST:PORT");
-        return Err(StartError(text));
-    }
     let peer = options.peer_advertise.as_ref().or_else(|| options.masters.get(&options.id));
     Ok(cluster_map::Master {
         id: options.id,

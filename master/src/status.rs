@@ -66,16 +66,12 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
 /// Why this master cannot serve linearizable reads and writes, as far as can be told without asking anybody.
 pub(crate) fn ready(master: &Master) -> Result<(), String> {
     let cluster = master.node.cluster();
-    let Some(config) = cluster.config else {
-        let masters = master.options.masters.len();
-        return Err(format!(
-            "no cluster is formed yet: {} of {masters} masters must be started",
-            masters / 2 + 1
-        ));
-    };
     if leader::reachable(master).is_none() {
         return Err(leader::why_none(master));
     }
+    let Some(config) = cluster.config else {
+        return Err("no cluster is formed yet: the leader is about to; try again in a second".to_owned());
+    };
     if !master.is_registered() {
         return Err(format!(
             "master {} is not registered with the cluster yet: it asks the leader to take note of its data directory",

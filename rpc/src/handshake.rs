@@ -22,10 +22,11 @@
 //!     12      n  the sentence, UTF-8
 //!   12+n      4  crc32c over the rest
 //! ```
-//! All numbers are little-endian.
+//! All numbers are little-endian. Whoever speaks HTTP, which a person with `curl` and the wrong port does, is told so in
+//! HTTP; everybody else who is not one of us gets no word.
 //!
-//! Owns these layouts and the judgement. Invariant: at most a few hundred bytes are read of whoever does not prove to
-//! be one of us, and only for a bounded time.
+//! Owns these layouts and the judgement. Invariant: of whoever does not prove to be one of us, at most a few hundred bytes
+//! are looked at and [`HTTP_UNREAD_MAX`] thrown away, only for a bounded time.
 
 use std::io;
 
@@ -43,6 +44,14 @@ const HELLO_BYTES: usize = 52;
 const SENTENCE_BYTES_MAX: usize = 512;
 /// A handshake takes a round trip; who needs longer is not one of us.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How a request of HTTP begins, as far as a handshake's first bytes show it.
+const HTTP_METHODS: [&[u8]; 9] =
+    [b"GET ", b"HEAD ", b"PUT ", b"POST ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"TRACE ", b"CONNECT "];
+/// How an answer of HTTP begins.
+const HTTP_ANSWER: &[u8; 8] = b"HTTP/1.1";
+/// What is thrown away of an HTTP request so that its sender reads the answer: a close with bytes unread resets the
+/// connection, and takes the answer back.
+const HTTP_UNREAD_MAX: u64 = 64 * 1024;
 
 /// The other end, or this one, would not have the connection.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -99,6 +108,14 @@ pub(crate) enum HandshakeError {
     /// The other end is not one of us.
     #[error("what is there does not speak our protocol")]
     Stranger,
+    /// The other end asks for something in HTTP.
+    #[error("an HTTP request came to the peer port")]
+    HttpRequest,
+    /// The other end answers in HTTP.
+    #[error(
+        "it speaks HTTP, so that is a client port; --masters wants peer addresses, by default on port 9092"
+    )]
+    HttpAnswer,
     /// An end would not have it.
     #[error("{0}")]
     Refused(Refusal),
@@ -249,7 +266,13 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     local: &Local,
 ) -> Result<Peer, HandshakeError> {
     let talk = async {
-        let theirs = read_hello(socket).await?;
+        let theirs = match read_hello(socket).await {
+            Err(HandshakeError::HttpRequest) => {
+                answer_http(socket, local.identity()).await?;
+                return Err(HandshakeError::HttpRequest);
+            }
+            theirs => theirs?,
+        };
         let mine = Hello::of(local, Some(theirs.identity));
         match mine.judge(&theirs) {
             Ok(peer) => {
@@ -274,11 +297,38 @@ async fn read_hello<S: AsyncRead + Unpin>(socket: &mut S) -> Result<Hello, Hands
     if magic == REFUSAL {
         return Err(HandshakeError::Refused(Refusal::read(socket).await?));
     }
+    if magic == HTTP_ANSWER {
+        return Err(HandshakeError::HttpAnswer);
+    }
+    // `OPTIONS ` and `CONNECT ` just fit into the magic.
+    if HTTP_METHODS.iter().any(|method| magic.starts_with(method)) {
+        return Err(HandshakeError::HttpRequest);
+    }
     if magic != HELLO {
         return Err(HandshakeError::Stranger);
     }
     socket.read_exact(rest).await?;
     Hello::decode(&bytes).ok_or(HandshakeError::Stranger)
+}
+
+/// Says to who speaks HTTP where HTTP is spoken.
+async fn answer_http<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut S, me: Identity) -> io::Result<()> {
+    let elsewhere = match me {
+        Identity::Master(_) => "the client port is the one of --listen, by default 9090",
+        Identity::Volume(_) => "needles are read from the port of --listen, by default 9091",
+    };
+    let text = format!(
+        "this is the peer port of {me}, where masters and volumes speak a protocol of their own; {elsewhere}\n"
+    );
+    let head = format!(
+        "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n",
+        text.len()
+    );
+    socket.write_all((head + &text).as_bytes()).await?;
+    socket.shutdown().await?;
+    tokio::io::copy(&mut socket.take(HTTP_UNREAD_MAX), &mut tokio::io::sink()).await?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -287,7 +337,7 @@ mod tests {
         ClusterId, HELLO_BYTES, HandshakeError, Hello, Identity, Local, NodeId, Refusal, RefusalReason,
         VolumeId, accept, offer, read_hello,
     };
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     const HELLO: Hello = Hello {
         versions: (1, 2),
@@ -351,6 +401,57 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    #[tokio::test]
+    async fn who_asks_in_http_is_told_in_http_where_that_is_spoken() {
+        for (me, says) in [
+            (Identity::Master(NodeId(2)), "peer port of master 2"),
+            (Identity::Volume(VolumeId(3)), "by default 9091"),
+        ] {
+            for request in
+                ["GET / HTTP/1.1\r\n\r\n", "OPTIONS * HTTP/1.1\r\n\r\n", "PUT /k HTTP/1.1\r\n\r\nbody"]
+            {
+                let (mut near, mut far) = tokio::io::duplex(1024);
+                let local = Local::new(me, ClusterId([1; 16]));
+                let asked = async {
+                    near.write_all(request.as_bytes()).await.expect("it fits the pipe");
+                    let mut answer = String::new();
+                    near.read_to_string(&mut answer).await.expect("an answer");
+                    drop(near);
+                    answer
+                };
+                let (answer, accepted) = tokio::join!(asked, accept(&mut far, &local));
+                assert!(matches!(accepted, Err(HandshakeError::HttpRequest)), "{accepted:?}");
+                let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+                assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{head}");
+                assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
+                assert!(body.contains(says), "{body}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_neither_of_us_nor_http_gets_no_word() {
+        for bytes in ["GETAWAY!", "get / ht", "SSH-2.0-", "\0\0\0\0\0\0\0\0"] {
+            let (mut near, mut far) = tokio::io::duplex(1024);
+            near.write_all(bytes.as_bytes()).await.expect("it fits the pipe");
+            let local = Local::new(Identity::Master(NodeId(2)), ClusterId([1; 16]));
+            assert!(matches!(accept(&mut far, &local).await, Err(HandshakeError::Stranger)), "{bytes:?}");
+            drop(far);
+            let mut answer = Vec::new();
+            near.read_to_end(&mut answer).await.expect("it is closed");
+            assert!(answer.is_empty(), "{bytes:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_http_port_is_recognised_and_the_right_one_named() {
+        let (mut near, mut far) = tokio::io::duplex(1024);
+        far.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.expect("it fits the pipe");
+        let local = Local::new(Identity::Volume(VolumeId(3)), ClusterId([1; 16]));
+        let error = offer(&mut near, &local, None).await.expect_err("nobody of us");
+        assert!(matches!(error, HandshakeError::HttpAnswer) && error.to_string().contains("9092"), "{error}");
     }
 
     #[tokio::test]

@@ -18,6 +18,9 @@ use crate::store::Store;
 const INTERVAL: Duration = Duration::from_millis(500);
 /// A master that has not answered by then is told anew: what it knows is old by now.
 const DEADLINE: Duration = Duration::from_secs(1);
+/// So many heartbeats in a row that a master does not hear are worth a line: one that is started again, or stopped
+/// together with this volume, misses fewer.
+const MISSED_TOLD: u32 = 4;
 
 /// What all heartbeats share.
 pub(crate) struct Pulse {
@@ -36,7 +39,7 @@ impl Pulse {
     pub(crate) async fn beat(&self, master: &Client) {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = true;
+        let mut missed = 0_u32;
         loop {
             ticks.tick().await;
             let heartbeat = Heartbeat {
@@ -46,22 +49,22 @@ impl Pulse {
                 status: self.store.status(),
             };
             let reply = master.call(&heartbeat, Vec::new(), Instant::now() + DEADLINE).await;
-            let hears = reply.is_ok();
+            let before = missed;
+            missed = if reply.is_ok() { 0 } else { missed.saturating_add(1) };
             match reply {
                 Ok((HeartbeatReply::Known, _)) => {}
                 Ok((HeartbeatReply::Register, _)) => self.register.notify_one(),
                 Ok((HeartbeatReply::Refused(reason), _)) => {
                     self.refused.send_replace(Some(reason));
                 }
-                Err(error) if heard => {
+                Err(error) if missed == MISSED_TOLD => {
                     tracing::warn!(master = master.address(), %error, "a master does not hear this volume");
                 }
                 Err(_) => {}
             }
-            if hears && !heard {
+            if missed == 0 && before >= MISSED_TOLD {
                 tracing::info!(master = master.address(), "the master hears this volume again");
             }
-            heard = hears;
         }
     }
 }

@@ -16,6 +16,8 @@ const DEADLINE: Duration = Duration::from_secs(3);
 /// The pause after a round of all masters; it doubles from the first to the last.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Masters that are started with this volume need a moment; what stands in the way for longer is told.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// What a volume says of itself.
 #[derive(Debug, Clone)]
@@ -54,6 +56,7 @@ impl Applicant {
         let message = self.message(known);
         let mut pause = PAUSE_MIN;
         let mut told = String::new();
+        let began = Instant::now();
         loop {
             let mut reasons = Vec::new();
             let mut strangers = Vec::new();
@@ -72,6 +75,8 @@ impl Applicant {
                              the masters of its own cluster, or give this volume an empty --data"
                         ));
                     }
+                    // Its words begin with the address.
+                    Err(CallError::NotSent { why }) => reasons.push(why),
                     Err(error) => reasons.push(format!("{address}: {error}")),
                 }
             }
@@ -81,7 +86,7 @@ impl Applicant {
                 return Err(stranger);
             }
             let reasons = reasons.join("; ");
-            if reasons != told {
+            if reasons != told && began.elapsed() >= QUIET {
                 tracing::warn!("not registered yet, asking again: {reasons}");
                 told = reasons;
             }

@@ -3,14 +3,13 @@
 //! Three masters and three volumes, started by the same calls as separate processes and talking over the same ports.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use futures_util::future::{FutureExt, join_all, select_all, try_join_all};
-use hayrick_client::Client;
 use hayrick_protocol::ids::NodeId;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::exit::Exit;
 use crate::output::{self, Align};
@@ -27,9 +26,6 @@ const MASTER_PEER: u16 = 2;
 const VOLUME_PEER: u16 = 3;
 /// Small, as three volumes zero ahead on one disk.
 const SEGMENT_BYTES: u64 = 64 << 20;
-/// How long the cluster may take until it serves: a new one waits up to ten seconds for volumes.
-const READY_TIMEOUT: Duration = Duration::from_secs(30);
-const READY_POLL: Duration = Duration::from_millis(50);
 
 /// Run a whole cluster in this process: 3 masters and 3 volumes
 ///
@@ -63,7 +59,7 @@ struct Cluster {
     masters: Vec<hayrick_master::Running>,
     volumes: Vec<hayrick_volume::Running>,
     data: PathBuf,
-    took: Duration,
+    began: Instant,
 }
 
 async fn start(args: Args) -> Result<Cluster> {
@@ -83,11 +79,7 @@ async fn start(args: Args) -> Result<Cluster> {
     };
     // All masters at once: they need each other, and volumes need them.
     let (masters, volumes) = tokio::try_join!(try_join_all(masters), volumes)?;
-    let cluster = Cluster { masters, volumes, data: args.data.clone(), took: Duration::ZERO };
-    tokio::select! {
-        ready = ready(&cluster.masters, began) => Ok(Cluster { took: ready?, ..cluster }),
-        reason = cluster.failed() => Err(anyhow!(reason)),
-    }
+    Ok(Cluster { masters, volumes, data: args.data.clone(), began })
 }
 
 fn address(args: &Args, number: u16, offset: u16) -> String {
@@ -115,21 +107,17 @@ fn volume(args: &Args, number: u16) -> hayrick_volume::Options {
     options
 }
 
-/// Waits until every master serves linearizable reads and writes.
-async fn ready(masters: &[hayrick_master::Running], began: Instant) -> Result<Duration> {
-    for master in masters {
-        let client = Client::new([master.client.to_string()])?;
-        while let Err(error) = client.ready().await {
-            if began.elapsed() > READY_TIMEOUT {
-                bail!("master {} is not ready after {READY_TIMEOUT:?}: {error}", master.id);
-            }
-            sleep(READY_POLL).await;
-        }
-    }
-    Ok(began.elapsed())
-}
-
 impl Serving for Cluster {
+    /// It waits for nobody but itself.
+    fn listening(&self) -> Option<String> {
+        None
+    }
+
+    fn http(&self) -> Vec<SocketAddr> {
+        let masters = self.masters.iter().map(|master| master.client);
+        masters.chain(self.volumes.iter().map(|volume| volume.http)).collect()
+    }
+
     fn ready(&self) -> String {
         let columns =
             [("server", Align::Left), ("http", Align::Left), ("peer", Align::Left), ("data", Align::Left)];
@@ -153,7 +141,7 @@ impl Serving for Cluster {
              curl '{third}/?list'\n  \
              curl -X DELETE {first}/docs/readme.md\n\n\
              Ctrl-C stops everything; run it again, and it finds its data.",
-            self.took.as_secs_f64()
+            self.began.elapsed().as_secs_f64()
         )
     }
 

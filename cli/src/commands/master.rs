@@ -8,9 +8,12 @@ use hayrick_master::Options;
 use hayrick_protocol::ids::NodeId;
 
 use crate::addresses::{self, Address, Masters};
-use crate::exit::Exit;
+use crate::exit::{Exit, WrongUse};
 use crate::server::{self, Common};
 use crate::units;
+
+/// A log of more entries takes minutes to read at a start.
+const LOG_ENTRIES_MAX: u64 = 10_000_000;
 
 /// Run a master: it keeps the index and takes requests
 ///
@@ -45,10 +48,10 @@ pub(crate) struct Args {
     #[arg(long, env = "HAYRICK_PEER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9092")]
     peer_listen: Address,
     /// How others reach --listen [default: the same]
-    #[arg(long, env = "HAYRICK_ADVERTISE", value_name = "ADDR")]
+    #[arg(long, env = "HAYRICK_ADVERTISE", value_name = "ADDR", value_parser = addresses::reachable)]
     advertise: Option<Address>,
     /// How others reach --peer-listen [default: its entry of --masters]
-    #[arg(long, env = "HAYRICK_PEER_ADVERTISE", value_name = "ADDR")]
+    #[arg(long, env = "HAYRICK_PEER_ADVERTISE", value_name = "ADDR", value_parser = addresses::reachable)]
     peer_advertise: Option<Address>,
     /// Copies of each object; fixed when the cluster is first formed
     #[arg(long, env = "HAYRICK_REPLICAS", value_name = "N", default_value = "3")]
@@ -84,10 +87,10 @@ pub(crate) struct Args {
     #[arg(long, env = "HAYRICK_ELECTION", value_name = "TIME-TIME", default_value = "500ms-1s", value_parser = units::parse_time_range)]
     election: (Duration, Duration),
     /// Log entries between two snapshots of the index
-    #[arg(long, env = "HAYRICK_SNAPSHOT_AFTER", value_name = "N", default_value = "20000", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env = "HAYRICK_SNAPSHOT_AFTER", value_name = "N", default_value = "20000", value_parser = clap::value_parser!(u64).range(100..=LOG_ENTRIES_MAX))]
     snapshot_after: u64,
     /// Log entries kept behind a snapshot: a master that missed no more than these catches up without one
-    #[arg(long, env = "HAYRICK_LOG_KEEP", value_name = "N", default_value = "20000")]
+    #[arg(long, env = "HAYRICK_LOG_KEEP", value_name = "N", default_value = "20000", value_parser = clap::value_parser!(u64).range(0..=LOG_ENTRIES_MAX))]
     log_keep: u64,
     #[command(flatten)]
     common: Common,
@@ -100,7 +103,7 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
 }
 
 fn options(args: Args) -> Result<Options> {
-    let mut options = Options::new(args.id, args.data, args.masters.by_id()?);
+    let mut options = Options::new(args.id, args.data, args.masters.by_id().map_err(WrongUse)?);
     options.listen = args.listen.text();
     options.peer_listen = args.peer_listen.text();
     options.advertise = args.advertise.map(|address| address.text());
@@ -118,5 +121,6 @@ fn options(args: Args) -> Result<Options> {
     options.election = args.election;
     options.snapshot_after_entries = args.snapshot_after;
     options.log_kept_entries = args.log_keep;
+    options.check().map_err(WrongUse)?;
     Ok(options)
 }

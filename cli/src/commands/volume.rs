@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use hayrick_volume::{Options, Running, StartError};
 
-use crate::addresses::{Address, Masters};
-use crate::exit::Exit;
+use crate::addresses::{self, Address, Masters};
+use crate::exit::{Exit, WrongUse};
 use crate::server::{self, Common};
 use crate::units;
 
@@ -40,18 +40,18 @@ pub(crate) struct Args {
     #[arg(long, env = "HAYRICK_PEER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9093")]
     peer_listen: Address,
     /// How others reach --listen [default: the same]
-    #[arg(long, env = "HAYRICK_ADVERTISE", value_name = "ADDR")]
+    #[arg(long, env = "HAYRICK_ADVERTISE", value_name = "ADDR", value_parser = addresses::reachable)]
     advertise: Option<Address>,
     /// How others reach --peer-listen [default: the same]
-    #[arg(long, env = "HAYRICK_PEER_ADVERTISE", value_name = "ADDR")]
+    #[arg(long, env = "HAYRICK_PEER_ADVERTISE", value_name = "ADDR", value_parser = addresses::reachable)]
     peer_advertise: Option<Address>,
     /// What it fails together with, such as a machine or rack: copies go to different zones first
-    #[arg(long, env = "HAYRICK_ZONE", value_name = "NAME", default_value = "")]
+    #[arg(long, env = "HAYRICK_ZONE", value_name = "NAME", default_value = "", value_parser = addresses::zone)]
     zone: String,
-    /// Bytes it may hold, and so its share of the data [default: what the file system has free, less 5 %]
+    /// Bytes it may hold, and so its share of the data; at least 8MiB [default: what the file system has free, less 5 %]
     #[arg(long, env = "HAYRICK_CAPACITY", value_name = "SIZE", value_parser = units::parse_size)]
     capacity: Option<u64>,
-    /// Bytes of a segment file; a needle that does not fit gets a larger one of its own
+    /// Bytes of a segment file, 1MiB to 16GiB, less where --capacity holds fewer than eight; a needle that does not fit gets a larger one of its own
     #[arg(long, env = "HAYRICK_SEGMENT_SIZE", value_name = "SIZE", default_value = "1GiB", value_parser = units::parse_size)]
     segment_size: u64,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> Result<Exit> {
     let common = args.common.clone();
-    let options = options(args);
+    let options = options(args)?;
     server::run(&common, |signals| server::serve(signals, start(options)))
 }
 
@@ -74,7 +74,7 @@ async fn start(options: Options) -> Result<Running, StartError> {
     Ok(running)
 }
 
-fn options(args: Args) -> Options {
+fn options(args: Args) -> Result<Options> {
     let mut options = Options::new(args.data, args.masters.addresses());
     options.listen = args.listen.text();
     options.peer_listen = args.peer_listen.text();
@@ -83,5 +83,6 @@ fn options(args: Args) -> Options {
     options.zone = args.zone;
     options.capacity_bytes = args.capacity;
     options.segment_bytes = args.segment_size;
-    options
+    options.check().map_err(WrongUse)?;
+    Ok(options)
 }

@@ -151,7 +151,7 @@ impl Detect {
             record.judge(state, finding, silent, master.options.down_after, now)
         };
         if next != state {
-            info!(volume = volume.0, from = %state, to = %next, ?finding, "a volume's state changes");
+            info!(volume = volume.0, from = %state, to = %next, %finding, "a volume's state changes");
             decide(master, vec![StateChange { volume, from: state, to: next }]).await;
         }
         next

@@ -35,7 +35,8 @@ pub(crate) async fn run(master: &Master) {
         if abandoned.is_empty() {
             continue;
         }
-        info!(epochs = ?abandoned, "fencing the epochs of a master that is gone");
+        let ids = abandoned.iter().map(EpochId::to_string).collect::<Vec<_>>().join(", ");
+        info!(epochs = ids, "fencing the epochs of a master that is gone");
         let commands = abandoned.into_iter().map(Command::FenceEpoch).collect();
         if let Err(error) = master.node.propose(commands, now + PATIENCE).await {
             debug!(%error, "they are not fenced yet");

@@ -4,6 +4,7 @@
 //! draining and removed volumes alone: those are the operator's. Invariant: nothing is decided against a volume
 //! without a probe that failed, and nothing for it without one that succeeded.
 
+use std::fmt;
 use std::time::Duration;
 
 use hayrick_protocol::cluster_map::{VolumeState, VolumeStatus};
@@ -29,6 +30,17 @@ pub(crate) enum Finding {
     ReadOnly,
     /// It did not answer in time, or not as it should.
     Fails(String),
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Works => f.write_str("a probe was appended and synced"),
+            Self::Full => f.write_str("it has no room for an append"),
+            Self::ReadOnly => f.write_str("it takes no appends, as its disk failed"),
+            Self::Fails(why) => write!(f, "a probe failed: {why}"),
+        }
+    }
 }
 
 /// What the leader remembers of a volume since it began to lead or the volume registered.

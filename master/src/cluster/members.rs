@@ -154,7 +154,8 @@ async fn register(master: &Master) {
         Ok([Reply::Refused(Refusal::OtherInstance(instance))]) => {
             master.admission.fail(crate::bootstrap::replaced(master.options.id, *instance));
         }
-        Ok(other) => warn!(?other, "this master could not be registered"),
+        Ok([Reply::Refused(refusal)]) => warn!(%refusal, "this master could not be registered"),
+        Ok(_) => warn!("this master could not be registered: the leader's answer does not fit the request"),
         Err(error) => debug!(%error, "this master is not registered yet"),
     }
 }

@@ -91,7 +91,8 @@ async fn form(master: &Master) {
             .as_deref()
         {
             Ok([Reply::ClusterFormed(cluster)]) => info!(%cluster, "the cluster is formed"),
-            Ok(other) => warn!(?other, "the cluster could not be formed"),
+            Ok([Reply::Refused(refusal)]) => warn!(%refusal, "the cluster could not be formed"),
+            Ok(_) => warn!("the cluster could not be formed: the answer does not fit the request"),
             Err(error) => debug!(%error, "the cluster is not formed yet"),
         }
         sleep(FORM_RETRY).await;

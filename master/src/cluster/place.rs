@@ -147,8 +147,12 @@ async fn commit(master: &Master, cluster: &Cluster, changes: Vec<TableChange>) -
         match master.node.propose(vec![command], Instant::now() + COMMIT_PATIENCE).await.as_deref() {
             Ok([Reply::Done]) => table_version = master.node.cluster().table.version,
             Ok([Reply::Refused(Refusal::StaleTable)]) => return true,
-            Ok(other) => {
-                warn!(?other, "new placements were refused");
+            Ok([Reply::Refused(refusal)]) => {
+                warn!(%refusal, "new placements were refused");
+                return false;
+            }
+            Ok(_) => {
+                warn!("new placements were refused: the answer does not fit the request");
                 return false;
             }
             Err(error) => {

@@ -1,10 +1,11 @@
-//! The volume port: needles by id, health and status, over HTTP.
+//! The volume port: needles by id, health, readiness and status, over HTTP.
 //!
 //! Owns the routes. Connections, limits and timeouts are `web`'s. A plain match instead of a router: this is the path
-//! that is measured against a bare file server, and there are three routes. Invariant: what is sent was verified.
+//! that is measured against a bare file server, and there are four routes. Invariant: what is sent was verified.
 
 mod health;
 mod needle;
+mod ready;
 mod status;
 
 use std::convert::Infallible;
@@ -47,7 +48,7 @@ impl VolumePort {
     fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
         let path = request.uri().path();
         let id = path.strip_prefix(NEEDLES);
-        if id.is_none() && !matches!(path, health::PATH | status::PATH) {
+        if id.is_none() && !matches!(path, health::PATH | ready::PATH | status::PATH) {
             return unknown(path).response(request.headers());
         }
         if request.method() != Method::GET && request.method() != Method::HEAD {
@@ -59,6 +60,7 @@ impl VolumePort {
         let answer = match (id, path) {
             (Some(id), _) => needle::get(&self.store, id, request),
             (None, health::PATH) => Ok(health::get()),
+            (None, ready::PATH) => ready::get(&self.store),
             (None, _) => Ok(status::get(&self.store, &self.names)),
         };
         answer.unwrap_or_else(|problem| problem.response(request.headers()))
@@ -81,9 +83,10 @@ impl<B> Service<Request<B>> for VolumePort {
 
 fn unknown(path: &str) -> Problem {
     if path.starts_with("/-/") {
-        let (health, status) = (health::PATH, status::PATH);
-        let text =
-            format!("there is no route {path} on a volume; there are {NEEDLES}ID, {health} and {status}");
+        let (health, ready, status) = (health::PATH, ready::PATH, status::PATH);
+        let text = format!(
+            "there is no route {path} on a volume; there are {NEEDLES}ID, {health}, {ready} and {status}"
+        );
         return Problem::new(StatusCode::NOT_FOUND, text);
     }
     // Not 404: a client would take it for the index's word that there is no such key.

@@ -2,8 +2,7 @@
 //!
 //! Usage: `cluster [BASE_PORT] [DIR]`, or the same from the environment; the binary `hayrick` is the one that
 //! `HAYRICK_BIN` names, else the one next to this program. Three masters and four volumes in cli.md's layout of ports.
-//! A process that dies is reported with the end of its log and the others run on; starting it again is left to the
-//! user (run the command again: the data stays).
+//! A process that dies is reported and the others run on; SIGUSR1 starts again what has ended.
 //!
 //! The first signal stops everything cleanly, the second kills it. Only SIGKILL on this program itself leaves the
 //! servers running, by the pids it printed: Linux can tie a child's life to its parent's *thread* only, and asking for
@@ -11,27 +10,41 @@
 
 #![expect(clippy::print_stdout, reason = "printing is what this program is for")]
 
+mod place;
+mod watch;
+
 use std::path::PathBuf;
 use std::process::{self, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use hayrick_launcher::{Cluster, Deadline, Process};
+use hayrick_launcher::{Cluster, Deadline, Error};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
-const DEFAULT_BASE_PORT: u16 = 9090;
-const DEFAULT_DIR: &str = "./hayrick-cluster";
+use crate::place::Place;
+use crate::watch::Watch;
+
 /// How long the cluster may take until its masters serve: a new one waits ten seconds for volumes (http-api.md).
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the children are looked after.
 const WATCH_PERIOD: Duration = Duration::from_millis(200);
 /// What a shell shows for a process that SIGINT ended.
 const EXIT_INTERRUPTED: i32 = 130;
+/// Wrong use (cli.md).
+const EXIT_WRONG_USE: u8 = 2;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 1)]
 async fn main() -> ExitCode {
-    match run().await {
+    let place = match Place::from_settings() {
+        Ok(place) => place,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return EXIT_WRONG_USE.into();
+        }
+    };
+    match run(&place).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
@@ -40,18 +53,19 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run() -> Result<()> {
-    let mut args = std::env::args().skip(1);
-    let base_port = setting(args.next(), "BASE_PORT").unwrap_or_else(|| DEFAULT_BASE_PORT.to_string());
-    let base_port: u16 =
-        base_port.parse().with_context(|| format!("BASE_PORT is a port, not {base_port:?}"))?;
-    let dir = PathBuf::from(setting(args.next(), "DIR").unwrap_or_else(|| DEFAULT_DIR.to_owned()));
+async fn run(place: &Place) -> Result<()> {
+    let _lock = place.lock()?;
+    let cluster = Cluster::builder(binary()?)
+        .dir(&place.dir)
+        .base_port(place.base_port)
+        .own_process_groups()
+        .build()?;
+    place.check_ports(&cluster)?;
 
     // Before anything is started: from here on no signal ends this program without ending the children.
     let mut signals = Signals::catch()?;
-
-    println!("starting 3 masters and 4 volumes, data under {} …", dir.display());
-    let cluster = Cluster::builder(binary()?).dir(&dir).base_port(base_port).own_process_groups().build()?;
+    let mut again = signal(SignalKind::user_defined1())?;
+    println!("starting 3 masters and 4 volumes, data under {} …", place.dir.display());
     let cluster = Arc::new(cluster);
     let starting = {
         let cluster = Arc::clone(&cluster);
@@ -59,17 +73,17 @@ async fn run() -> Result<()> {
     };
     let started = tokio::select! {
         () = signals.next() => Ok(()),
-        started = starting => started.context("the starter never panics")?.map(|took| announce(&cluster, took)),
+        started = starting => started.context("the starter never panics")?.map(|fares| announce(&cluster, &fares)),
     };
     if started.is_ok() && !signals.came {
         tokio::select! {
             () = signals.next() => {}
-            () = watch(&cluster) => {}
+            () = run_on(&cluster, &mut again) => {}
         }
     }
     println!("\nstopping …");
     stop(&cluster, &mut signals).await?;
-    println!("stopped; the data stays in {}", dir.display());
+    println!("stopped; the data stays in {}", place.dir.display());
     Ok(started?)
 }
 
@@ -103,15 +117,15 @@ impl Signals {
     }
 }
 
-fn start(cluster: &Cluster) -> Result<Duration, hayrick_launcher::Error> {
+/// How the cluster fares once all its servers listen: ready, or running on although something is amiss.
+fn start(cluster: &Cluster) -> Result<String, Error> {
     let took = Deadline::after(READY_TIMEOUT);
     cluster.start_all()?;
-    cluster.wait_ready(READY_TIMEOUT)?;
-    Ok(took.elapsed())
-}
-
-fn setting(arg: Option<String>, variable: &str) -> Option<String> {
-    arg.or_else(|| std::env::var(variable).ok()).filter(|value| !value.is_empty())
+    match cluster.wait_ready(READY_TIMEOUT) {
+        Ok(()) => Ok(format!("ready after {:.1} s", took.elapsed().as_secs_f64())),
+        Err(error @ Error::NotReady { .. }) => Ok(format!("{error}\nIt runs on all the same.")),
+        Err(error) => Err(error),
+    }
 }
 
 fn binary() -> Result<PathBuf> {
@@ -121,8 +135,8 @@ fn binary() -> Result<PathBuf> {
     Ok(std::env::current_exe().context("cannot find this program")?.with_file_name("hayrick"))
 }
 
-fn announce(cluster: &Cluster, took: Duration) {
-    println!("ready after {:.1} s\n", took.as_secs_f64());
+fn announce(cluster: &Cluster, fares: &str) {
+    println!("{fares}\n");
     println!("{:<10} {:>8}  {:<23} {:<16} log", "process", "pid", "http", "peer");
     for process in cluster.processes() {
         let pid = process.pid().map_or_else(|| "-".to_owned(), |pid| pid.to_string());
@@ -143,22 +157,33 @@ fn announce(cluster: &Cluster, took: Duration) {
     println!(
         "  export HAYRICK_SERVER={first},{second},{third}    # for target/release/hayrick put, get, ls, status"
     );
-    println!("\nCtrl-C stops everything; run it again, and it finds its data.");
+    println!("\nkill -9 any of them and go on; this starts again what has ended: {}", watch::again());
+    println!("Ctrl-C stops everything; run it again, and it finds its data.");
 }
 
-/// Tells of every process that ends, once, and goes on.
-async fn watch(cluster: &Cluster) {
-    let mut alive: Vec<&Process> = cluster.processes().collect();
+/// Tells of every process that ends, and starts it again when asked to; for ever.
+async fn run_on(cluster: &Arc<Cluster>, again: &mut Signal) {
+    let mut watch = Watch::new(cluster);
     let mut tick = tokio::time::interval(WATCH_PERIOD);
+    let mut starting: Option<JoinHandle<()>> = None;
     loop {
-        tick.tick().await;
-        alive.retain(|process| {
-            let Some(status) = process.exit_status() else { return true };
-            println!("\n{} ended with {status}; the others run on. The end of its log:", process.name());
-            println!("{}", process.log_tail());
-            println!("(all of it: {})", process.log_path().display());
-            false
-        });
+        tokio::select! {
+            _ = tick.tick() => watch.look(),
+            _ = again.recv() => {
+                if starting.as_ref().is_none_or(JoinHandle::is_finished) {
+                    let cluster = Arc::clone(cluster);
+                    starting = Some(tokio::task::spawn_blocking(move || start_again(&cluster)));
+                }
+            }
+        }
+    }
+}
+
+fn start_again(cluster: &Cluster) {
+    match cluster.start_all() {
+        // What has ended again meanwhile is told by the watch, and what is being stopped needs no word.
+        Ok(()) | Err(Error::Ended { .. } | Error::Closed { .. }) => {}
+        Err(error) => eprintln!("{error}"),
     }
 }
 

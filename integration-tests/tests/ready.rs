@@ -1,0 +1,116 @@
+//! What a server says of itself while it starts: `listening:` when its ports are open, what it waits for, and `ready:`
+//! not before it serves. And what a peer port and a client port say to who mistakes one for the other.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use hayrick_client::Client;
+use hayrick_integration_tests::program::Program;
+use hayrick_integration_tests::{cluster, ledger, wait};
+use hayrick_launcher::{free_port, http_status};
+use tempfile::TempDir;
+use tokio::task::block_in_place;
+
+const TIMEOUT: Duration = Duration::from_secs(40);
+
+/// Servers on ports of their own, started one by one as a person would.
+struct Machine {
+    dir: TempDir,
+    /// Client and peer port of each master.
+    masters: Vec<(u16, u16)>,
+}
+
+impl Machine {
+    fn new() -> Result<Self> {
+        let ports = || Ok::<_, anyhow::Error>((free_port()?, free_port()?));
+        Ok(Self { dir: tempfile::tempdir()?, masters: vec![ports()?, ports()?, ports()?] })
+    }
+
+    fn master(&self, id: usize) -> Result<Program> {
+        let entry = |(at, (_, peer)): (usize, &(u16, u16))| format!("{}=127.0.0.1:{peer}", at + 1);
+        let masters: Vec<String> = self.masters.iter().enumerate().map(entry).collect();
+        let (client, peer) = self.masters[id - 1];
+        let mut command = self.command("master", id, client, peer)?;
+        Program::start(command.args(["--id", &id.to_string(), "--masters", &masters.join(",")]))
+    }
+
+    /// A volume that is told of these ports of masters.
+    fn volume(&self, number: usize, masters: &[u16]) -> Result<Program> {
+        let masters: Vec<String> = masters.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let mut command = self.command("volume", number, free_port()?, free_port()?)?;
+        Program::start(command.args(["--segment-size", "64MiB", "--masters", &masters.join(",")]))
+    }
+
+    fn command(&self, role: &str, number: usize, http: u16, peer: u16) -> Result<Command> {
+        let mut command = Command::new(cluster::binary()?);
+        command.arg(role).arg("--data").arg(self.dir.path().join(format!("{role}-{number}")));
+        command.args(["--listen", &format!("127.0.0.1:{http}")]);
+        command.args(["--peer-listen", &format!("127.0.0.1:{peer}")]);
+        Ok(command)
+    }
+
+    fn peers(&self) -> Vec<u16> {
+        self.masters.iter().map(|(_, peer)| *peer).collect()
+    }
+
+    fn client(&self, id: usize) -> Result<Client> {
+        cluster::client(&[format!("127.0.0.1:{}", self.masters[id - 1].0)])
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_is_called_ready_when_it_serves_and_says_before_what_it_waits_for() -> Result<()> {
+    let machine = Machine::new()?;
+    let first = machine.master(1)?;
+    let listening = format!("listening: master 1, client http://127.0.0.1:{}", machine.masters[0].0);
+    block_in_place(|| first.wait_line(&listening, TIMEOUT))?;
+    says(&first, "2 of 3 do not answer (master 2, 3)").await?;
+
+    let others = [machine.master(2)?, machine.master(3)?];
+    says(&first, "0 volumes take writes").await?;
+    let mut volumes = vec![machine.volume(1, &machine.peers())?];
+    block_in_place(|| volumes[0].wait_line("ready: volume 1, http://127.0.0.1:", TIMEOUT))?;
+    says(&first, "1 volumes take writes").await?;
+    for program in [&first, &others[0], &others[1]] {
+        let early = program.lines().into_iter().find(|line| line.starts_with("ready:"));
+        ensure!(early.is_none(), "a master that cannot store anything says {early:?}");
+    }
+
+    for number in 2..=3 {
+        volumes.push(machine.volume(number, &machine.peers())?);
+    }
+    for (program, id) in [&first, &others[0], &others[1]].into_iter().zip(1..) {
+        block_in_place(|| program.wait_line(&format!("ready: master {id}, client http://"), TIMEOUT))?;
+        // No retry and no grace: it said so.
+        let client = machine.client(id)?;
+        client.put(&format!("ready/{id}"), "stored").await.with_context(|| format!("through master {id}"))?;
+        let found = ledger::read(&client, &format!("ready/{id}")).await?;
+        ensure!(found.as_deref() == Some(b"stored"), "master {id} reads {found:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_mistakes_a_peer_port_for_a_client_port_or_the_reverse_is_told() -> Result<()> {
+    let machine = Machine::new()?;
+    let master = machine.master(1)?;
+    block_in_place(|| master.wait_line("listening: master 1", TIMEOUT))?;
+    let (client, peer) = machine.masters[0];
+    let addr = ([127, 0, 0, 1], peer).into();
+    let (status, text) = block_in_place(|| http_status(addr, "/some/key", TIMEOUT))?;
+    ensure!(status == 400 && text.contains("peer port of master 1"), "{status} {text:?}");
+
+    let volume = machine.volume(1, &[client])?;
+    says(&volume, &format!("127.0.0.1:{client}: it speaks HTTP, so that is a client port")).await
+}
+
+/// Waits until the program has said it, in its log or on standard output.
+async fn says(program: &Program, words: &str) -> Result<()> {
+    wait::until(&format!("it says {words:?}"), TIMEOUT, async || {
+        let lines = program.lines();
+        ensure!(lines.iter().any(|line| line.contains(words)), "{lines:#?}");
+        Ok(())
+    })
+    .await
+}
