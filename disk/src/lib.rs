@@ -8,6 +8,7 @@
 //! only through them, and depends on no other crate of the project.
 
 mod append_file;
+mod by_hand;
 mod disk;
 mod faulty;
 mod format;
