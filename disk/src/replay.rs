@@ -3,6 +3,29 @@
 //!
 //! What a history is, is left to the test. The invariant: a test that fails within a [`Replay`] prints its line.
 //!
+//! A crash at every step looks so:
+//!
+//! ```
+//! use hayrick_disk::{Disk, FaultyDisk, replay, write_atomically};
+//! use std::path::Path;
+//!
+//! for replay in replay::histories(env!("CARGO_PKG_NAME"), "a_file_is_old_or_new", 10) {
+//!     let disk = FaultyDisk::new(replay.seed());
+//!     disk.keep_moments();
+//!     // The history. Of what was acknowledged it notes when.
+//!     write_atomically(&disk, Path::new("/file"), b"new").expect("it is written");
+//!     let written = disk.counts().steps;
+//!     for moment in replay.moments(&disk) {
+//!         for seed in 0..4 {
+//!             replay.note(format!("crash {seed}"));
+//!             let found = moment.crash(seed).bytes(Path::new("/file"));
+//!             let whole = found.as_deref() == Some(b"new");
+//!             assert!(whole || moment.steps() < written && found.is_none());
+//!         }
+//!     }
+//! }
+//! ```
+//!
 //! | variable | meaning |
 //! |---|---|
 //! | `HAYRICK_SEED` | run the history of this seed alone |
@@ -13,6 +36,8 @@ use std::cell::{Cell, RefCell};
 use std::env;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+
+use crate::faulty::{FaultyDisk, Moment};
 
 /// One history of a test. Dropped in a panic, it prints how to see that again.
 pub struct Replay {
@@ -45,6 +70,15 @@ impl Replay {
         let only = variable("HAYRICK_STEP");
         all.filter(move |step| only.is_none_or(|only| only == *step))
             .inspect(|step| self.step.set(Some(*step)))
+    }
+
+    /// The moments of a disk that kept them, or the one that is to be replayed.
+    pub fn moments(&self, disk: &FaultyDisk) -> impl Iterator<Item = Moment> {
+        let only = variable("HAYRICK_STEP");
+        let moments = disk.moments().into_iter();
+        moments
+            .filter(move |moment| only.is_none_or(|only| only == moment.steps()))
+            .inspect(|moment| self.step.set(Some(moment.steps())))
     }
 
     /// Notes what is going on, such as the plan of faults, to be printed with the line.

@@ -99,9 +99,7 @@ fn acked_records_survive_a_crash_at_every_moment_of_a_stream_without_threads() {
     let mut crashes = 0;
     for replay in histories(env!("CARGO_PKG_NAME"), test, HISTORIES) {
         let (disk, acks) = live(replay.seed());
-        let moments = disk.moments();
-        for step in replay.steps(0..=moments.len() as u64 - 1) {
-            let moment = &moments[step as usize];
+        for moment in replay.moments(&disk) {
             let acked = acks.iter().filter(|(_, at)| at.is_some_and(|at| at <= moment.steps())).count();
             for seed in 0..CRASHES_PER_MOMENT {
                 replay.note(format!("crash {seed}"));

@@ -420,7 +420,7 @@ fn an_atomic_write_is_old_or_new_at_every_crash() {
     write_atomically(&disk, path, b"and the new ones").expect("it is written");
     let written = disk.counts().steps;
     for replay in histories(env!("CARGO_PKG_NAME"), "an_atomic_write_is_old_or_new_at_every_crash", 20) {
-        for moment in disk.moments() {
+        for moment in replay.moments(&disk) {
             let found = moment.crash(replay.seed()).bytes(path).expect("one of them is there");
             let is_written = moment.steps() == written;
             assert!(found == b"and the new ones" || (!is_written && found == b"the old bytes"));
