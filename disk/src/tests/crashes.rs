@@ -252,6 +252,31 @@ fn what_was_shown_after_a_failed_sync_is_durable() {
     }
 }
 
+/// Mark and seal are in the page cache alone when the process is killed, and the mark lies across two sectors.
+#[test]
+fn a_kill_amid_sealing_and_a_power_cut_later_are_not_taken_for_damage() {
+    let disk = FaultyDisk::new(1);
+    let stream = open(&disk, &owner());
+    let end = append(&stream, &[&[7; 8]]).map(|at| at[0].offset + u64::from(at[0].len)).expect("it is acked");
+    append(&stream, &[&vec![7; (512 - 8 - 24 - end % 512) as usize]]).expect("it is acked");
+    assert_eq!(stream.status().end % 512, 504);
+    let gate = disk.gate(Op::Sync);
+    stream.rotate().expect("the queue has room");
+    gate.wait_for_arrival();
+    let killed = disk.restart();
+    drop(stream);
+    let stream = open(&killed, &owner());
+    append(&stream, &[b"in the next file"]).expect("it is acked");
+    drop(stream);
+    let test = "a_kill_amid_sealing_and_a_power_cut_later_are_not_taken_for_damage";
+    for replay in histories(env!("CARGO_PKG_NAME"), test, 100) {
+        let seen = owner();
+        let _stream = open(&killed.crash(replay.seed()), &seen);
+        assert_eq!(seen.notes.lock().damaged, []);
+        assert_eq!(seen.bodies().len(), 5, "two files, each with its first record");
+    }
+}
+
 /// Kills, opens, and crashes before anything is appended: the second start finds what the first one showed.
 fn shown_stays_shown(disk: &FaultyDisk, seed: u64) {
     let killed = disk.restart();
