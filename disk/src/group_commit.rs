@@ -58,7 +58,7 @@ fn no_next_file(error: &io::Error) -> AppendError {
 }
 
 /// A job that only waits for its answer.
-enum Answer {
+pub(crate) enum Answer {
     Append(AppendDone, Result<Vec<Location>, AppendError>),
     Probe(ProbeDone),
 }
@@ -117,7 +117,7 @@ impl<F: Format, O: Owner> Writer<F, O> {
     }
 
     /// Stages all jobs, makes them durable, and answers them in order.
-    fn commit(&mut self, jobs: &mut Vec<Job>, answers: &mut Vec<Answer>) {
+    pub(crate) fn commit(&mut self, jobs: &mut Vec<Job>, answers: &mut Vec<Answer>) {
         let syncs_before = self.syncs;
         let mut refused = None;
         for job in jobs.drain(..) {
@@ -353,13 +353,13 @@ impl<F: Format, O: Owner> Writer<F, O> {
         Ok(())
     }
 
-    fn wants_mark(&self) -> bool {
+    pub(crate) fn wants_mark(&self) -> bool {
         let fits = |active: &Active| active.end + self.mark_len <= active.file.capacity();
         self.shared.poison.get().is_none()
             && self.active.as_ref().is_some_and(|active| !active.marked && fits(active))
     }
 
-    fn leave_mark(&mut self) {
+    pub(crate) fn leave_mark(&mut self) {
         let _ = self.append_mark().map_err(|error| self.poison(&error));
     }
 

@@ -8,6 +8,7 @@
 //! only through them, and depends on no other crate of the project.
 
 mod append_file;
+mod by_hand;
 mod disk;
 mod faulty;
 mod format;
@@ -16,6 +17,7 @@ mod limits;
 mod queue;
 mod real;
 mod recover;
+pub mod replay;
 mod scan;
 mod stall;
 mod stream;
@@ -27,7 +29,7 @@ mod zero_ahead;
 
 pub use append_file::HEADER_BYTES;
 pub use disk::{Disk, File, Lock, write_atomically};
-pub use faulty::{Counts, FaultyDisk};
+pub use faulty::{Aim, Counts, Failure, Fault, FaultyDisk, Gate, Moment, Op, Plan};
 pub use format::{ALIGN, DurableRecords, FileId, Format, Head, Location, Owner, Record};
 pub use limits::{BATCH_BYTES_MAX, FILE_BYTES_MIN, FIRST_RECORDS_BYTES_MAX, RECORD_BYTES_MAX};
 pub use real::RealDisk;

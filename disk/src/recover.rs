@@ -131,6 +131,12 @@ pub(crate) fn open_chain<F: Format>(
         }
         chain.files.insert(id, entry);
     }
+    if chain.active.as_ref().is_none_or(|active| active.end == HEADER_BYTES) {
+        let sealed = |entry: &Entry| entry.file.clone().filter(|file| file.is_sealed());
+        if let Some(file) = chain.files.values().rev().find_map(sealed) {
+            settle_seal::<F>(&file).map_err(OpenError::io("seal", file.path()))?;
+        }
+    }
     Ok(chain)
 }
 
@@ -246,6 +252,20 @@ fn seal_again(file: &AppendFile, end: u64) {
             tracing::warn!(file = %file.id(), %error, "an append file that lost its seal cannot be sealed")
         }
     }
+}
+
+/// Makes the last seal durable, with the mark before it, when nothing was appended behind it yet: a process killed amid
+/// sealing left both in the page cache only. A power cut could take the seal and tear the mark once a later file is in use,
+/// and what is torn in a file that is not the last is taken for damage.
+fn settle_seal<F: Format>(file: &AppendFile) -> io::Result<()> {
+    let end = file.end();
+    // A file without room behind its records has no mark that could be torn. (Or it was cut; then its seal stays as it is.)
+    if end >= file.capacity() {
+        return Ok(());
+    }
+    scan::rewrite_readable(file.file(), end..file.capacity().min(end + F::mark().len() as u64))?;
+    file.write_seal(end)?;
+    file.file().sync_data()
 }
 
 fn show(owner: &mut dyn Owner, id: FileId, found: Found<'_>) {

@@ -17,6 +17,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 
 use crate::append_file::{AppendFile, HEADER_BYTES};
+use crate::by_hand::ByHand;
 use crate::disk::Disk;
 use crate::format::{FileId, Format, Location, Owner, Record};
 use crate::group_commit::Writer;
@@ -57,6 +58,10 @@ pub struct Options {
     pub records_stand_alone: bool,
     /// Bytes that all files of the stream together may take.
     pub capacity_bytes: Option<u64>,
+    /// Whether the stream has threads of its own. Without, for tests that must do the same each time, a submission is
+    /// written before the call returns, a mark is left by [`Stream::idle`] and on closing alone, and nothing is prepared
+    /// ahead but by [`Stream::prepare`].
+    pub threads: bool,
 }
 
 impl Options {
@@ -75,6 +80,7 @@ impl Options {
             keeps_reserve: false,
             records_stand_alone: false,
             capacity_bytes: None,
+            threads: true,
         }
     }
 
@@ -211,6 +217,8 @@ pub struct Stream<F: Format> {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
     preparer: Option<JoinHandle<()>>,
+    /// In the place of both threads.
+    by_hand: Option<ByHand>,
     format: PhantomData<F>,
 }
 
@@ -242,8 +250,12 @@ impl<F: Format> Stream<F> {
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             thread::Builder::new().name(name.to_owned()).spawn(body).map_err(OpenError::Thread)
         };
-        let writer = spawn("append-writer", Box::new(move || writer.run()))?;
-        let mut stream = Self { shared, writer: Some(writer), preparer: None, format: PhantomData };
+        let mut stream = Self { shared, writer: None, preparer: None, by_hand: None, format: PhantomData };
+        if !stream.shared.options.threads {
+            stream.by_hand = Some(ByHand::new(Arc::clone(&stream.shared), writer));
+            return Ok(stream);
+        }
+        stream.writer = Some(spawn("append-writer", Box::new(move || writer.run()))?);
         if prepares {
             let shared = Arc::clone(&stream.shared);
             stream.preparer =
@@ -287,7 +299,7 @@ impl<F: Format> Stream<F> {
         &self,
         done: impl FnOnce(Result<(), AppendError>) + Send + 'static,
     ) -> Result<(), SubmitError> {
-        self.shared.queue.push(Job::Probe { done: Done::new(done) })
+        self.queue(Job::Probe { done: Done::new(done) })
     }
 
     /// Seals the active file after all that was submitted so far; the next record begins another. Does nothing to a file
@@ -296,7 +308,7 @@ impl<F: Format> Stream<F> {
     /// # Errors
     /// If it is not taken in.
     pub fn rotate(&self) -> Result<(), SubmitError> {
-        self.shared.queue.push(Job::Rotate)
+        self.queue(Job::Rotate)
     }
 
     /// A file to read from, with its salt; it stays readable after it was removed. `None` if it is not of this stream, or
@@ -377,6 +389,17 @@ impl<F: Format> Stream<F> {
         }
     }
 
+    /// On a stream without threads: leaves the mark that idleness would bring. Else it does nothing.
+    pub fn idle(&self) {
+        self.by_hand.iter().for_each(ByHand::leave_mark);
+    }
+
+    /// On a stream without threads: one step of preparing ahead, the next file or a zeroed piece. Whether there was
+    /// anything to do; never with threads.
+    pub fn prepare(&self) -> bool {
+        self.shared.options.zero_ahead_bytes > 0 && self.by_hand.as_ref().is_some_and(ByHand::prepare)
+    }
+
     /// Finishes what is queued, leaves a mark, and ends the threads. The same happens on drop.
     pub fn close(self) {
         drop(self);
@@ -402,7 +425,13 @@ impl<F: Format> Stream<F> {
         if records.len() > 1 && bytes > bytes_max {
             return Err(SubmitError::SubmissionSize { bytes, bytes_max });
         }
-        self.shared.queue.push(Job::Append { records, bytes, reserve, done: Done::new(done) })
+        self.queue(Job::Append { records, bytes, reserve, done: Done::new(done) })
+    }
+
+    fn queue(&self, job: Job) -> Result<(), SubmitError> {
+        self.shared.queue.push(job)?;
+        self.by_hand.iter().for_each(ByHand::write);
+        Ok(())
     }
 }
 
@@ -410,6 +439,7 @@ impl<F: Format> Drop for Stream<F> {
     fn drop(&mut self) {
         self.shared.queue.close();
         self.shared.ahead.close();
+        self.idle();
         for thread in [self.writer.take(), self.preparer.take()].into_iter().flatten() {
             // A callback may hold the last handle of the stream: the writer must not wait for itself.
             if thread.thread().id() != thread::current().id() && thread.join().is_err() {

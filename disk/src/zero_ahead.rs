@@ -173,33 +173,54 @@ pub(crate) fn free_bytes(shared: &Shared) -> io::Result<u64> {
 
 /// The body of the preparing thread.
 pub(crate) fn run<F: Format>(shared: &Shared) {
-    let mut zeroing = Zeroing { descriptors: Vec::new(), failed: false };
+    let mut zeroing = Zeroing::default();
     loop {
+        let prepared = one_step::<F>(shared, &mut zeroing);
         let mut state = shared.ahead.state.lock();
-        if state.closing || shared.poison.get().is_some() {
-            return;
-        }
-        state.nudged = false;
-        if matches!(state.next, Next::None) && !state.gave_up {
-            state.next = Next::Making;
-            let id = FileId(state.next_id);
-            drop(state);
-            let next = prepare::<F>(shared, id);
-            let was_made = matches!(next, Next::Ready(_));
-            shared.ahead.made(next, was_made);
-            continue;
-        }
-        let spare = if let Next::Ready(file) = &state.next { Some(Arc::clone(file)) } else { None };
-        drop(state);
-        let active = shared.active.lock().clone();
-        let zeroed = zeroing.one_piece(shared, [active, spare]);
-        let mut state = shared.ahead.state.lock();
-        if zeroed {
-            shared.ahead.changed.wait_while_for(&mut state, |state| !state.closing, ZERO_PAUSE);
-        } else {
-            shared.ahead.changed.wait_while(&mut state, |state| !state.closing && !state.nudged);
+        match prepared {
+            Prepared::File => {}
+            Prepared::Piece => {
+                shared.ahead.changed.wait_while_for(&mut state, |state| !state.closing, ZERO_PAUSE);
+            }
+            Prepared::Nothing => {
+                shared.ahead.changed.wait_while(&mut state, |state| !state.closing && !state.nudged);
+            }
+            Prepared::Closing => return,
         }
     }
+}
+
+/// What one step of preparing came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Prepared {
+    /// The next file was made, or tried to be.
+    File,
+    /// A piece was zeroed.
+    Piece,
+    Nothing,
+    Closing,
+}
+
+/// Makes the next file, or zeroes one piece.
+pub(crate) fn one_step<F: Format>(shared: &Shared, zeroing: &mut Zeroing) -> Prepared {
+    let mut state = shared.ahead.state.lock();
+    if state.closing || shared.poison.get().is_some() {
+        return Prepared::Closing;
+    }
+    state.nudged = false;
+    if matches!(state.next, Next::None) && !state.gave_up {
+        state.next = Next::Making;
+        let id = FileId(state.next_id);
+        drop(state);
+        let next = prepare::<F>(shared, id);
+        let was_made = matches!(next, Next::Ready(_));
+        shared.ahead.made(next, was_made);
+        return Prepared::File;
+    }
+    let spare = if let Next::Ready(file) = &state.next { Some(Arc::clone(file)) } else { None };
+    drop(state);
+    let active = shared.active.lock().clone();
+    if zeroing.one_piece(shared, [active, spare]) { Prepared::Piece } else { Prepared::Nothing }
 }
 
 fn prepare<F: Format>(shared: &Shared, id: FileId) -> Next {
@@ -218,7 +239,8 @@ fn prepare<F: Format>(shared: &Shared, id: FileId) -> Next {
 }
 
 /// The descriptors through which files are zeroed: others than the writer's.
-struct Zeroing {
+#[derive(Default)]
+pub(crate) struct Zeroing {
     descriptors: Vec<(FileId, Arc<dyn File>)>,
     failed: bool,
 }

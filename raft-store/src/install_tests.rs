@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, stream};
+use hayrick_disk::replay::histories;
 use hayrick_disk::{Disk, FaultyDisk};
 use hayrick_protocol::NodeId;
 use openraft::raft::AppendEntriesRequest;
@@ -141,8 +142,9 @@ async fn a_power_failure_at_any_step_of_an_install_leaves_a_node_that_starts_and
     let steps = disk.counts().steps - before;
     node.shutdown().await;
     assert!(steps > 10, "it writes, renames and purges");
-    for step in 0..=steps {
-        println!("step {step} of {steps}");
+    let test = "a_power_failure_at_any_step_of_an_install_leaves_a_node_that_starts_and_installs_it";
+    let replay = histories(env!("CARGO_PKG_NAME"), test, 1).next().expect("it is at least one");
+    for step in replay.steps(0..=steps) {
         let disk = FaultyDisk::new(step);
         let node = open(&disk).await;
         follow_the_deposed(&node).await;

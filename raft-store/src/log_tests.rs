@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
-use hayrick_disk::{Disk, FaultyDisk, RealDisk};
+use hayrick_disk::replay::histories;
+use hayrick_disk::{Disk, FaultyDisk, Op, RealDisk};
 use hayrick_protocol::NodeId;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::testing::log::{StoreBuilder, Suite};
@@ -121,14 +122,14 @@ impl Model {
     }
 
     /// The log has all of the model, and otherwise only what was on its way when the power went.
-    async fn check(&self, log: &mut Log, seed: u64) {
+    async fn check(&self, log: &mut Log) {
         let vote = log.read_vote().await.expect("in memory");
-        assert!(vote >= self.vote, "seed {seed}: the vote went back from {:?} to {vote:?}", self.vote);
+        assert!(vote >= self.vote, "the vote went back from {:?} to {vote:?}", self.vote);
         let found = all(log).await;
         let indexes: Vec<u64> = found.iter().map(|entry| entry.log_id.index).collect();
-        assert!(indexes.windows(2).all(|pair| pair[0] + 1 == pair[1]), "seed {seed}: a hole in {indexes:?}");
+        assert!(indexes.windows(2).all(|pair| pair[0] + 1 == pair[1]), "a hole in {indexes:?}");
         for entry in &self.entries {
-            assert!(found.contains(entry), "seed {seed}: entry {} is gone of {indexes:?}", entry.log_id);
+            assert!(found.contains(entry), "entry {} is gone of {indexes:?}", entry.log_id);
         }
     }
 }
@@ -140,7 +141,7 @@ async fn lives(seed: u64) {
     let mut model = Model::default();
     for _ in 0..4 {
         let mut log = open(&disk);
-        model.check(&mut log, seed).await;
+        model.check(&mut log).await;
         // Truncations and purges that were not flushed may have been forgotten: from here on what is there counts.
         model.entries = all(&mut log).await;
         model.vote = log.read_vote().await.expect("in memory");
@@ -159,9 +160,9 @@ async fn lives(seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_acknowledged_entry_or_vote_is_lost_to_a_power_failure() {
-    for seed in 0..60 {
-        println!("seed {seed}");
-        lives(seed).await;
+    let test = "no_acknowledged_entry_or_vote_is_lost_to_a_power_failure";
+    for replay in histories(env!("CARGO_PKG_NAME"), test, 60) {
+        lives(replay.seed()).await;
     }
 }
 
@@ -237,7 +238,7 @@ async fn a_failed_sync_fails_the_append_and_all_that_follow() {
     let mut index = 1;
     loop {
         // The zeros that are written ahead may meet the failure first, and do without.
-        disk.fail_sync(1);
+        disk.fail(Op::Sync, 1);
         if append(&mut log, vec![entry(1, index, 10)]).await.is_err() {
             break;
         }
@@ -268,16 +269,16 @@ fn no_file_is_removed_for_a_purge_that_is_not_durable() {
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
-        disk.hang_syncs(true);
+        // The files are removed by the thread that was let go; the writer hangs until the power fails.
+        let gate = disk.gate(Op::Sync);
         log.purge(id(250)).await.expect("queued");
         release.send(()).expect("it waits");
-        // The files are removed by the thread that was let go; the writer hangs until the power fails.
-        std::mem::forget(log);
+        std::mem::forget((log, gate));
     });
     drop(runtime);
-    for seed in 0..8 {
-        println!("seed {seed}");
-        let log = open(&disk.crash(seed));
+    let test = "no_file_is_removed_for_a_purge_that_is_not_durable";
+    for replay in histories(env!("CARGO_PKG_NAME"), test, 8) {
+        let log = open(&disk.crash(replay.seed()));
         assert!(log.purged() >= Some(id(100)));
     }
 }
@@ -288,12 +289,12 @@ async fn a_truncation_is_durable_when_it_returns() {
     let mut log = open(&disk);
     let entries: Vec<Entry> = (0..9).map(|index| entry(1, index, 10)).collect();
     append(&mut log, entries.clone()).await.expect("appended");
-    disk.hang_syncs(true);
+    let gate = disk.gate(Op::Sync);
     {
         let mut truncation = std::pin::pin!(log.truncate_after(Some(entries[3].log_id)));
         let waits = truncation.as_mut().now_or_never().is_none();
         // First: a log that is dropped waits for its writer.
-        disk.hang_syncs(false);
+        gate.open();
         assert!(waits, "it is not durable yet");
         truncation.await.expect("durable");
     }

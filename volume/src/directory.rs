@@ -261,6 +261,7 @@ fn stranger(disk: &dyn Disk, data: &Path) -> io::Result<Option<String>> {
 #[cfg(test)]
 mod tests {
     use hayrick_disk::FaultyDisk;
+    use hayrick_disk::replay::histories;
     use proptest::prelude::*;
 
     use super::*;
@@ -326,7 +327,8 @@ mod tests {
         let whole: Arc<dyn Disk> = Arc::new(made.clone());
         Directory::open(&whole, data).expect("an empty directory is taken");
         let steps = made.counts().steps;
-        for seed in 0..20 {
+        let test = "an_identity_that_was_found_survives_a_power_cut";
+        for replay in histories(env!("CARGO_PKG_NAME"), test, 20) {
             let disk = FaultyDisk::new(1);
             disk.fail_power_after(steps - 1);
             let first: Arc<dyn Disk> = Arc::new(disk.clone());
@@ -334,7 +336,7 @@ mod tests {
             let killed = disk.restart();
             let second: Arc<dyn Disk> = Arc::new(killed.clone());
             let found = Directory::open(&second, data).expect("it is found").identity();
-            let third: Arc<dyn Disk> = Arc::new(killed.crash(seed));
+            let third: Arc<dyn Disk> = Arc::new(killed.crash(replay.seed()));
             assert_eq!(Directory::open(&third, data).expect("it is still there").identity(), found);
         }
     }

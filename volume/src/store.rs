@@ -350,7 +350,7 @@ impl Drop for Store {
 mod tests {
     use std::path::Path;
 
-    use hayrick_disk::FaultyDisk;
+    use hayrick_disk::{FaultyDisk, Op};
     use hayrick_protocol::ids::PlacementId;
     use hayrick_protocol::needle::Body;
 
@@ -363,7 +363,7 @@ mod tests {
         let lock = Arc::new(disk.lock(path).expect("nobody has it"));
         let options = StoreOptions::new("/needles", 64 << 20);
         let store = Store::open(Arc::new(disk.clone()), options).expect("the store opens").holding(lock);
-        disk.hang_syncs(true);
+        let gate = disk.gate(Op::Sync);
         let body = Body::new(b"key".to_vec(), 3);
         let needle = body.with_header(NeedleId(1), PlacementId(1), 0).concat().into();
         let appending = store.append(vec![needle]);
@@ -372,7 +372,7 @@ mod tests {
             thread::yield_now();
         }
         assert!(disk.lock(path).is_err(), "the stream still writes");
-        disk.hang_syncs(false);
+        gate.open();
         closing.join().expect("no panic");
         disk.lock(path).expect("it was let go");
         drop(appending);

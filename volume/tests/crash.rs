@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hayrick_disk::FaultyDisk;
+use hayrick_disk::replay::histories;
 use hayrick_protocol::ids::NeedleId;
 use hayrick_protocol::messages::volume::{AppendError, ReadError};
 use hayrick_volume::{Store, StoreOptions};
@@ -129,8 +130,9 @@ impl History {
 
 #[tokio::test]
 async fn acknowledged_needles_survive_every_crash_and_dropped_ones_stay_dropped() {
-    let only = std::env::var("HAYRICK_SEED").ok().and_then(|seed| seed.parse().ok());
-    for seed in only.map_or(0..HISTORIES, |seed| seed..seed + 1) {
+    let test = "acknowledged_needles_survive_every_crash_and_dropped_ones_stay_dropped";
+    for replay in histories(env!("CARGO_PKG_NAME"), test, HISTORIES) {
+        let seed = replay.seed();
         let mut history =
             History { random: StdRng::seed_from_u64(seed), next_id: 0, needles: BTreeMap::new() };
         let mut disk = FaultyDisk::new(seed);
@@ -138,8 +140,7 @@ async fn acknowledged_needles_survive_every_crash_and_dropped_ones_stay_dropped(
             disk.fail_power_after(history.random.random_range(0..150));
             history.run(&disk).await;
             disk = disk.crash(history.random.random());
-            let context =
-                format!("HAYRICK_SEED={seed} cargo test -p hayrick-volume --test crash (crash {crash})");
+            let context = format!("crash {crash}");
             let store = open(&disk).unwrap_or_else(|| panic!("{context}: it opens again"));
             history.check(&store, &context).await;
         }

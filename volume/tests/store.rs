@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hayrick_disk::{Disk, FaultyDisk};
+use hayrick_disk::{Disk, FaultyDisk, Op};
 use hayrick_protocol::digest;
 use hayrick_protocol::ids::{NeedleId, PlacementId};
 use hayrick_protocol::limits::BLOCK_BYTES;
@@ -89,7 +89,7 @@ async fn what_was_appended_is_read_back_whole_and_by_blocks() {
         assert_eq!(appended.needle, NeedleId(id));
         assert_eq!(appended.crc, digest::table_crc(&digest::block_table(&data(id, size))));
     }
-    for store in [open_with(&disk.restart(), options()), store] {
+    let check = |store: Store| {
         for (id, size) in (1..).zip(sizes) {
             let data = data(id, size);
             assert_eq!(read(&store, id).expect("it is there"), data);
@@ -105,7 +105,9 @@ async fn what_was_appended_is_read_back_whole_and_by_blocks() {
         assert_eq!(read(&store, 99), Err(ReadError::NotFound));
         assert_eq!(store.status().needles, sizes.len() as u64);
         assert_eq!(store.status().bad, 0);
-    }
+    };
+    check(store);
+    check(open_with(&disk.restart(), options()));
 }
 
 #[tokio::test]
@@ -125,13 +127,13 @@ async fn a_needle_that_is_there_is_acked_again_and_not_written_again() {
 async fn a_needle_on_its_way_is_waited_for_and_written_once() {
     let disk = FaultyDisk::new(3);
     let store = open(&disk);
-    disk.hang_syncs(true);
+    let gate = disk.gate(Op::Sync);
     let first = tokio::spawn(store.append(vec![needle(1, 500)]));
     let second = tokio::spawn(store.append(vec![needle(1, 500), needle(1, 500), needle(1, 501)]));
     until("the write hangs", || store.status().stalled_ms > 0).await;
     assert!(!first.is_finished() && !second.is_finished(), "nothing is acked before it is durable");
     assert_eq!(read(&store, 1), Err(ReadError::NotFound), "nor shown");
-    disk.hang_syncs(false);
+    gate.open();
     let first = in_time(first).await.expect("no panic");
     let second = in_time(second).await.expect("no panic");
     assert!(first[0].is_ok());
@@ -255,7 +257,7 @@ async fn a_failed_rotation_makes_the_store_read_only_at_once() {
     let disk = FaultyDisk::new(29);
     let store = open(&disk);
     append_one(&store, needle(1, 100)).await.expect("a good needle");
-    disk.fail_sync(1);
+    disk.fail(Op::Sync, 1);
     store.seal();
     until("the rotation fails", || store.status().read_only.is_some()).await;
     assert!(matches!(append_one(&store, needle(2, 100)).await, Err(AppendError::ReadOnly(_))));
@@ -269,10 +271,10 @@ async fn a_good_copy_of_a_damaged_needle_does_not_undo_its_drop() {
     let store = open(&disk);
     append_one(&store, needle(1, 1000)).await.expect("a good needle");
     flip(&disk, 1, &data(1, 1000));
-    disk.hang_syncs(true);
+    let gate = disk.gate(Op::Sync);
     let dropped = store.delete(&[NeedleId(1)]);
     let repaired = store.append(vec![needle(1, 1000)]);
-    disk.hang_syncs(false);
+    gate.open();
     in_time(dropped).await.expect("dropped");
     assert_eq!(in_time(repaired).await, [Err(AppendError::Conflict(NeedleId(1)))]);
     assert_eq!(read(&store, 1), Err(ReadError::NotFound));
@@ -419,7 +421,7 @@ async fn a_failed_sync_makes_the_store_read_only_for_good() {
     let store = open(&disk);
     append_one(&store, needle(1, 100)).await.expect("a good needle");
     in_time(store.probe()).await.expect("the write path works");
-    disk.fail_sync(1);
+    disk.fail(Op::Sync, 1);
     assert!(matches!(append_one(&store, needle(2, 100)).await, Err(AppendError::Failed(_))));
     assert!(matches!(append_one(&store, needle(3, 100)).await, Err(AppendError::ReadOnly(_))));
     assert!(matches!(in_time(store.delete(&[NeedleId(1)])).await, Err(AppendError::ReadOnly(_))));
@@ -434,7 +436,7 @@ async fn a_segment_that_cannot_be_made_puts_appends_off() {
     let disk = FaultyDisk::new(30);
     let store = open(&disk);
     append_one(&store, needle(1, 900_000)).await.expect("a good needle");
-    disk.fail_creation(1);
+    disk.fail(Op::Create, 1);
     assert_eq!(append_one(&store, needle(2, 900_000)).await, Err(AppendError::Busy));
     assert_eq!(store.status().read_only, None);
     append_one(&store, needle(2, 900_000)).await.expect("the next try succeeds");
@@ -445,7 +447,7 @@ async fn a_read_that_fails_is_an_error_and_counted() {
     let disk = FaultyDisk::new(10);
     let store = open(&disk);
     append_one(&store, needle(1, 100)).await.expect("a good needle");
-    disk.fail_read(1);
+    disk.fail(Op::Read, 1);
     assert!(matches!(read(&store, 1), Err(ReadError::Disk(_))));
     assert_eq!(store.status().bad, 1);
 }

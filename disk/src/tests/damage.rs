@@ -2,7 +2,7 @@
 
 use crate::append_file::HEADER_BYTES;
 use crate::disk::Disk;
-use crate::faulty::FaultyDisk;
+use crate::faulty::{FaultyDisk, Op};
 use crate::format::{FileId, Location};
 use crate::recover::OpenError;
 use crate::scan::Found;
@@ -294,6 +294,7 @@ fn an_unreadable_block_of_the_active_file_sets_it_aside_and_hides_nothing_around
         assert_eq!(next.file, FileId(2));
         let crashed = disk.crash(seed);
         drop(stream);
+        assert!(crashed.make_unreadable(&path_of(FileId(1)), 0..0));
         // The block can be read again: now all that was acknowledged is shown.
         let owner = Noting::default();
         let _stream = open_with(&crashed, aside(), &owner);
@@ -323,7 +324,7 @@ fn a_transient_read_error_is_tried_again_by_the_block() {
     let (stream, _) = five_batches(&disk);
     let disk = kill(&disk, stream);
     // The header is the first read, the scan the second.
-    disk.fail_read(2);
+    disk.fail(Op::Read, 2);
     let owner = Noting::default();
     let stream = open(&disk, &owner);
     assert_eq!(owner.bodies().len(), 5);
@@ -352,7 +353,7 @@ fn damage_in_the_only_batch_of_a_file_asks_for_the_first_records_again() {
 fn poison_after_damage_is_no_different() {
     let disk = disk();
     let (stream, _) = five_batches(&disk);
-    disk.fail_write(1);
+    disk.fail(Op::Write, 1);
     assert!(matches!(append(&stream, &[b"never"]), Err(AppendError::Poisoned { .. })));
     let disk = kill(&disk, stream);
     let owner = Noting::default();

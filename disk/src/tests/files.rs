@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::append_file::HEADER_BYTES;
 use crate::disk::{Disk, write_atomically};
-use crate::faulty::FaultyDisk;
+use crate::faulty::{FaultyDisk, Op};
 use crate::format::FileId;
 use crate::real::RealDisk;
+use crate::replay::histories;
 use crate::stream::{AppendError, Options, Stream, SubmitError};
 use crate::testing::{
     Noting, Plain, append, hold_writer, open, open_with, path_of, probe, quiet_options, records, wait_for,
@@ -34,14 +35,15 @@ fn a_batch_that_crosses_a_file_is_whole_and_in_order() {
         let tell = move |outcome: Result<_, _>| sender.send(outcome).expect("the test waits");
         stream.submit(records(&[body]), tell).expect("there is room");
     }
-    let syncs = disk.counts().syncs;
+    let before = disk.counts();
     drop(gate);
     let places: Vec<_> =
         (0..60).map(|_| places.recv().expect("an answer").expect("it is acked")[0]).collect();
     assert!(places.is_sorted());
     assert_eq!(places.iter().map(|at| at.file).max(), Some(FileId(3)));
     // Two crossings: each syncs run, seal and the new file (header and name); then the last run.
-    assert_eq!(disk.counts().syncs - syncs, 2 * 4 + 1);
+    let after = disk.counts();
+    assert_eq!((after.syncs - before.syncs, after.dir_syncs - before.dir_syncs), (2 * 3 + 1, 2));
     let notes = owner.notes.lock().clone();
     assert_eq!(notes.begun, [FileId(1), FileId(2), FileId(3)]);
     assert_eq!(notes.sealed.iter().map(|(file, _)| *file).collect::<Vec<_>>(), [FileId(1), FileId(2)]);
@@ -263,7 +265,7 @@ fn probes_of_a_full_stream_work_and_take_nothing_of_the_reserve() {
         assert!(disk.counts().syncs > syncs);
     }
     assert_eq!(stream.status().end, end);
-    disk.fail_sync(1);
+    disk.fail(Op::Sync, 1);
     assert!(matches!(probe(&stream), Err(AppendError::Poisoned { .. })), "a broken one shows");
 }
 
@@ -272,7 +274,7 @@ fn no_space_for_a_file_is_full_and_no_poison() {
     let disk = FaultyDisk::new(1);
     let stream = open(&disk, &Noting::default());
     append(&stream, &[&[1; 20_000]]).expect("it is acked");
-    disk.fill_at_allocation(1);
+    disk.fill(Op::Allocate, 1);
     assert!(matches!(append(&stream, &[&[2; 20_000]]), Err(AppendError::Full { .. })));
     assert!(append(&stream, &[b"small"]).is_ok(), "what fits still goes in");
     assert!(append(&stream, &[&[2; 20_000]]).is_ok(), "and space came back");
@@ -281,10 +283,12 @@ fn no_space_for_a_file_is_full_and_no_poison() {
 
 #[test]
 fn a_next_file_that_cannot_be_made_is_no_poison() {
-    let faults: [&dyn Fn(&FaultyDisk); 4] =
-        [&|disk| disk.fail_creation(1), &|disk| disk.fail_write(1), &|disk| disk.fail_sync(1), &|disk| {
-            disk.fail_sync(2)
-        }];
+    let faults: [&dyn Fn(&FaultyDisk); 4] = [
+        &|disk| disk.fail(Op::Create, 1),
+        &|disk| disk.fail(Op::Write, 1),
+        &|disk| disk.fail(Op::Sync, 1),
+        &|disk| disk.fail(Op::SyncDir, 1),
+    ];
     for (number, order) in faults.iter().enumerate() {
         let disk = FaultyDisk::new(1);
         let options = Options { records_stand_alone: true, ..quiet_options() };
@@ -308,7 +312,7 @@ fn a_next_file_that_cannot_be_made_leaves_no_gap_in_records_that_build_on_each_o
     let disk = FaultyDisk::new(1);
     let stream = open(&disk, &Noting::default());
     append(&stream, &[&[1; 20_000]]).expect("it is acked");
-    disk.fail_creation(1);
+    disk.fail(Op::Create, 1);
     assert!(matches!(append(&stream, &[&[2; 20_000]]), Err(AppendError::Poisoned { .. })));
     assert!(append(&stream, &[b"behind the gap"]).is_err());
 }
@@ -409,15 +413,17 @@ fn the_real_disk_keeps_a_stream() {
 #[test]
 fn an_atomic_write_is_old_or_new_at_every_crash() {
     let path = std::path::Path::new("/dir/file");
-    for step in 0..9 {
-        for seed in 0..20 {
-            let disk = FaultyDisk::new(seed);
-            disk.create_dir_all(std::path::Path::new("/dir")).expect("it is made");
-            write_atomically(&disk, path, b"the old bytes").expect("it is written");
-            disk.fail_power_after(step);
-            let written = write_atomically(&disk, path, b"and the new ones").is_ok();
-            let found = disk.crash(seed).bytes(path).expect("one of them is there");
-            assert!(found == b"and the new ones" || (!written && found == b"the old bytes"), "seed {seed}");
+    let disk = FaultyDisk::new(1);
+    disk.create_dir_all(std::path::Path::new("/dir")).expect("it is made");
+    write_atomically(&disk, path, b"the old bytes").expect("it is written");
+    disk.keep_moments();
+    write_atomically(&disk, path, b"and the new ones").expect("it is written");
+    let written = disk.counts().steps;
+    for replay in histories(env!("CARGO_PKG_NAME"), "an_atomic_write_is_old_or_new_at_every_crash", 20) {
+        for moment in replay.moments(&disk) {
+            let found = moment.crash(replay.seed()).bytes(path).expect("one of them is there");
+            let is_written = moment.steps() == written;
+            assert!(found == b"and the new ones" || (!is_written && found == b"the old bytes"));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the stream promises, as claims, on the disk that breaks its own promises.
 
+mod by_hand;
 mod crashes;
 mod damage;
 mod files;

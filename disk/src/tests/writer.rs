@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use crate::faulty::FaultyDisk;
+use crate::faulty::{FaultyDisk, Op};
 use crate::stream::{AppendError, Options, SubmitError};
 use crate::testing::{
     DEADLINE, Noting, append, hold_writer, open, open_with, probe, quiet_options, records, wait_for,
@@ -36,7 +36,7 @@ fn a_failed_sync_poisons_for_good_and_is_never_retried() {
     let disk = FaultyDisk::new(1);
     let stream = open(&disk, &Noting::default());
     let at = append(&stream, &[b"safe"]).expect("it is acked")[0];
-    disk.fail_sync(1);
+    disk.fail(Op::Sync, 1);
     let failed = append(&stream, &[b"lost"]).expect_err("the sync failed");
     let before = disk.counts();
     assert_eq!(append(&stream, &[b"too late"]), Err(failed));
@@ -53,7 +53,7 @@ fn a_failed_sync_poisons_for_good_and_is_never_retried() {
 #[test]
 fn what_is_queued_behind_a_failed_write_fails_with_it() {
     // Also for want of space: what was allocated is there to be written.
-    for fault in [|disk: &FaultyDisk| disk.fail_write(1), |disk: &FaultyDisk| disk.fill_at_write(1)] {
+    for fault in [|disk: &FaultyDisk| disk.fail(Op::Write, 1), |disk: &FaultyDisk| disk.fill(Op::Write, 1)] {
         let disk = FaultyDisk::new(1);
         let owner = Noting::default();
         let stream = open(&disk, &owner);
@@ -144,7 +144,7 @@ fn a_hanging_sync_shows_and_reads_go_on() {
     let disk = FaultyDisk::new(1);
     let stream = open(&disk, &Noting::default());
     let at = append(&stream, &[b"readable"]).expect("it is acked")[0];
-    disk.hang_syncs(true);
+    let gate = disk.gate(Op::Sync);
     let (sender, outcome) = mpsc::channel();
     let tell = move |outcome: Result<_, _>| sender.send(outcome).expect("the test waits");
     stream.submit(records(&[b"hangs"]), tell).expect("there is room");
@@ -153,7 +153,7 @@ fn a_hanging_sync_shows_and_reads_go_on() {
         stream.read_exact_at(at.file, at.offset, &mut record).expect("reads go on");
         assert!(outcome.try_recv().is_err(), "nothing is acked before the sync");
     }
-    disk.hang_syncs(false);
+    gate.open();
     outcome.recv_timeout(DEADLINE).expect("an answer comes").expect("it is acked");
     assert_eq!(stream.status().stalled_ms, 0);
 }
