@@ -22,6 +22,7 @@ mod seal;
 mod segment;
 mod server;
 mod store;
+mod table;
 
 pub use append::Outcome;
 pub use damage::Stretch;

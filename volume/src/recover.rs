@@ -87,16 +87,13 @@ impl Owner for Keeper {
 
 impl Keeper {
     fn take_in(&self, file: FileId, contents: &Contents) {
-        let mut index = self.shared.index.write();
-        for row in &contents.needles {
-            let told = index.put(row.id, row.location(file));
-            self.note(told);
-        }
-        for row in &contents.tombstones {
-            let told = index.drop_needle(row.id, Location { file, offset: row.offset, len: 0 });
-            self.note(told);
-        }
-        drop(index);
+        let needles = contents.needles.iter().map(|row| (row.id, row.location(file)));
+        let tombstone = |offset| Location { file, offset, len: 0 };
+        let tombstones = contents.tombstones.iter().map(|row| (row.id, tombstone(row.offset)));
+        let mut rows: Vec<_> = needles.chain(tombstones).collect();
+        rows.sort_unstable_by_key(|(id, _)| *id);
+        let told = self.shared.index.write().put_all(&rows);
+        self.note(told);
         for stretch in &contents.damaged {
             self.shared.damage.stretch(file, stretch.clone());
         }

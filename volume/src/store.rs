@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::append::{InFlight, closed, submit_error};
 use crate::damage::{Damage, Stretch};
-use crate::index::{Index, OutOfReach, check_reach};
+use crate::index::{Index, OutOfReach};
 use crate::recover::Keeper;
 use crate::seal::{Indexer, Job};
 use crate::segment::{EXTENSION, Needles};
@@ -127,9 +127,10 @@ impl Shared {
         written: Result<Vec<Location>, hayrick_disk::AppendError>,
     ) -> Result<(), AppendError> {
         let written = written.map_err(|error| self.append_error(&error))?;
+        let index = self.index.read();
         written
             .into_iter()
-            .try_for_each(check_reach)
+            .try_for_each(|at| index.reaches(at))
             .map_err(|error| AppendError::Failed(format!("{error}; start this volume with an empty --data")))
     }
 
