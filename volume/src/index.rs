@@ -30,6 +30,9 @@ pub(crate) enum Known {
     Dropped,
 }
 
+/// Where a needle lies, or its tombstone: that has no length.
+pub(crate) type Place = (NeedleId, Location);
+
 /// Live needles of one segment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Live {
@@ -96,9 +99,9 @@ impl Index {
         self.put(id, Location { len: 0, ..at })
     }
 
-    /// Needles and tombstones of one segment, ascending by id; a tombstone has no length. Many of them cost a tenth of what
+    /// Needles and tombstones, ascending by id. Many of them cost a tenth of what
     /// each would cost alone.
-    pub(crate) fn put_all(&mut self, told: &[(NeedleId, Location)]) -> Result<(), OutOfReach> {
+    pub(crate) fn put_all(&mut self, told: &[Place]) -> Result<(), OutOfReach> {
         let mut rows = Vec::with_capacity(told.len());
         for (id, at) in told {
             let row = self.segments.row(*at)?;

@@ -13,6 +13,7 @@ mod heartbeat;
 mod http;
 mod index;
 mod index_file;
+mod list;
 mod options;
 mod peer;
 mod read;

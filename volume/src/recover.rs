@@ -13,10 +13,9 @@ use std::sync::mpsc::Sender;
 use hayrick_disk::{Disk, DurableRecords, FileId, Location, Owner};
 use hayrick_protocol::needle::{Header, Kind};
 use parking_lot::Mutex;
-use thiserror::Error;
 
 use crate::index::{Index, OutOfReach};
-use crate::index_file::{self, Contents, IndexFileError, SegmentMark};
+use crate::index_file::{self, IndexFile, IndexFileError, SegmentMark};
 use crate::seal::Job;
 use crate::segment;
 use crate::store::Shared;
@@ -34,12 +33,9 @@ pub(crate) struct Keeper {
 
 impl Owner for Keeper {
     fn needs_scan(&mut self, file: FileId, end: u64) -> bool {
-        match load(self.disk.as_ref(), &self.dir, file, end) {
-            Ok(contents) => {
-                self.take_in(file, &contents);
-                false
-            }
-            Err(LoadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => true,
+        match self.take_in(file, end) {
+            Ok(()) => false,
+            Err(IndexFileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => true,
             Err(error) => {
                 tracing::warn!(segment = %file, %error, "an index file is of no use and is made anew from the data");
                 true
@@ -86,17 +82,17 @@ impl Owner for Keeper {
 }
 
 impl Keeper {
-    fn take_in(&self, file: FileId, contents: &Contents) {
-        let needles = contents.needles.iter().map(|row| (row.id, row.location(file)));
-        let tombstone = |offset| Location { file, offset, len: 0 };
-        let tombstones = contents.tombstones.iter().map(|row| (row.id, tombstone(row.offset)));
-        let mut rows: Vec<_> = needles.chain(tombstones).collect();
-        rows.sort_unstable_by_key(|(id, _)| *id);
-        let told = self.shared.index.write().put_all(&rows);
-        self.note(told);
-        for stretch in &contents.damaged {
-            self.shared.damage.stretch(file, stretch.clone());
+    /// Takes in what an index file says. What was taken in before an error counts all the same: it was verified.
+    fn take_in(&self, file: FileId, end: u64) -> Result<(), IndexFileError> {
+        let found = open(self.disk.as_ref(), &self.dir, file, end)?;
+        found.places(file, &mut |rows| {
+            let told = self.shared.index.write().put_all(rows);
+            self.note(told);
+        })?;
+        for stretch in found.damaged()? {
+            self.shared.damage.stretch(file, stretch);
         }
+        Ok(())
     }
 
     fn note(&self, told: Result<(), OutOfReach>) {
@@ -116,29 +112,18 @@ fn tell(index: &mut Index, at: Location, record: &[u8]) -> Result<(), OutOfReach
     }
 }
 
-/// Why an index file was not used.
-#[derive(Debug, Error)]
-pub(crate) enum LoadError {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Bytes(#[from] IndexFileError),
-}
-
-/// Reads the index file of a segment whose records end at `end`.
-pub(crate) fn load(disk: &dyn Disk, dir: &Path, segment: FileId, end: u64) -> Result<Contents, LoadError> {
+/// Opens the index file of a segment whose records end at `end`.
+pub(crate) fn open(
+    disk: &dyn Disk,
+    dir: &Path,
+    segment: FileId,
+    end: u64,
+) -> Result<IndexFile, IndexFileError> {
     let file = disk.open(&index_path(dir, segment))?;
-    let data = disk.open(&dir.join(format!("{segment}.{}", segment::EXTENSION)))?;
-    // A row is shorter than the record it stands for, so a file that is longer than this is none of ours.
-    let len = file.len()?;
-    if len > data.len()?.saturating_mul(2) {
-        return Err(IndexFileError::Damaged.into());
-    }
     let mut mark = SegmentMark { head: [0; _], end };
+    let data = disk.open(&dir.join(format!("{segment}.{}", segment::EXTENSION)))?;
     data.read_exact_at(&mut mark.head, 0)?;
-    let mut bytes = vec![0; usize::try_from(len).map_err(|_| IndexFileError::TooLarge)?];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(Contents::decode(&bytes, &mark)?)
+    IndexFile::open(file, &mark)
 }
 
 /// Where the index file of a segment lies.

@@ -174,9 +174,9 @@ pub struct Store {
     pub(crate) shared: Arc<Shared>,
     /// Held by nobody else for longer than a call, so that it closes with the store.
     pub(crate) stream: Arc<Stream<Needles>>,
-    disk: Arc<dyn Disk>,
-    options: StoreOptions,
-    jobs: Sender<Job>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) options: StoreOptions,
+    pub(crate) jobs: Sender<Job>,
     stopping: Arc<AtomicBool>,
     indexer: Option<JoinHandle<()>>,
     /// The last field, so that it is let go of only when the stream is closed.

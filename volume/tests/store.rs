@@ -562,3 +562,64 @@ async fn an_index_file_spares_the_start_the_data() {
     assert_eq!(read(&store, 2), Err(ReadError::Damaged), "but is when it is read");
     assert_eq!(read(&store, 3).expect("whole"), data(3, 900_000));
 }
+
+/// All that a list shows.
+fn list(store: &Store, placements: &[PlacementId]) -> Vec<(PlacementId, NeedleId, String)> {
+    let mut shown = Vec::new();
+    let mut show =
+        |placement, id, key: &[u8]| shown.push((placement, id, String::from_utf8_lossy(key).into_owned()));
+    store.list(placements, &mut show).expect("it can be listed");
+    shown.sort();
+    shown
+}
+
+#[tokio::test]
+async fn a_list_shows_the_live_needles_of_its_placements_wherever_they_lie() {
+    let disk = FaultyDisk::new(31);
+    let store = open(&disk);
+    let key = |id: u64| format!("photos/{id:05}/{}", "x".repeat(id as usize % 300));
+    let of = |id: u64| PlacementId(1 + id as u32 % 9);
+    let needle = |id| {
+        let body = needle::Body::new([key(id).as_bytes(), &data(id, 50)].concat(), key(id).len());
+        Bytes::from(body.with_header(NeedleId(id), of(id), 0).concat())
+    };
+    // Two sealed segments and one that is appended to; in the last two, tombstones of what lies in those before.
+    for (from, gone) in [(1, 3), (301, 20), (601, 333)] {
+        assert!(
+            in_time(store.append((from..from + 300).map(needle).collect())).await.iter().all(Result::is_ok)
+        );
+        in_time(store.delete(&[NeedleId(gone)])).await.expect("dropped");
+        if from < 601 {
+            store.seal();
+        }
+    }
+    until("both are indexed", || disk.exists(&index_file(2)).expect("a sound disk")).await;
+    let expected = |placements: &[PlacementId]| {
+        let here = |id: &u64| ![3, 20, 333].contains(id) && placements.contains(&of(*id));
+        let mut all: Vec<_> = (1..=900).filter(here).map(|id| (of(id), NeedleId(id), key(id))).collect();
+        all.sort();
+        all
+    };
+    let some = [PlacementId(4), PlacementId(2), PlacementId(77), PlacementId(2)];
+    let all: Vec<_> = (1..=9).map(PlacementId).collect();
+    assert_eq!(list(&store, &some), expected(&some));
+    assert_eq!(list(&store, &all), expected(&all));
+    assert_eq!(list(&store, &[]), []);
+
+    // Of a sealed segment the data is not looked at.
+    assert!(disk.make_unreadable(&segment(1), 4096..8192));
+    assert_eq!(list(&store, &some), expected(&some));
+    assert!(disk.make_unreadable(&segment(1), 0..0));
+
+    // A damaged index file is noticed when it is needed; the data has the same, and the file is made anew of it.
+    let good = disk.bytes(&index_file(1)).expect("it is there");
+    let keys_at = good.windows(7).position(|bytes| bytes == b"photos/").expect("keys are there");
+    assert!(disk.flip(&index_file(1), keys_at as u64, 1));
+    assert_eq!(list(&store, &some), expected(&some));
+    until("the index file is made anew", || disk.bytes(&index_file(1)).as_ref() == Some(&good)).await;
+
+    // Without either, a list says that it is none.
+    disk.remove(&index_file(1)).expect("a sound disk");
+    assert!(disk.make_unreadable(&segment(1), 4096..8192));
+    assert!(matches!(store.list(&some, &mut |_, _, _| ()), Err(ReadError::Disk(_))));
+}

@@ -262,8 +262,8 @@ mod tests {
         for shape in 0..8 {
             let mut random = StdRng::seed_from_u64(u64::from(shape));
             let (mut table, mut model) = (Table::default(), BTreeMap::new());
-            for _ in 0..60_000 {
-                let id = id(shape, random.random_range(0..20_000));
+            for _ in 0..20_000 {
+                let id = id(shape, random.random_range(0..7_000));
                 if random.random_bool(0.3) {
                     assert_eq!(table.remove(id), model.remove(&id), "shape {shape}");
                 } else {
@@ -288,7 +288,7 @@ mod tests {
             let mut random = StdRng::seed_from_u64(3);
             let mut table = Table::default();
             let mut count = 0;
-            for n in 0..(600_000.0 / keeps) as u64 {
+            for n in 0..(100_000.0 / keeps) as u64 {
                 if random.random_bool(keeps) {
                     table.put(id(1, n), |_| n);
                     count += 1;
@@ -304,11 +304,11 @@ mod tests {
         for shape in 0..8 {
             for descending in [false, true] {
                 let mut table = Table::default();
-                for n in 0..50_000 {
-                    table.put(id(shape, if descending { 50_000 - n } else { n }), |_| n);
+                for n in 0..20_000 {
+                    table.put(id(shape, if descending { 20_000 - n } else { n }), |_| n);
                 }
                 table.assert_well_formed();
-                let bytes = table.heap_bytes() as f64 / 50_000.0;
+                let bytes = table.heap_bytes() as f64 / 20_000.0;
                 assert!(bytes < 32.0, "shape {shape}, descending {descending}: {bytes:.1} bytes a needle");
             }
         }
