@@ -16,6 +16,7 @@ mod index_file;
 mod list;
 mod options;
 mod peer;
+mod quota;
 mod read;
 mod recover;
 mod register;

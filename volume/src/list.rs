@@ -54,7 +54,7 @@ impl Store {
             }
         };
         if reader.is_sealed() {
-            let found = recover::open(self.disk.as_ref(), &self.options.dir, file, reader.end());
+            let found = recover::open(self.shared.disk.as_ref(), &self.options.dir, file, reader.end());
             match found.and_then(|found| found.keys(wanted, &mut show)) {
                 Ok(()) => return Ok(()),
                 Err(IndexFileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}

@@ -4,6 +4,7 @@
 //! at start. Telling a torn tail from corruption is `disk`'s. Invariant: the index names a needle only once the needle is
 //! durable, and knows of it before anybody is told that it is.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -124,6 +125,32 @@ pub(crate) fn open(
     let data = disk.open(&dir.join(format!("{segment}.{}", segment::EXTENSION)))?;
     data.read_exact_at(&mut mark.head, 0)?;
     IndexFile::open(file, &mark)
+}
+
+/// Removes index files that a killed process left half made, and those whose segment is gone.
+pub(crate) fn remove_orphans(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let names = if disk.exists(dir)? { disk.list(dir)? } else { Vec::new() };
+    let segments: BTreeSet<_> = names.iter().filter_map(|name| id_of(name, segment::EXTENSION)).collect();
+    for name in &names {
+        let orphan = id_of(name, index_file::EXTENSION).is_some_and(|id| !segments.contains(&id));
+        let half_made =
+            name.strip_suffix(".new").is_some_and(|name| id_of(name, index_file::EXTENSION).is_some());
+        if !orphan && !half_made {
+            continue;
+        }
+        match disk.remove(&dir.join(name)) {
+            Ok(()) => tracing::info!(%name, "removed an index file that is of no use"),
+            Err(error) => tracing::warn!(%name, %error, "an index file that is of no use cannot be removed"),
+        }
+    }
+    Ok(())
+}
+
+/// The segment in a file's name.
+fn id_of(name: &str, extension: &str) -> Option<FileId> {
+    let digits = name.strip_suffix(extension)?.strip_suffix('.')?;
+    let id = FileId(u64::from_str_radix(digits, 16).ok()?);
+    (id.to_string() == digits).then_some(id)
 }
 
 /// Where the index file of a segment lies.
