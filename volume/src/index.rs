@@ -86,17 +86,12 @@ impl Index {
         Some(Known::Live(Location { file, offset: bytes(offset_words), len }))
     }
 
-    /// The needle lies at `at`.
+    /// The needle lies at `at`; or, if that has no length, it was dropped by the tombstone that lies there.
     pub(crate) fn put(&mut self, id: NeedleId, at: Location) -> Result<(), OutOfReach> {
         let (row, len_words) = (self.segments.row(at)?, len_words(at));
         let segments = &mut self.segments;
         self.rows.put(id.0, |before| segments.later(id.0, before, row, len_words));
         Ok(())
-    }
-
-    /// The needle was dropped by the tombstone at `at`.
-    pub(crate) fn drop_needle(&mut self, id: NeedleId, at: Location) -> Result<(), OutOfReach> {
-        self.put(id, Location { len: 0, ..at })
     }
 
     /// Needles and tombstones, ascending by id. Many of them cost a tenth of what
@@ -269,7 +264,7 @@ mod tests {
     fn the_last_word_in_the_stream_counts_in_whatever_order_it_is_told() {
         let id = NeedleId(7);
         let mut index = Index::default();
-        index.drop_needle(id, at(2, 4096)).expect("in reach");
+        index.put(id, Location { len: 0, ..at(2, 4096) }).expect("in reach");
         index.put(id, at(1, 8192)).expect("in reach");
         assert_eq!(index.get(id), Some(Known::Dropped));
         index.put(id, at(2, 8192)).expect("in reach");
@@ -314,11 +309,7 @@ mod tests {
                     // Only one record lies at a place.
                     let live = (id + file + word) % 3 > 0;
                     let at = Location { len: if live { len(word) } else { 0 }, ..at(file, word * 64) };
-                    if live {
-                        one_by_one.put(NeedleId(id), at).expect("in reach");
-                    } else {
-                        one_by_one.drop_needle(NeedleId(id), at).expect("in reach");
-                    }
+                    one_by_one.put(NeedleId(id), at).expect("in reach");
                     told.push((NeedleId(id), at));
                 }
                 told.sort_by_key(|(id, _)| *id);

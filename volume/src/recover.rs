@@ -15,7 +15,7 @@ use hayrick_disk::{Disk, DurableRecords, FileId, Location, Owner};
 use hayrick_protocol::needle::{Header, Kind};
 use parking_lot::Mutex;
 
-use crate::index::{Index, OutOfReach};
+use crate::index::{OutOfReach, Place};
 use crate::index_file::{self, IndexFile, IndexFileError, SegmentMark};
 use crate::seal::Job;
 use crate::segment;
@@ -28,8 +28,46 @@ pub(crate) struct Keeper {
     pub(crate) shared: Arc<Shared>,
     /// Where sealed segments go to get their index file.
     pub(crate) sealed: Sender<Job>,
+    /// What a start finds.
+    pub(crate) found: Arc<Mutex<Found>>,
+}
+
+/// Records that were found and that the index is not told of yet: it is quicker to tell it of many.
+#[derive(Default)]
+pub(crate) struct Found {
+    places: Vec<Place>,
     /// The first place that the index cannot name; it fails the start.
-    pub(crate) out_of_reach: Arc<Mutex<Option<OutOfReach>>>,
+    out_of_reach: Option<OutOfReach>,
+}
+
+/// So many are told at once.
+const FOUND_AT_ONCE: usize = 64 << 10;
+
+impl Found {
+    /// Tells the index of the rest. An error if it could not take in everything.
+    pub(crate) fn finish(&mut self, shared: &Shared) -> Result<(), OutOfReach> {
+        self.tell(shared);
+        self.places = Vec::new();
+        self.out_of_reach.take().map_or(Ok(()), Err)
+    }
+
+    fn add(&mut self, place: Place, shared: &Shared) {
+        self.places.push(place);
+        if self.places.len() >= FOUND_AT_ONCE {
+            self.tell(shared);
+        }
+    }
+
+    fn tell(&mut self, shared: &Shared) {
+        self.places.sort_unstable_by_key(|(id, _)| *id);
+        let told = shared.index.write().put_all(&self.places);
+        self.note(told);
+        self.places.clear();
+    }
+
+    fn note(&mut self, told: Result<(), OutOfReach>) {
+        self.out_of_reach = self.out_of_reach.or(told.err());
+    }
 }
 
 impl Owner for Keeper {
@@ -56,8 +94,9 @@ impl Owner for Keeper {
     }
 
     fn recovered(&mut self, at: Location, record: &[u8]) {
-        let told = tell(&mut self.shared.index.write(), at, record);
-        self.note(told);
+        if let Some(place) = place(at, record) {
+            self.found.lock().add(place, &self.shared);
+        }
     }
 
     fn damaged(&mut self, file: FileId, range: Range<u64>) {
@@ -69,8 +108,8 @@ impl Owner for Keeper {
 
     fn durable(&mut self, records: DurableRecords<'_>) {
         let mut index = self.shared.index.write();
-        for (at, record) in records.iter() {
-            if let Err(error) = tell(&mut index, at, record) {
+        for (id, at) in records.iter().filter_map(|(at, record)| place(at, record)) {
+            if let Err(error) = index.put(id, at) {
                 tracing::error!(%error, "a needle cannot be indexed");
             }
         }
@@ -88,28 +127,22 @@ impl Keeper {
         let found = open(self.disk.as_ref(), &self.dir, file, end)?;
         found.places(file, &mut |rows| {
             let told = self.shared.index.write().put_all(rows);
-            self.note(told);
+            self.found.lock().note(told);
         })?;
         for stretch in found.damaged()? {
             self.shared.damage.stretch(file, stretch);
         }
         Ok(())
     }
-
-    fn note(&self, told: Result<(), OutOfReach>) {
-        if let Err(error) = told {
-            self.out_of_reach.lock().get_or_insert(error);
-        }
-    }
 }
 
-/// Tells the index of a verified record.
-fn tell(index: &mut Index, at: Location, record: &[u8]) -> Result<(), OutOfReach> {
-    let Some(header) = Header::peek(record) else { return Ok(()) };
+/// What the index is to be told of a verified record.
+fn place(at: Location, record: &[u8]) -> Option<Place> {
+    let header = Header::peek(record)?;
     match header.kind {
-        Kind::Needle => index.put(header.id, at),
-        Kind::Tombstone => index.drop_needle(header.id, at),
-        Kind::Mark => Ok(()),
+        Kind::Needle => Some((header.id, at)),
+        Kind::Tombstone => Some((header.id, Location { len: 0, ..at })),
+        Kind::Mark => None,
     }
 }
 

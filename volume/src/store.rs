@@ -23,9 +23,9 @@ use tokio::sync::oneshot;
 
 use crate::append::{InFlight, closed, submit_error};
 use crate::damage::{Damage, Stretch};
-use crate::index::{Index, OutOfReach};
+use crate::index::Index;
 use crate::quota::Quota;
-use crate::recover::{self, Keeper};
+use crate::recover::{self, Found, Keeper};
 use crate::seal::{Indexer, Job};
 use crate::segment::{EXTENSION, Needles};
 
@@ -207,16 +207,16 @@ impl Store {
         recover::remove_orphans(disk.as_ref(), &options.dir).map_err(unreadable)?;
         let shared = Arc::new(Shared::new(quota));
         let (jobs, to_do) = mpsc::channel();
-        let out_of_reach = Arc::new(Mutex::new(None::<OutOfReach>));
+        let found = Arc::new(Mutex::new(Found::default()));
         let keeper = Keeper {
             disk: Arc::clone(&disk),
             dir: options.dir.clone(),
             shared: Arc::clone(&shared),
             sealed: jobs.clone(),
-            out_of_reach: Arc::clone(&out_of_reach),
+            found: Arc::clone(&found),
         };
         let stream = Arc::new(Stream::open(Arc::clone(&disk), options.stream(), keeper)?);
-        if let Some(place) = *out_of_reach.lock() {
+        if let Err(place) = found.lock().finish(&shared) {
             return Err(StoreError::OutOfReach { dir: options.dir, place: place.to_string() });
         }
         let stopping = Arc::new(AtomicBool::new(false));
