@@ -1,18 +1,25 @@
 //! Where each needle lies: the one table that every read and append looks into.
 //!
-//! Owns the table and what it counts. Who fills it (recovery, index files, group commits) is `recover`'s; bytes are
-//! `read`'s. It is a hash map of 20 bytes a row now and hides that, so that a denser table can take its place.
+//! Owns what a row says, and what is counted. How rows are kept small is `table`'s; who tells of needles (recovery, index
+//! files, group commits) is `recover`'s; bytes are `read`'s.
+//!
+//! Neither key nor placement is kept here, because nobody needs them quickly: an append or a read of a needle compares
+//! what lies on the disk, a drop names the id alone, and lists go through the index files.
 //!
 //! Invariant: of all that is told of a needle, what lies furthest down the stream counts, in whatever order it is told.
 //! So index files, scans and group commits may come as they like. A dropped needle keeps its row: its id is known to
 //! be spent.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::BTreeMap;
 
 use hayrick_disk::{FileId, Location};
 use hayrick_protocol::ids::NeedleId;
 use hayrick_protocol::needle::ALIGN;
+
+use crate::table::Table;
+
+/// A segment with a higher number is none of ours: no volume ever made so many.
+const FILE_MAX: FileId = FileId(u32::MAX as u64);
 
 /// What is known of a needle id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +30,9 @@ pub(crate) enum Known {
     Dropped,
 }
 
+/// Where a needle lies, or its tombstone: that has no length.
+pub(crate) type Place = (NeedleId, Location);
+
 /// Live needles of one segment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Live {
@@ -30,15 +40,6 @@ pub(crate) struct Live {
     pub(crate) needles: u64,
     /// Their bytes on disk.
     pub(crate) bytes: u64,
-}
-
-/// A place in 12 bytes: offsets and lengths count in words of [`ALIGN`] bytes. Without words: the needle was dropped,
-/// by the tombstone that lies there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Row {
-    segment: u32,
-    offset_words: u32,
-    len_words: u32,
 }
 
 /// A place that a row cannot hold.
@@ -49,118 +50,204 @@ pub(crate) struct OutOfReach {
     offset: u64,
 }
 
-/// Whether a row can hold this place.
-pub(crate) fn check_reach(at: Location) -> Result<(), OutOfReach> {
-    Row::new(at, true).map(drop)
-}
-
-impl Row {
-    fn new(at: Location, live: bool) -> Result<Self, OutOfReach> {
-        let out_of_reach = || OutOfReach { file: at.file, offset: at.offset };
-        let segment = u32::try_from(at.file.0).map_err(|_| out_of_reach())?;
-        let offset_words = u32::try_from(at.offset / ALIGN as u64).map_err(|_| out_of_reach())?;
-        let len_words = if live { at.len / ALIGN as u32 } else { 0 };
-        Ok(Self { segment, offset_words, len_words })
-    }
-
-    fn is_live(self) -> bool {
-        self.len_words > 0
-    }
-
-    fn bytes(self) -> u64 {
-        u64::from(self.len_words) * ALIGN as u64
-    }
-
-    fn position(self) -> (u32, u32) {
-        (self.segment, self.offset_words)
-    }
-
-    fn location(self) -> Location {
-        Location {
-            file: FileId(u64::from(self.segment)),
-            offset: u64::from(self.offset_words) * ALIGN as u64,
-            len: self.len_words * ALIGN as u32,
-        }
-    }
-}
-
-/// The table.
+/// The index.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    rows: HashMap<NeedleId, Row, BuildHasherDefault<IdHasher>>,
-    live: BTreeMap<u32, Live>,
+    rows: Table,
+    segments: Segments,
+}
+
+/// What rows refer to, and what is counted of them.
+#[derive(Debug, Default)]
+struct Segments {
+    slots: Vec<Slot>,
+    by_file: BTreeMap<FileId, u16>,
+    /// The lengths, in words, of the needles too long for a row.
+    long: Table,
     needles: u64,
+}
+
+/// A segment that rows name.
+#[derive(Debug)]
+struct Slot {
+    file: FileId,
+    live: Live,
 }
 
 impl Index {
     /// What is known of `id`; `None`: it never was here.
     pub(crate) fn get(&self, id: NeedleId) -> Option<Known> {
-        self.rows.get(&id).map(|row| if row.is_live() { Known::Live(row.location()) } else { Known::Dropped })
+        let row = Row(self.rows.get(id.0)?);
+        if !row.is_live() {
+            return Some(Known::Dropped);
+        }
+        let (file, offset_words) = self.segments.position(row);
+        let len = self.segments.len_words(id.0, row) * ALIGN as u32;
+        Some(Known::Live(Location { file, offset: bytes(offset_words), len }))
     }
 
-    /// The needle lies at `at`.
+    /// The needle lies at `at`; or, if that has no length, it was dropped by the tombstone that lies there.
     pub(crate) fn put(&mut self, id: NeedleId, at: Location) -> Result<(), OutOfReach> {
-        self.tell(id, Row::new(at, true)?);
+        let (row, len_words) = (self.segments.row(at)?, len_words(at));
+        let segments = &mut self.segments;
+        self.rows.put(id.0, |before| segments.later(id.0, before, row, len_words));
         Ok(())
     }
 
-    /// The needle was dropped by the tombstone at `at`.
-    pub(crate) fn drop_needle(&mut self, id: NeedleId, at: Location) -> Result<(), OutOfReach> {
-        self.tell(id, Row::new(at, false)?);
+    /// Needles and tombstones, ascending by id. Many of them cost a tenth of what
+    /// each would cost alone.
+    pub(crate) fn put_all(&mut self, told: &[Place]) -> Result<(), OutOfReach> {
+        let mut rows = Vec::with_capacity(told.len());
+        for (id, at) in told {
+            let row = self.segments.row(*at)?;
+            if row.is_long() {
+                self.put(*id, *at)?;
+            } else {
+                rows.push((id.0, row.0));
+            }
+        }
+        let segments = &mut self.segments;
+        self.rows.merge(&rows, |id, before, row| {
+            let row = Row(row);
+            segments.later(id, before, row, row.len_words())
+        });
         Ok(())
+    }
+
+    /// Whether what lies at `at`, and was told of, could be told.
+    pub(crate) fn reaches(&self, at: Location) -> Result<(), OutOfReach> {
+        let known = self.segments.by_file.contains_key(&at.file) && offset_words(at).is_some();
+        if known { Ok(()) } else { Err(OutOfReach { file: at.file, offset: at.offset }) }
     }
 
     /// Live needles in all.
     pub(crate) fn needles(&self) -> u64 {
-        self.needles
+        self.segments.needles
     }
 
     /// Live needles of a segment.
     pub(crate) fn live_in(&self, file: FileId) -> Live {
-        u32::try_from(file.0).ok().and_then(|segment| self.live.get(&segment).copied()).unwrap_or_default()
-    }
-
-    fn tell(&mut self, id: NeedleId, row: Row) {
-        let before = match self.rows.get(&id) {
-            Some(before) if before.position() >= row.position() => return,
-            before => before.copied(),
-        };
-        if let Some(before) = before.filter(|before| before.is_live()) {
-            let live = self.live.entry(before.segment).or_default();
-            live.needles -= 1;
-            live.bytes -= before.bytes();
-            self.needles -= 1;
-        }
-        if row.is_live() {
-            let live = self.live.entry(row.segment).or_default();
-            live.needles += 1;
-            live.bytes += row.bytes();
-            self.needles += 1;
-        }
-        self.rows.insert(id, row);
+        let slot = self.segments.by_file.get(&file);
+        slot.map_or(Live::default(), |slot| self.segments.slots[usize::from(*slot)].live)
     }
 }
 
-/// Spreads needle ids, which are dense within an epoch, over the table. They are handed out by masters, so nobody can
-/// choose them to collide.
-#[derive(Debug, Default)]
-pub(crate) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
+impl Segments {
+    /// The row that names this place.
+    fn row(&mut self, at: Location) -> Result<Row, OutOfReach> {
+        let out_of_reach = OutOfReach { file: at.file, offset: at.offset };
+        let offset_words = offset_words(at).ok_or(out_of_reach)?;
+        if at.file > FILE_MAX {
+            return Err(out_of_reach);
+        }
+        let slot = match self.by_file.get(&at.file) {
+            Some(slot) => *slot,
+            None => {
+                let slot = u16::try_from(self.slots.len()).map_err(|_| out_of_reach)?;
+                self.slots.push(Slot { file: at.file, live: Live::default() });
+                self.by_file.insert(at.file, slot);
+                slot
+            }
+        };
+        Ok(Row::new(slot, offset_words, len_words(at)))
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
+    /// Which of two rows of a needle counts; what is counted follows it.
+    fn later(&mut self, id: u64, before: Option<u64>, row: Row, len_words: u32) -> u64 {
+        if let Some(before) = before.map(Row) {
+            if self.position(before) >= self.position(row) {
+                return before.0;
+            }
+            self.uncount(id, before);
+        }
+        self.count(id, row, len_words);
+        row.0
+    }
+
+    fn position(&self, row: Row) -> (FileId, u32) {
+        (self.slots[row.slot()].file, row.offset_words())
+    }
+
+    /// Words of the record of a needle.
+    fn len_words(&self, id: u64, row: Row) -> u32 {
+        let long = || self.long.get(id).and_then(|words| u32::try_from(words).ok());
+        if row.is_long() { long().unwrap_or(LONG) } else { row.len_words() }
+    }
+
+    fn count(&mut self, id: u64, row: Row, len_words: u32) {
+        if row.is_long() {
+            self.long.put(id, |_| u64::from(len_words));
+        }
+        if row.is_live() {
+            let live = &mut self.slots[row.slot()].live;
+            live.needles += 1;
+            live.bytes += bytes(len_words);
+            self.needles += 1;
         }
     }
 
-    fn write_u64(&mut self, word: u64) {
-        // Fibonacci hashing; the rotation brings the well-mixed upper bits to where the table takes its slot from.
-        self.0 = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    fn uncount(&mut self, id: u64, row: Row) {
+        if row.is_live() {
+            let len_words = self.len_words(id, row);
+            let live = &mut self.slots[row.slot()].live;
+            live.needles -= 1;
+            live.bytes -= bytes(len_words);
+            self.needles -= 1;
+        }
+        if row.is_long() {
+            self.long.remove(id);
+        }
     }
+}
+
+/// A place in 8 bytes: slot of the segment (16 bits), offset (31) and length (17), both in words of [`ALIGN`] bytes.
+/// Without words: the needle was dropped, by the tombstone that lies there. With [`LONG`]: the length is kept apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Row(u64);
+
+const LEN_BITS: u32 = 17;
+const OFFSET_BITS: u32 = 31;
+
+/// Stands for all lengths from here on: 1 MiB less a word.
+const LONG: u32 = (1 << LEN_BITS) - 1;
+
+impl Row {
+    fn new(slot: u16, offset_words: u32, len_words: u32) -> Self {
+        let place = u64::from(slot) << OFFSET_BITS | u64::from(offset_words);
+        Self(place << LEN_BITS | u64::from(len_words.min(LONG)))
+    }
+
+    fn slot(self) -> usize {
+        (self.0 >> (OFFSET_BITS + LEN_BITS)) as usize
+    }
+
+    fn offset_words(self) -> u32 {
+        (self.0 >> LEN_BITS) as u32 & ((1 << OFFSET_BITS) - 1)
+    }
+
+    fn len_words(self) -> u32 {
+        self.0 as u32 & LONG
+    }
+
+    fn is_live(self) -> bool {
+        self.len_words() > 0
+    }
+
+    fn is_long(self) -> bool {
+        self.len_words() == LONG
+    }
+}
+
+fn offset_words(at: Location) -> Option<u32> {
+    u32::try_from(at.offset / ALIGN as u64).ok().filter(|words| words >> OFFSET_BITS == 0)
+}
+
+fn len_words(at: Location) -> u32 {
+    at.len / ALIGN as u32
+}
+
+fn bytes(words: u32) -> u64 {
+    u64::from(words) * ALIGN as u64
 }
 
 #[cfg(test)]
@@ -177,7 +264,7 @@ mod tests {
     fn the_last_word_in_the_stream_counts_in_whatever_order_it_is_told() {
         let id = NeedleId(7);
         let mut index = Index::default();
-        index.drop_needle(id, at(2, 4096)).expect("in reach");
+        index.put(id, Location { len: 0, ..at(2, 4096) }).expect("in reach");
         index.put(id, at(1, 8192)).expect("in reach");
         assert_eq!(index.get(id), Some(Known::Dropped));
         index.put(id, at(2, 8192)).expect("in reach");
@@ -191,22 +278,59 @@ mod tests {
     fn places_beyond_a_row_are_refused() {
         let mut index = Index::default();
         assert!(index.put(NeedleId(1), at(1 << 32, 0)).is_err());
-        assert!(index.put(NeedleId(1), at(1, 1 << 35)).is_err());
-        assert_eq!(index.needles(), 0);
+        assert!(index.put(NeedleId(1), at(1, 16 << 30)).is_err());
+        assert!(index.reaches(at(1, 16 << 30)).is_err());
+        for file in 1..=1 << 16 {
+            index.put(NeedleId(file), at(file * 3, (16 << 30) - 8)).expect("as many as there are slots");
+        }
+        let last = at(3 << 16, (16 << 30) - 8);
+        assert_eq!(index.get(NeedleId(1 << 16)), Some(Known::Live(last)));
+        index.reaches(last).expect("it was told");
+        assert!(index.put(NeedleId(1), at(1, 0)).is_err(), "no slot is left");
+        assert!(index.reaches(at(1, 0)).is_err());
+        assert_eq!(index.needles(), 1 << 16);
+    }
+
+    /// Around the length from which on it does not fit a row.
+    fn len(word: u64) -> u32 {
+        [64, (1 << 20) - 16, (1 << 20) - 8, 1 << 20, 300 << 20][word as usize % 5]
     }
 
     proptest! {
         #[test]
-        fn counts_are_those_of_the_rows(steps in prop::collection::vec((1u64..20, any::<bool>(), 1u64..4, 1u64..50), 0..200)) {
-            let mut index = Index::default();
-            for (id, live, file, word) in steps {
-                let at = at(file, word * 64);
-                if live { index.put(NeedleId(id), at) } else { index.drop_needle(NeedleId(id), at) }.expect("in reach");
+        fn counts_are_those_of_the_rows(
+            steps in prop::collection::vec((1u64..20, 1u64..4, 1u64..50), 0..200),
+            at_once in 1usize..20,
+        ) {
+            let (mut index, mut one_by_one) = (Index::default(), Index::default());
+            for steps in steps.chunks(at_once) {
+                let mut told = Vec::new();
+                for &(id, file, word) in steps {
+                    // Only one record lies at a place.
+                    let live = (id + file + word) % 3 > 0;
+                    let at = Location { len: if live { len(word) } else { 0 }, ..at(file, word * 64) };
+                    one_by_one.put(NeedleId(id), at).expect("in reach");
+                    told.push((NeedleId(id), at));
+                }
+                told.sort_by_key(|(id, _)| *id);
+                index.put_all(&told).expect("in reach");
             }
-            let live = (1..20).filter(|id| matches!(index.get(NeedleId(*id)), Some(Known::Live(_)))).count() as u64;
-            prop_assert_eq!(index.needles(), live);
-            let by_segment = (1..4).map(|file| index.live_in(FileId(file)).needles).sum::<u64>();
-            prop_assert_eq!(by_segment, live);
+            let mut live = BTreeMap::<_, Live>::new();
+            for id in (1..20).map(NeedleId) {
+                prop_assert_eq!(index.get(id), one_by_one.get(id));
+                if let Some(Known::Live(at)) = index.get(id) {
+                    prop_assert_eq!(at.len, len(at.offset / 64));
+                    let live = live.entry(at.file.0).or_default();
+                    live.needles += 1;
+                    live.bytes += u64::from(at.len);
+                }
+            }
+            for index in [index, one_by_one] {
+                prop_assert_eq!(index.needles(), live.values().map(|live| live.needles).sum::<u64>());
+                for file in 1..4 {
+                    prop_assert_eq!(index.live_in(FileId(file)), live.get(&file).copied().unwrap_or_default());
+                }
+            }
         }
     }
 }

@@ -13,8 +13,10 @@ mod heartbeat;
 mod http;
 mod index;
 mod index_file;
+mod list;
 mod options;
 mod peer;
+mod quota;
 mod read;
 mod recover;
 mod register;
@@ -22,6 +24,7 @@ mod seal;
 mod segment;
 mod server;
 mod store;
+mod table;
 
 pub use append::Outcome;
 pub use damage::Stretch;

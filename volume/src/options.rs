@@ -27,7 +27,7 @@ pub struct Options {
     pub peer_advertise: Option<String>,
     /// What fails together with this volume, or `""`.
     pub zone: String,
-    /// Bytes that the segments may take; by default what the file system has free, less 5 %.
+    /// Bytes that segments and their index files may take; by default what the file system has free, less 5 %.
     pub capacity_bytes: Option<u64>,
     /// Bytes of a segment.
     pub segment_bytes: u64,

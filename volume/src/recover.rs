@@ -4,6 +4,7 @@
 //! at start. Telling a torn tail from corruption is `disk`'s. Invariant: the index names a needle only once the needle is
 //! durable, and knows of it before anybody is told that it is.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,10 +14,9 @@ use std::sync::mpsc::Sender;
 use hayrick_disk::{Disk, DurableRecords, FileId, Location, Owner};
 use hayrick_protocol::needle::{Header, Kind};
 use parking_lot::Mutex;
-use thiserror::Error;
 
-use crate::index::{Index, OutOfReach};
-use crate::index_file::{self, Contents, IndexFileError, SegmentMark};
+use crate::index::{OutOfReach, Place};
+use crate::index_file::{self, IndexFile, IndexFileError, SegmentMark};
 use crate::seal::Job;
 use crate::segment;
 use crate::store::Shared;
@@ -28,18 +28,53 @@ pub(crate) struct Keeper {
     pub(crate) shared: Arc<Shared>,
     /// Where sealed segments go to get their index file.
     pub(crate) sealed: Sender<Job>,
+    /// What a start finds.
+    pub(crate) found: Arc<Mutex<Found>>,
+}
+
+/// Records that were found and that the index is not told of yet: it is quicker to tell it of many.
+#[derive(Default)]
+pub(crate) struct Found {
+    places: Vec<Place>,
     /// The first place that the index cannot name; it fails the start.
-    pub(crate) out_of_reach: Arc<Mutex<Option<OutOfReach>>>,
+    out_of_reach: Option<OutOfReach>,
+}
+
+/// So many are told at once.
+const FOUND_AT_ONCE: usize = 64 << 10;
+
+impl Found {
+    /// Tells the index of the rest. An error if it could not take in everything.
+    pub(crate) fn finish(&mut self, shared: &Shared) -> Result<(), OutOfReach> {
+        self.tell(shared);
+        self.places = Vec::new();
+        self.out_of_reach.take().map_or(Ok(()), Err)
+    }
+
+    fn add(&mut self, place: Place, shared: &Shared) {
+        self.places.push(place);
+        if self.places.len() >= FOUND_AT_ONCE {
+            self.tell(shared);
+        }
+    }
+
+    fn tell(&mut self, shared: &Shared) {
+        self.places.sort_unstable_by_key(|(id, _)| *id);
+        let told = shared.index.write().put_all(&self.places);
+        self.note(told);
+        self.places.clear();
+    }
+
+    fn note(&mut self, told: Result<(), OutOfReach>) {
+        self.out_of_reach = self.out_of_reach.or(told.err());
+    }
 }
 
 impl Owner for Keeper {
     fn needs_scan(&mut self, file: FileId, end: u64) -> bool {
-        match load(self.disk.as_ref(), &self.dir, file, end) {
-            Ok(contents) => {
-                self.take_in(file, &contents);
-                false
-            }
-            Err(LoadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => true,
+        match self.take_in(file, end) {
+            Ok(()) => false,
+            Err(IndexFileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => true,
             Err(error) => {
                 tracing::warn!(segment = %file, %error, "an index file is of no use and is made anew from the data");
                 true
@@ -59,8 +94,9 @@ impl Owner for Keeper {
     }
 
     fn recovered(&mut self, at: Location, record: &[u8]) {
-        let told = tell(&mut self.shared.index.write(), at, record);
-        self.note(told);
+        if let Some(place) = place(at, record) {
+            self.found.lock().add(place, &self.shared);
+        }
     }
 
     fn damaged(&mut self, file: FileId, range: Range<u64>) {
@@ -72,8 +108,8 @@ impl Owner for Keeper {
 
     fn durable(&mut self, records: DurableRecords<'_>) {
         let mut index = self.shared.index.write();
-        for (at, record) in records.iter() {
-            if let Err(error) = tell(&mut index, at, record) {
+        for (id, at) in records.iter().filter_map(|(at, record)| place(at, record)) {
+            if let Err(error) = index.put(id, at) {
                 tracing::error!(%error, "a needle cannot be indexed");
             }
         }
@@ -86,62 +122,68 @@ impl Owner for Keeper {
 }
 
 impl Keeper {
-    fn take_in(&self, file: FileId, contents: &Contents) {
-        let mut index = self.shared.index.write();
-        for row in &contents.needles {
-            let told = index.put(row.id, row.location(file));
-            self.note(told);
+    /// Takes in what an index file says. What was taken in before an error counts all the same: it was verified.
+    fn take_in(&self, file: FileId, end: u64) -> Result<(), IndexFileError> {
+        let found = open(self.disk.as_ref(), &self.dir, file, end)?;
+        found.places(file, &mut |rows| {
+            let told = self.shared.index.write().put_all(rows);
+            self.found.lock().note(told);
+        })?;
+        for stretch in found.damaged()? {
+            self.shared.damage.stretch(file, stretch);
         }
-        for row in &contents.tombstones {
-            let told = index.drop_needle(row.id, Location { file, offset: row.offset, len: 0 });
-            self.note(told);
-        }
-        drop(index);
-        for stretch in &contents.damaged {
-            self.shared.damage.stretch(file, stretch.clone());
-        }
-    }
-
-    fn note(&self, told: Result<(), OutOfReach>) {
-        if let Err(error) = told {
-            self.out_of_reach.lock().get_or_insert(error);
-        }
+        Ok(())
     }
 }
 
-/// Tells the index of a verified record.
-fn tell(index: &mut Index, at: Location, record: &[u8]) -> Result<(), OutOfReach> {
-    let Some(header) = Header::peek(record) else { return Ok(()) };
+/// What the index is to be told of a verified record.
+fn place(at: Location, record: &[u8]) -> Option<Place> {
+    let header = Header::peek(record)?;
     match header.kind {
-        Kind::Needle => index.put(header.id, at),
-        Kind::Tombstone => index.drop_needle(header.id, at),
-        Kind::Mark => Ok(()),
+        Kind::Needle => Some((header.id, at)),
+        Kind::Tombstone => Some((header.id, Location { len: 0, ..at })),
+        Kind::Mark => None,
     }
 }
 
-/// Why an index file was not used.
-#[derive(Debug, Error)]
-pub(crate) enum LoadError {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Bytes(#[from] IndexFileError),
-}
-
-/// Reads the index file of a segment whose records end at `end`.
-pub(crate) fn load(disk: &dyn Disk, dir: &Path, segment: FileId, end: u64) -> Result<Contents, LoadError> {
+/// Opens the index file of a segment whose records end at `end`.
+pub(crate) fn open(
+    disk: &dyn Disk,
+    dir: &Path,
+    segment: FileId,
+    end: u64,
+) -> Result<IndexFile, IndexFileError> {
     let file = disk.open(&index_path(dir, segment))?;
-    let data = disk.open(&dir.join(format!("{segment}.{}", segment::EXTENSION)))?;
-    // A row is shorter than the record it stands for, so a file that is longer than this is none of ours.
-    let len = file.len()?;
-    if len > data.len()?.saturating_mul(2) {
-        return Err(IndexFileError::Damaged.into());
-    }
     let mut mark = SegmentMark { head: [0; _], end };
+    let data = disk.open(&dir.join(format!("{segment}.{}", segment::EXTENSION)))?;
     data.read_exact_at(&mut mark.head, 0)?;
-    let mut bytes = vec![0; usize::try_from(len).map_err(|_| IndexFileError::TooLarge)?];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(Contents::decode(&bytes, &mark)?)
+    IndexFile::open(file, &mark)
+}
+
+/// Removes index files that a killed process left half made, and those whose segment is gone.
+pub(crate) fn remove_orphans(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let names = if disk.exists(dir)? { disk.list(dir)? } else { Vec::new() };
+    let segments: BTreeSet<_> = names.iter().filter_map(|name| id_of(name, segment::EXTENSION)).collect();
+    for name in &names {
+        let orphan = id_of(name, index_file::EXTENSION).is_some_and(|id| !segments.contains(&id));
+        let half_made =
+            name.strip_suffix(".new").is_some_and(|name| id_of(name, index_file::EXTENSION).is_some());
+        if !orphan && !half_made {
+            continue;
+        }
+        match disk.remove(&dir.join(name)) {
+            Ok(()) => tracing::info!(%name, "removed an index file that is of no use"),
+            Err(error) => tracing::warn!(%name, %error, "an index file that is of no use cannot be removed"),
+        }
+    }
+    Ok(())
+}
+
+/// The segment in a file's name.
+fn id_of(name: &str, extension: &str) -> Option<FileId> {
+    let digits = name.strip_suffix(extension)?.strip_suffix('.')?;
+    let id = FileId(u64::from_str_radix(digits, 16).ok()?);
+    (id.to_string() == digits).then_some(id)
 }
 
 /// Where the index file of a segment lies.

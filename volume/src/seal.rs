@@ -5,16 +5,16 @@
 //! aside, synced, renamed), and only when all of the segment could be read.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Weak};
 
-use hayrick_disk::{Disk, FileId, Found, Stream, write_atomically};
+use hayrick_disk::{Disk, FileId, Found, Stream};
 use hayrick_protocol::needle;
 use thiserror::Error;
 
-use crate::index_file::{Contents, IndexFileError, SegmentMark};
+use crate::index_file::{SegmentMark, Writer};
 use crate::recover::index_path;
 use crate::segment::Needles;
 use crate::store::Shared;
@@ -42,8 +42,6 @@ pub(crate) struct Indexer {
 enum SealError {
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error(transparent)]
-    Contents(#[from] IndexFileError),
     #[error("not all of the segment can be read")]
     Unreadable,
 }
@@ -64,44 +62,56 @@ impl Indexer {
     }
 
     fn index(&self, stream: &Stream<Needles>, segment: FileId) -> Result<(), SealError> {
+        let path = index_path(&self.dir, segment);
+        let temporary = PathBuf::from(format!("{}.new", path.display()));
+        // Left behind by an earlier try.
+        remove_if_there(self.disk.as_ref(), &temporary)?;
+        let made = self.write(stream, segment, &temporary).and_then(|()| {
+            self.disk.rename(&temporary, &path)?;
+            Ok(self.disk.sync_dir(&self.dir)?)
+        });
+        if made.is_err() {
+            // Best effort: the next start removes it.
+            let _ = self.disk.remove(&temporary);
+        }
+        made
+    }
+
+    /// Reads the segment, and writes and syncs its index file under this name.
+    fn write(&self, stream: &Stream<Needles>, segment: FileId, path: &Path) -> Result<(), SealError> {
         let reader = stream.reader(segment).ok_or(SealError::Unreadable)?;
         let mut mark = SegmentMark { head: [0; _], end: reader.end() };
         reader.read_exact_at(0, &mut mark.head)?;
-        let bytes = self.read(stream, segment, reader.salt())?.encode(&mark)?;
-        write_atomically(self.disk.as_ref(), &index_path(&self.dir, segment), &bytes)?;
-        Ok(())
-    }
-
-    fn read(&self, stream: &Stream<Needles>, segment: FileId, salt: u64) -> Result<Contents, SealError> {
-        let mut contents = Contents::default();
-        let mut failed = None;
-        let read = stream.scan(segment, &mut |found| {
+        let file = self.disk.create(path)?;
+        let mut writer = Writer::new(file.as_ref(), mark)?;
+        let all_was_read = stream.scan(segment, &mut |found| {
             if self.stopping.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
-            let added = match found {
-                Found::Record(at, record) => match needle::parse_unverified_data(record, salt) {
-                    Ok(needle) => contents.add(at, &needle),
-                    Err(_) => Err(IndexFileError::Damaged),
-                },
+            match found {
+                Found::Record(at, record) => {
+                    let needle =
+                        needle::parse_unverified_data(record, reader.salt()).map_err(io::Error::other)?;
+                    writer.add(at, &needle)
+                }
                 Found::Damage(range) => {
                     self.shared.damage.stretch(segment, range.clone());
-                    contents.damaged.push(range);
-                    Ok(())
+                    writer.add_damage(&range)
                 }
-            };
-            added.map_err(|error| {
-                failed = Some(error);
-                io::ErrorKind::InvalidData.into()
-            })
-        });
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
-        if !read? {
+            }
+        })?;
+        if !all_was_read {
             return Err(SealError::Unreadable);
         }
-        contents.sort()?;
-        Ok(contents)
+        writer.finish()?;
+        Ok(file.sync_all()?)
+    }
+}
+
+/// Removes a file, unless there is none.
+fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match disk.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }

@@ -5,6 +5,7 @@
 //! lock on its directory.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,8 +23,9 @@ use tokio::sync::oneshot;
 
 use crate::append::{InFlight, closed, submit_error};
 use crate::damage::{Damage, Stretch};
-use crate::index::{Index, OutOfReach, check_reach};
-use crate::recover::Keeper;
+use crate::index::Index;
+use crate::quota::Quota;
+use crate::recover::{self, Found, Keeper};
 use crate::seal::{Indexer, Job};
 use crate::segment::{EXTENSION, Needles};
 
@@ -44,7 +46,7 @@ const FULL_BELOW_SEGMENTS: u64 = 8;
 pub struct StoreOptions {
     /// The directory of the segments; created if need be.
     pub dir: PathBuf,
-    /// Bytes that all segments together may take, the reserve among them.
+    /// Bytes that all segments and their index files together may take, the reserve among them.
     pub capacity_bytes: u64,
     /// Bytes of a segment; made smaller where the capacity holds fewer than eight of them.
     pub segment_bytes: u64,
@@ -85,7 +87,6 @@ impl StoreOptions {
         options.reserve_bytes = self.reserve_bytes();
         options.keeps_reserve = true;
         options.records_stand_alone = true;
-        options.capacity_bytes = Some(self.capacity_bytes);
         options
     }
 }
@@ -96,6 +97,14 @@ pub enum StoreError {
     /// The segments cannot be opened.
     #[error(transparent)]
     Stream(#[from] OpenError),
+    /// The directory cannot be looked at.
+    #[error("the segments in {dir} cannot be counted", dir = dir.display())]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A segment's name or size is beyond what the index can name.
     #[error(
         "a segment in {dir} is none of ours: {place}; move it out of the directory",
@@ -109,35 +118,41 @@ pub enum StoreError {
     },
     /// No thread to be had.
     #[error("the thread that writes index files does not start: {0}")]
-    Thread(std::io::Error),
+    Thread(io::Error),
 }
 
 /// What the store, the stream's writer and the indexing thread share.
-#[derive(Default)]
 pub(crate) struct Shared {
+    pub(crate) disk: Arc<Quota>,
     pub(crate) index: RwLock<Index>,
     pub(crate) damage: Damage,
     pub(crate) in_flight: InFlight,
 }
 
 impl Shared {
+    fn new(disk: Arc<Quota>) -> Self {
+        Self { disk, index: RwLock::default(), damage: Damage::default(), in_flight: InFlight::default() }
+    }
+
     /// What an append comes to: what was written where the index cannot name it would be acknowledged, and never found.
     pub(crate) fn in_reach(
         &self,
         written: Result<Vec<Location>, hayrick_disk::AppendError>,
     ) -> Result<(), AppendError> {
         let written = written.map_err(|error| self.append_error(&error))?;
+        let index = self.index.read();
         written
             .into_iter()
-            .try_for_each(check_reach)
+            .try_for_each(|at| index.reaches(at))
             .map_err(|error| AppendError::Failed(format!("{error}; start this volume with an empty --data")))
     }
 
     /// What a failure of the stream means to who asked for an append.
     pub(crate) fn append_error(&self, error: &hayrick_disk::AppendError) -> AppendError {
         match error {
-            hayrick_disk::AppendError::Full { used_bytes, reserve_bytes, .. } => {
-                AppendError::Full { used_bytes: *used_bytes, reserve_bytes: *reserve_bytes }
+            // The stream knows of the segments only.
+            hayrick_disk::AppendError::Full { reserve_bytes, .. } => {
+                AppendError::Full { used_bytes: self.disk.taken_bytes(), reserve_bytes: *reserve_bytes }
             }
             hayrick_disk::AppendError::Poisoned { cause } => {
                 // It was on its way when the write failed, so nobody knows whether it is on the disk.
@@ -173,9 +188,8 @@ pub struct Store {
     pub(crate) shared: Arc<Shared>,
     /// Held by nobody else for longer than a call, so that it closes with the store.
     pub(crate) stream: Arc<Stream<Needles>>,
-    disk: Arc<dyn Disk>,
-    options: StoreOptions,
-    jobs: Sender<Job>,
+    pub(crate) options: StoreOptions,
+    pub(crate) jobs: Sender<Job>,
     stopping: Arc<AtomicBool>,
     indexer: Option<JoinHandle<()>>,
     /// The last field, so that it is let go of only when the stream is closed.
@@ -186,18 +200,23 @@ impl Store {
     /// Opens the store in a directory whose lock is held, or begins one. Damage never stops it: that is counted in the
     /// status.
     pub fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<Self, StoreError> {
-        let shared = Arc::new(Shared::default());
+        let unreadable = |source| StoreError::Directory { dir: options.dir.clone(), source };
+        let quota = Quota::new(disk, &options.dir, options.capacity_bytes).map_err(unreadable)?;
+        let quota = Arc::new(quota);
+        let disk: Arc<dyn Disk> = Arc::clone(&quota) as _;
+        recover::remove_orphans(disk.as_ref(), &options.dir).map_err(unreadable)?;
+        let shared = Arc::new(Shared::new(quota));
         let (jobs, to_do) = mpsc::channel();
-        let out_of_reach = Arc::new(Mutex::new(None::<OutOfReach>));
+        let found = Arc::new(Mutex::new(Found::default()));
         let keeper = Keeper {
             disk: Arc::clone(&disk),
             dir: options.dir.clone(),
             shared: Arc::clone(&shared),
             sealed: jobs.clone(),
-            out_of_reach: Arc::clone(&out_of_reach),
+            found: Arc::clone(&found),
         };
         let stream = Arc::new(Stream::open(Arc::clone(&disk), options.stream(), keeper)?);
-        if let Some(place) = *out_of_reach.lock() {
+        if let Err(place) = found.lock().finish(&shared) {
             return Err(StoreError::OutOfReach { dir: options.dir, place: place.to_string() });
         }
         let stopping = Arc::new(AtomicBool::new(false));
@@ -212,7 +231,7 @@ impl Store {
             .name("segment-indexer".to_owned())
             .spawn(move || indexer.run(&to_do))
             .map_err(StoreError::Thread)?;
-        Ok(Self { shared, stream, disk, options, jobs, stopping, indexer: Some(indexer), lock: None })
+        Ok(Self { shared, stream, options, jobs, stopping, indexer: Some(indexer), lock: None })
     }
 
     /// Holds the directory's lock until all is closed, however long the disk hangs.
@@ -250,11 +269,11 @@ impl Store {
     /// How the store fares.
     pub fn status(&self) -> VolumeStatus {
         let stream = self.stream.status();
-        let free_bytes = self.free_bytes(stream.allocated_bytes, stream.room_bytes);
+        let free_bytes = self.free_bytes(stream.room_bytes);
         let (bad, bad_bytes) = self.shared.damage.figures();
         VolumeStatus {
             capacity_bytes: self.options.capacity_bytes,
-            used_bytes: stream.allocated_bytes,
+            used_bytes: self.shared.disk.taken_bytes(),
             free_bytes,
             needles: self.shared.index.read().needles(),
             segments: stream.files.len() as u64,
@@ -319,11 +338,10 @@ impl Store {
     }
 
     /// Room in the segments there are, and in those that may yet be made without touching the reserve.
-    fn free_bytes(&self, allocated_bytes: u64, room_bytes: u64) -> u64 {
+    fn free_bytes(&self, room_bytes: u64) -> u64 {
         let segment_bytes = self.options.segment_bytes();
         // A file system that does not answer has, for all that is known, no room.
-        let on_disk = self.disk.free_bytes(&self.options.dir).unwrap_or(0);
-        let free = on_disk.min(self.options.capacity_bytes.saturating_sub(allocated_bytes));
+        let free = self.shared.disk.free_bytes(&self.options.dir).unwrap_or(0);
         let to_take = free.saturating_sub(self.options.reserve_bytes());
         room_bytes + to_take / segment_bytes * segment_bytes
     }

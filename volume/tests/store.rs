@@ -394,7 +394,13 @@ async fn a_full_store_refuses_needles_and_still_reads_and_drops() {
     };
     let AppendError::Full { used_bytes, reserve_bytes } = full else { panic!("{full:?}") };
     assert_eq!(reserve_bytes, 2 * options.segment_bytes);
-    assert_eq!(used_bytes, options.capacity_bytes - reserve_bytes, "all but the reserve was used");
+    let usable_bytes = options.capacity_bytes - reserve_bytes;
+    // The last segment was made before the one in front of it was indexed: that index file is the reserve's.
+    assert!(used_bytes <= usable_bytes + 4096, "{used_bytes} of {usable_bytes}");
+    assert!(
+        used_bytes + options.segment_bytes > usable_bytes,
+        "all but the reserve was used, by whole segments"
+    );
     assert!(store.status().full);
     assert!(store.status().free_bytes < 10_100);
     for id in 1..=held {
@@ -563,4 +569,135 @@ async fn an_index_file_spares_the_start_the_data() {
     assert_eq!(store.status().bad, 0, "the data was not looked at");
     assert_eq!(read(&store, 2), Err(ReadError::Damaged), "but is when it is read");
     assert_eq!(read(&store, 3).expect("whole"), data(3, 900_000));
+}
+
+/// All that a list shows.
+fn list(store: &Store, placements: &[PlacementId]) -> Vec<(PlacementId, NeedleId, String)> {
+    let mut shown = Vec::new();
+    let mut show =
+        |placement, id, key: &[u8]| shown.push((placement, id, String::from_utf8_lossy(key).into_owned()));
+    store.list(placements, &mut show).expect("it can be listed");
+    shown.sort();
+    shown
+}
+
+#[tokio::test]
+async fn a_list_shows_the_live_needles_of_its_placements_wherever_they_lie() {
+    let disk = FaultyDisk::new(31);
+    let store = open(&disk);
+    let key = |id: u64| format!("photos/{id:05}/{}", "x".repeat(id as usize % 300));
+    let of = |id: u64| PlacementId(1 + id as u32 % 9);
+    let needle = |id| {
+        let body = needle::Body::new([key(id).as_bytes(), &data(id, 50)].concat(), key(id).len());
+        Bytes::from(body.with_header(NeedleId(id), of(id), 0).concat())
+    };
+    // Two sealed segments and one that is appended to; in the last two, tombstones of what lies in those before.
+    for (from, gone) in [(1, 3), (301, 20), (601, 333)] {
+        assert!(
+            in_time(store.append((from..from + 300).map(needle).collect())).await.iter().all(Result::is_ok)
+        );
+        in_time(store.delete(&[NeedleId(gone)])).await.expect("dropped");
+        if from < 601 {
+            store.seal();
+        }
+    }
+    until("both are indexed", || disk.exists(&index_file(2)).expect("a sound disk")).await;
+    let expected = |placements: &[PlacementId]| {
+        let here = |id: &u64| ![3, 20, 333].contains(id) && placements.contains(&of(*id));
+        let mut all: Vec<_> = (1..=900).filter(here).map(|id| (of(id), NeedleId(id), key(id))).collect();
+        all.sort();
+        all
+    };
+    let some = [PlacementId(4), PlacementId(2), PlacementId(77), PlacementId(2)];
+    let all: Vec<_> = (1..=9).map(PlacementId).collect();
+    assert_eq!(list(&store, &some), expected(&some));
+    assert_eq!(list(&store, &all), expected(&all));
+    assert_eq!(list(&store, &[]), []);
+
+    // Of a sealed segment the data is not looked at.
+    assert!(disk.make_unreadable(&segment(1), 4096..8192));
+    assert_eq!(list(&store, &some), expected(&some));
+    assert!(disk.make_unreadable(&segment(1), 0..0));
+
+    // A damaged index file is noticed when it is needed; the data has the same, and the file is made anew of it.
+    let good = disk.bytes(&index_file(1)).expect("it is there");
+    let keys_at = good.windows(7).position(|bytes| bytes == b"photos/").expect("keys are there");
+    assert!(disk.flip(&index_file(1), keys_at as u64, 1));
+    assert_eq!(list(&store, &some), expected(&some));
+    until("the index file is made anew", || disk.bytes(&index_file(1)).as_ref() == Some(&good)).await;
+
+    // Without either, a list says that it is none.
+    disk.remove(&index_file(1)).expect("a sound disk");
+    assert!(disk.make_unreadable(&segment(1), 4096..8192));
+    assert!(matches!(store.list(&some, &mut |_, _, _| ()), Err(ReadError::Disk(_))));
+}
+
+/// Bytes of all files in the directory.
+fn bytes_on_disk(disk: &FaultyDisk) -> u64 {
+    let names = disk.list(Path::new(DIR)).expect("a sound disk");
+    names.iter().map(|name| disk.bytes(&Path::new(DIR).join(name)).expect("it is there").len() as u64).sum()
+}
+
+#[tokio::test]
+async fn index_files_count_as_used_and_never_break_into_the_reserve() {
+    let disk = FaultyDisk::new(32);
+    let mut options = options();
+    options.capacity_bytes = 2 << 20;
+    options.segment_bytes = 64 << 10;
+    let reserve_bytes = 2 * options.segment_bytes;
+    let store = open_with(&disk, options.clone());
+    // Almost nothing but keys: the index files take almost as much as the segments.
+    let mut id = 0;
+    loop {
+        id += 1;
+        let key =
+            format!("{}{id}", data(id, 400).iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        let body = needle::Body::new(key.clone().into_bytes(), key.len());
+        let needle = body.with_header(NeedleId(id), PLACEMENT, 0).concat();
+        let full = append_one(&store, needle.into()).await.is_err();
+        let sealed = || store.segments(99).iter().filter(|segment| segment.sealed).count() as u64;
+        until("all are indexed", || {
+            (1..=sealed()).all(|number| disk.exists(&index_file(number)).expect("sound"))
+        })
+        .await;
+        until("all is counted", || store.status().used_bytes == bytes_on_disk(&disk)).await;
+        if full {
+            assert!(store.status().full);
+            break;
+        }
+    }
+    let status = store.status();
+    let index_bytes = status.used_bytes - status.segments * options.segment_bytes;
+    assert!(index_bytes > status.used_bytes / 3, "{index_bytes} of {}", status.used_bytes);
+    // A segment is made before the one in front of it is indexed, so that one index file may be over.
+    assert!(status.used_bytes <= options.capacity_bytes - reserve_bytes + options.segment_bytes);
+    in_time(store.delete(&(1..=id).map(NeedleId).collect::<Vec<_>>())).await.expect("drops go on");
+    store.close();
+    let store = open_with(&disk, options);
+    assert_eq!(store.status().used_bytes, bytes_on_disk(&disk));
+    assert!(store.status().full, "a restart does not open the reserve");
+}
+
+#[tokio::test]
+async fn index_files_that_are_half_made_or_without_a_segment_are_removed_at_start() {
+    let disk = FaultyDisk::new(33);
+    let store = open(&disk);
+    append_one(&store, needle(1, 100)).await.expect("a good needle");
+    store.seal();
+    until("it is indexed", || disk.exists(&index_file(1)).expect("a sound disk")).await;
+    store.close();
+    let half_made = Path::new(DIR).join(format!("{:016x}.idx.new", 1));
+    let not_ours = [Path::new(DIR).join("9.idx"), Path::new(DIR).join("notes.idx.new")];
+    for path in [&half_made, &index_file(77), &not_ours[0], &not_ours[1]] {
+        disk.create(path).and_then(|file| file.write_all_at(&[7; 300], 0)).expect("a sound disk");
+    }
+    let store = open(&disk);
+    for path in [&half_made, &index_file(77)] {
+        assert!(!disk.exists(path).expect("a sound disk"), "{}", path.display());
+    }
+    for path in [&index_file(1), &not_ours[0], &not_ours[1]] {
+        assert!(disk.exists(path).expect("a sound disk"), "{}", path.display());
+    }
+    assert_eq!(store.status().used_bytes, bytes_on_disk(&disk));
+    assert_eq!(read(&store, 1).expect("it is there"), data(1, 100));
 }

@@ -1,0 +1,123 @@
+//! Reading an index file, block by block: all places for a start, the keys of some placements for a list.
+//!
+//! Owns what is verified when. Invariant: nothing is shown that does not match its checksum, and nothing is allocated
+//! by a length that was not compared with the file's before.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use hayrick_disk::{File, FileId};
+use hayrick_protocol::ids::{NeedleId, PlacementId};
+
+use crate::index::Place;
+use crate::index_file::{
+    ENTRY_BYTES, Entry, HEADER_BYTES, IndexFileError, Kind, MAGIC, SegmentMark, TAIL_BYTES, VERSION, block,
+    header, tail,
+};
+
+/// An index file whose header and table are good.
+pub(crate) struct IndexFile {
+    file: Arc<dyn File>,
+    segment: SegmentMark,
+    /// Where each block begins, and what it is.
+    blocks: Vec<(u64, Entry)>,
+}
+
+impl IndexFile {
+    /// Opens the index file of this segment: reads header, table and tail.
+    pub(crate) fn open(file: Arc<dyn File>, segment: &SegmentMark) -> Result<Self, IndexFileError> {
+        let bytes = file.len()?;
+        let behind_header =
+            bytes.checked_sub((HEADER_BYTES + TAIL_BYTES) as u64).ok_or(IndexFileError::Damaged)?;
+        let mut head = [0; HEADER_BYTES];
+        file.read_exact_at(&mut head, 0)?;
+        if head[..8] != MAGIC || head[8..10] != VERSION.to_le_bytes() {
+            return Err(IndexFileError::Unknown);
+        }
+        let mut end = [0; TAIL_BYTES];
+        let tail_at = bytes - TAIL_BYTES as u64;
+        file.read_exact_at(&mut end, tail_at)?;
+        let [.., b0, b1, b2, b3, _, _, _, _] = end;
+        let table_bytes = u64::from(u32::from_le_bytes([b0, b1, b2, b3])) * ENTRY_BYTES as u64;
+        if table_bytes > behind_header {
+            return Err(IndexFileError::Damaged);
+        }
+        let mut table = vec![0; usize::try_from(table_bytes).map_err(|_| IndexFileError::Damaged)?];
+        file.read_exact_at(&mut table, tail_at - table_bytes)?;
+        let [e0, e1, e2, e3, e4, e5, e6, e7, ..] = end;
+        let of_end = u64::from_le_bytes([e0, e1, e2, e3, e4, e5, e6, e7]);
+        if end != tail(&head, &table, of_end) {
+            return Err(IndexFileError::Damaged);
+        }
+        if head != header(segment) || of_end != segment.end {
+            return Err(IndexFileError::OtherSegment);
+        }
+        let mut at = HEADER_BYTES as u64;
+        let mut blocks = Vec::with_capacity(table.len() / ENTRY_BYTES);
+        for entry in table.as_chunks().0 {
+            let entry = Entry::decode(entry)?;
+            blocks.push((at, entry));
+            at += u64::from(entry.len);
+        }
+        if at != tail_at - table_bytes {
+            return Err(IndexFileError::Damaged);
+        }
+        Ok(Self { file, segment: *segment, blocks })
+    }
+
+    /// Shows all needles and tombstones of the segment `file`, block by block, in each ascending by id.
+    pub(crate) fn places(&self, file: FileId, visit: &mut dyn FnMut(&[Place])) -> Result<(), IndexFileError> {
+        let mut rows = Vec::new();
+        for (at, entry) in self.of(Kind::Places) {
+            rows.clear();
+            block::places(&self.block(*at, entry)?, entry, file, &self.segment, &mut rows)?;
+            visit(&rows);
+        }
+        Ok(())
+    }
+
+    /// All damaged stretches.
+    pub(crate) fn damaged(&self) -> Result<Vec<Range<u64>>, IndexFileError> {
+        let mut all = Vec::new();
+        for (at, entry) in self.of(Kind::Damage) {
+            all.extend(block::damage(&self.block(*at, entry)?, entry, &self.segment)?);
+        }
+        Ok(all)
+    }
+
+    /// Shows needles and keys of those placements that are `wanted`, which ascend. Reads no other blocks.
+    pub(crate) fn keys(
+        &self,
+        wanted: &[PlacementId],
+        visit: &mut dyn FnMut(PlacementId, NeedleId, &[u8]),
+    ) -> Result<(), IndexFileError> {
+        for (number, (at, entry)) in self.blocks.iter().enumerate() {
+            if entry.kind != Kind::Keys {
+                continue;
+            }
+            // Behind the last of a part come places, or damage.
+            let next = self.blocks.get(number + 1).filter(|(_, next)| next.kind == Kind::Keys);
+            let last = next.map_or(PlacementId(u32::MAX), |(_, next)| next.placement);
+            let first_wanted = wanted.partition_point(|placement| *placement < entry.placement);
+            if wanted.get(first_wanted).is_none_or(|placement| *placement > last) {
+                continue;
+            }
+            block::keys(&self.block(*at, entry)?, entry, &mut |placement, id, key| {
+                if wanted.binary_search(&placement).is_ok() {
+                    visit(placement, id, key);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn of(&self, kind: Kind) -> impl Iterator<Item = &(u64, Entry)> {
+        self.blocks.iter().filter(move |(_, entry)| entry.kind == kind)
+    }
+
+    fn block(&self, at: u64, entry: &Entry) -> Result<Vec<u8>, IndexFileError> {
+        let mut bytes = vec![0; entry.len as usize];
+        self.file.read_exact_at(&mut bytes, at)?;
+        if crc32c::crc32c(&bytes) == entry.crc { Ok(bytes) } else { Err(IndexFileError::Damaged) }
+    }
+}
