@@ -46,6 +46,16 @@ impl Flights {
         self.needles.contains_key(&id)
     }
 
+    /// Whether nothing of this needle is on its way.
+    pub(crate) fn is_free(&self, id: NeedleId) -> bool {
+        !self.holds(id) && !self.drops.contains_key(&id)
+    }
+
+    /// A needle is on its way; who waits is told what came of it.
+    pub(crate) fn begin(&mut self, id: NeedleId, bytes: Bytes, waiting: Vec<oneshot::Sender<Outcome>>) {
+        self.needles.insert(id, Flight { bytes, waiting });
+    }
+
     pub(crate) fn drop_begins(&mut self, id: NeedleId) {
         *self.drops.entry(id).or_default() += 1;
     }
@@ -73,7 +83,8 @@ impl InFlight {
         self.0.lock()
     }
 
-    fn settle(&self, needles: &[Appended], result: &Result<(), AppendError>) {
+    /// These needles arrived, or failed.
+    pub(crate) fn settle(&self, needles: &[Appended], result: &Result<(), AppendError>) {
         // Answered outside the lock: whoever wakes up may append again at once.
         let answers = land(&mut self.lock(), needles);
         answer(answers, result);
@@ -200,7 +211,7 @@ impl Store {
             Some(Known::Dropped) => return Step::Done(Err(AppendError::Conflict(id))),
             Some(Known::Live(_)) | None => {}
         }
-        flights.needles.insert(id, Flight { bytes: checked.bytes.clone(), waiting: vec![sender] });
+        flights.begin(id, checked.bytes.clone(), vec![sender]);
         records.push((checked.bytes.into(), checked.appended));
         Step::Waiting(receiver)
     }

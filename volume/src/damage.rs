@@ -52,6 +52,12 @@ impl Damage {
         !self.0.lock().stretches.is_empty()
     }
 
+    /// Whether any stretch of this segment is damaged.
+    pub(crate) fn has_stretches_in(&self, segment: FileId) -> bool {
+        let known = self.0.lock();
+        known.stretches.range((segment, 0)..=(segment, u64::MAX)).next().is_some()
+    }
+
     /// A needle is damaged. Whether that is news.
     pub(crate) fn needle(&self, id: NeedleId) -> bool {
         let mut known = self.0.lock();

@@ -33,13 +33,15 @@ pub(crate) enum Known {
 /// Where a needle lies, or its tombstone: that has no length.
 pub(crate) type Place = (NeedleId, Location);
 
-/// Live needles of one segment.
+/// What rows name in one segment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Live {
-    /// How many.
+pub(crate) struct Held {
+    /// Live needles.
     pub(crate) needles: u64,
     /// Their bytes on disk.
-    pub(crate) bytes: u64,
+    pub(crate) needle_bytes: u64,
+    /// Tombstones of dropped needles.
+    pub(crate) tombstones: u64,
 }
 
 /// A place that a row cannot hold.
@@ -61,6 +63,8 @@ pub(crate) struct Index {
 #[derive(Debug, Default)]
 struct Segments {
     slots: Vec<Slot>,
+    /// Slots of segments that are gone.
+    free_slots: Vec<u16>,
     by_file: BTreeMap<FileId, u16>,
     /// The lengths, in words, of the needles too long for a row.
     long: Table,
@@ -71,7 +75,7 @@ struct Segments {
 #[derive(Debug)]
 struct Slot {
     file: FileId,
-    live: Live,
+    held: Held,
 }
 
 impl Index {
@@ -125,10 +129,41 @@ impl Index {
         self.segments.needles
     }
 
-    /// Live needles of a segment.
-    pub(crate) fn live_in(&self, file: FileId) -> Live {
+    /// What rows name in a segment.
+    pub(crate) fn held_by(&self, file: FileId) -> Held {
         let slot = self.segments.by_file.get(&file);
-        slot.map_or(Live::default(), |slot| self.segments.slots[usize::from(*slot)].live)
+        slot.map_or(Held::default(), |slot| self.segments.slots[usize::from(*slot)].held)
+    }
+
+    /// Whether the row of `id` names what lies at this place, be it needle or tombstone.
+    pub(crate) fn names(&self, id: NeedleId, at: Location) -> bool {
+        let Some(row) = self.rows.get(id.0).map(Row) else { return false };
+        offset_words(at).is_some_and(|offset_words| self.segments.position(row) == (at.file, offset_words))
+    }
+
+    /// Forgets that a needle was dropped by the tombstone that lies here: nothing of it is left that would have to be
+    /// told from a live one.
+    pub(crate) fn forget(&mut self, id: NeedleId, tombstone: Location) {
+        if self.names(id, tombstone)
+            && let Some(row) = self.rows.get(id.0).map(Row).filter(|row| !row.is_live())
+        {
+            self.segments.uncount(id.0, row);
+            self.rows.remove(id.0);
+        }
+    }
+
+    /// A segment is gone, of which no row names anything any more.
+    pub(crate) fn let_go(&mut self, file: FileId) {
+        debug_assert_eq!(
+            self.held_by(file),
+            Held::default(),
+            "what lies in a segment that goes is named elsewhere"
+        );
+        if self.held_by(file) == Held::default()
+            && let Some(slot) = self.segments.by_file.remove(&file)
+        {
+            self.segments.free_slots.push(slot);
+        }
     }
 }
 
@@ -143,8 +178,18 @@ impl Segments {
         let slot = match self.by_file.get(&at.file) {
             Some(slot) => *slot,
             None => {
-                let slot = u16::try_from(self.slots.len()).map_err(|_| out_of_reach)?;
-                self.slots.push(Slot { file: at.file, live: Live::default() });
+                let empty = Slot { file: at.file, held: Held::default() };
+                let slot = match self.free_slots.pop() {
+                    Some(slot) => {
+                        self.slots[usize::from(slot)] = empty;
+                        slot
+                    }
+                    None => {
+                        let slot = u16::try_from(self.slots.len()).map_err(|_| out_of_reach)?;
+                        self.slots.push(empty);
+                        slot
+                    }
+                };
                 self.by_file.insert(at.file, slot);
                 slot
             }
@@ -178,21 +223,25 @@ impl Segments {
         if row.is_long() {
             self.long.put(id, |_| u64::from(len_words));
         }
+        let held = &mut self.slots[row.slot()].held;
         if row.is_live() {
-            let live = &mut self.slots[row.slot()].live;
-            live.needles += 1;
-            live.bytes += bytes(len_words);
+            held.needles += 1;
+            held.needle_bytes += bytes(len_words);
             self.needles += 1;
+        } else {
+            held.tombstones += 1;
         }
     }
 
     fn uncount(&mut self, id: u64, row: Row) {
+        let len_words = self.len_words(id, row);
+        let held = &mut self.slots[row.slot()].held;
         if row.is_live() {
-            let len_words = self.len_words(id, row);
-            let live = &mut self.slots[row.slot()].live;
-            live.needles -= 1;
-            live.bytes -= bytes(len_words);
+            held.needles -= 1;
+            held.needle_bytes -= bytes(len_words);
             self.needles -= 1;
+        } else {
+            held.tombstones -= 1;
         }
         if row.is_long() {
             self.long.remove(id);
@@ -270,8 +319,8 @@ mod tests {
         index.put(id, at(2, 8192)).expect("in reach");
         assert_eq!(index.get(id), Some(Known::Live(at(2, 8192))));
         assert_eq!(index.needles(), 1);
-        assert_eq!(index.live_in(FileId(1)), Live::default());
-        assert_eq!(index.live_in(FileId(2)), Live { needles: 1, bytes: 64 });
+        assert_eq!(index.held_by(FileId(1)), Held::default());
+        assert_eq!(index.held_by(FileId(2)), Held { needles: 1, needle_bytes: 64, tombstones: 0 });
     }
 
     #[test]
@@ -289,6 +338,10 @@ mod tests {
         assert!(index.put(NeedleId(1), at(1, 0)).is_err(), "no slot is left");
         assert!(index.reaches(at(1, 0)).is_err());
         assert_eq!(index.needles(), 1 << 16);
+        index.put(NeedleId(5), Location { len: 0, ..last }).expect("in reach");
+        assert_eq!(index.held_by(FileId(15)), Held::default());
+        index.let_go(FileId(15));
+        index.put(NeedleId(5), at((3 << 16) + 1, 8)).expect("a segment that went left its slot");
     }
 
     /// Around the length from which on it does not fit a row.
@@ -315,20 +368,41 @@ mod tests {
                 told.sort_by_key(|(id, _)| *id);
                 index.put_all(&told).expect("in reach");
             }
-            let mut live = BTreeMap::<_, Live>::new();
+            let mut held = BTreeMap::<_, Held>::new();
             for id in (1..20).map(NeedleId) {
                 prop_assert_eq!(index.get(id), one_by_one.get(id));
-                if let Some(Known::Live(at)) = index.get(id) {
+                let Some(known) = index.get(id) else { continue };
+                let (file, offset_words) = index.segments.position(Row(index.rows.get(id.0).expect("a row")));
+                let held = held.entry(file.0).or_default();
+                if let Known::Live(at) = known {
                     prop_assert_eq!(at.len, len(at.offset / 64));
-                    let live = live.entry(at.file.0).or_default();
-                    live.needles += 1;
-                    live.bytes += u64::from(at.len);
+                    held.needles += 1;
+                    held.needle_bytes += u64::from(at.len);
+                } else {
+                    held.tombstones += 1;
+                }
+                let place = Location { file, offset: bytes(offset_words), len: 0 };
+                prop_assert!(index.names(id, place));
+                let beside = Location { offset: place.offset + 64, ..place };
+                prop_assert!(!index.names(id, beside));
+            }
+            for index in [&index, &one_by_one] {
+                prop_assert_eq!(index.needles(), held.values().map(|held| held.needles).sum::<u64>());
+                for file in 1..4 {
+                    prop_assert_eq!(index.held_by(FileId(file)), held.get(&file).copied().unwrap_or_default());
                 }
             }
-            for index in [index, one_by_one] {
-                prop_assert_eq!(index.needles(), live.values().map(|live| live.needles).sum::<u64>());
-                for file in 1..4 {
-                    prop_assert_eq!(index.live_in(FileId(file)), live.get(&file).copied().unwrap_or_default());
+            // What is dropped is forgotten only at its place, and frees the segment that nothing else is in.
+            for id in (1..20).map(NeedleId).filter(|id| index.get(*id) == Some(Known::Dropped)).collect::<Vec<_>>() {
+                let (file, offset_words) = index.segments.position(Row(index.rows.get(id.0).expect("a row")));
+                let place = Location { file, offset: bytes(offset_words), len: 0 };
+                index.forget(id, Location { offset: place.offset + 64, ..place });
+                prop_assert_eq!(index.get(id), Some(Known::Dropped));
+                index.forget(id, place);
+                prop_assert_eq!(index.get(id), None);
+                if index.held_by(file) == Held::default() {
+                    index.let_go(file);
+                    prop_assert!(index.reaches(place).is_err());
                 }
             }
         }

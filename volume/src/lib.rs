@@ -6,10 +6,12 @@
 //! drop it.
 
 mod append;
+mod compact;
 mod damage;
 mod delete;
 mod directory;
 mod heartbeat;
+mod housekeeping;
 mod http;
 mod index;
 mod index_file;
@@ -27,6 +29,7 @@ mod store;
 mod table;
 
 pub use append::Outcome;
+pub use compact::Compacted;
 pub use damage::Stretch;
 pub use directory::DirectoryError;
 pub use options::Options;

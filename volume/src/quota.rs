@@ -81,6 +81,10 @@ impl Disk for Quota {
         self.disk.open(path)
     }
 
+    fn open_read_only(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.disk.open_read_only(path)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let bytes = self.bytes_of(from)?;
         self.disk.rename(from, to)?;

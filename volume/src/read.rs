@@ -57,9 +57,17 @@ impl Opened {
 impl Store {
     /// Finds a needle. A small one is read and verified whole, by one `pread`; of a large one header and table.
     pub fn open_needle(&self, id: NeedleId) -> Result<Opened, ReadError> {
-        let Some(Known::Live(at)) = self.shared.index.read().get(id) else { return Err(ReadError::NotFound) };
-        let Some(reader) = self.stream.reader(at.file) else {
-            return Err(self.bad(id, ReadError::Damaged));
+        let mut looked_at = None;
+        let (at, reader) = loop {
+            let Some(Known::Live(at)) = self.shared.index.read().get(id) else {
+                return Err(ReadError::NotFound);
+            };
+            match self.stream.reader(at.file) {
+                Some(reader) => break (at, reader),
+                // Its segment was compacted just now, and it lies elsewhere.
+                None if looked_at != Some(at) => looked_at = Some(at),
+                None => return Err(self.bad(id, ReadError::Damaged)),
+            }
         };
         let opened = if at.len as usize <= WHOLE_RECORD_BYTES_MAX {
             open_whole(reader, at, id)

@@ -15,9 +15,9 @@ use hayrick_disk::{Disk, DurableRecords, FileId, Location, Owner};
 use hayrick_protocol::needle::{Header, Kind};
 use parking_lot::Mutex;
 
+use crate::housekeeping::Job;
 use crate::index::{OutOfReach, Place};
 use crate::index_file::{self, IndexFile, IndexFileError, SegmentMark};
-use crate::seal::Job;
 use crate::segment;
 use crate::store::Shared;
 

@@ -1,4 +1,4 @@
-//! Gives each sealed segment its index file, in a thread of its own.
+//! Gives each sealed segment its index file, in the background.
 //!
 //! Owns the making of the files; their bytes are `index_file`'s. The segment is read again for it, which verifies it
 //! once more and needs no memory for keys while it was active. Invariant: the file appears whole or not at all (written
@@ -7,7 +7,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Weak};
 
 use hayrick_disk::{Disk, FileId, Found, Stream};
@@ -19,15 +18,7 @@ use crate::recover::index_path;
 use crate::segment::Needles;
 use crate::store::Shared;
 
-/// What the thread is asked for.
-pub(crate) enum Job {
-    /// An index file for this segment.
-    Index(FileId),
-    /// To end.
-    Stop,
-}
-
-/// What the thread works with.
+/// What it takes to write them.
 pub(crate) struct Indexer {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dir: PathBuf,
@@ -47,21 +38,21 @@ enum SealError {
 }
 
 impl Indexer {
-    /// Works until it is stopped.
-    pub(crate) fn run(&self, jobs: &Receiver<Job>) {
-        while let Ok(Job::Index(segment)) = jobs.recv() {
-            let Some(stream) = self.stream.upgrade() else { return };
-            match self.index(&stream, segment) {
-                Ok(()) => tracing::debug!(%segment, "wrote the index file"),
-                Err(_) if self.stopping.load(Ordering::Relaxed) => return,
-                Err(error) => {
-                    tracing::warn!(%segment, %error, "a segment has no index file; the next start reads its data instead");
-                }
+    /// Writes the index file of a segment. A failure is logged: without the file, a start reads the data.
+    pub(crate) fn index(&self, segment: FileId) {
+        let Some(stream) = self.stream.upgrade() else { return };
+        match self.make(&stream, segment) {
+            Ok(()) => tracing::debug!(%segment, "wrote the index file"),
+            Err(_) if self.stopping.load(Ordering::Relaxed) => {}
+            // It was compacted meanwhile.
+            Err(_) if stream.reader(segment).is_none() => {}
+            Err(error) => {
+                tracing::warn!(%segment, %error, "a segment has no index file; the next start reads its data instead");
             }
         }
     }
 
-    fn index(&self, stream: &Stream<Needles>, segment: FileId) -> Result<(), SealError> {
+    fn make(&self, stream: &Stream<Needles>, segment: FileId) -> Result<(), SealError> {
         let path = index_path(&self.dir, segment);
         let temporary = PathBuf::from(format!("{}.new", path.display()));
         // Left behind by an earlier try.
@@ -109,7 +100,7 @@ impl Indexer {
 }
 
 /// Removes a file, unless there is none.
-fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+pub(crate) fn remove_if_there(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     match disk.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

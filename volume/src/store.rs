@@ -22,11 +22,13 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::append::{InFlight, closed, submit_error};
+use crate::compact::{Compacted, Compactor, Tally};
 use crate::damage::{Damage, Stretch};
+use crate::housekeeping::{Housekeeper, Job};
 use crate::index::Index;
 use crate::quota::Quota;
 use crate::recover::{self, Found, Keeper};
-use crate::seal::{Indexer, Job};
+use crate::seal::Indexer;
 use crate::segment::{EXTENSION, Needles};
 
 /// Largest segment: offsets within one are kept in 32 bits of 8-byte words.
@@ -54,10 +56,13 @@ pub struct StoreOptions {
     pub zero_ahead_bytes: u64,
     /// How long the stream is idle before it leaves a mark.
     pub idle_mark_after: Duration,
+    /// Bytes of a segment that compaction goes through in a second, as long as space is not short; with 0 there is none
+    /// in the background.
+    pub compact_bytes_per_s: u64,
 }
 
 impl StoreOptions {
-    /// Segments of 1 GiB, zeroed ahead by 4 MiB, marks after 20 ms.
+    /// Segments of 1 GiB, zeroed ahead by 4 MiB, marks after 20 ms, compaction of 64 MiB a second.
     pub fn new(dir: impl Into<PathBuf>, capacity_bytes: u64) -> Self {
         Self {
             dir: dir.into(),
@@ -65,6 +70,7 @@ impl StoreOptions {
             segment_bytes: 1 << 30,
             zero_ahead_bytes: 4 << 20,
             idle_mark_after: Duration::from_millis(20),
+            compact_bytes_per_s: 64 << 20,
         }
     }
 
@@ -75,6 +81,20 @@ impl StoreOptions {
     /// What needles never take: room for two segments, so that compaction has space to work in, or 1 % if that is more.
     fn reserve_bytes(&self) -> u64 {
         (2 * self.segment_bytes()).max(self.capacity_bytes / 100)
+    }
+
+    /// What may be submitted together: half of what a stream takes.
+    pub(crate) fn submission_bytes_max(&self) -> usize {
+        usize::try_from(self.segment_bytes() / 4).unwrap_or(usize::MAX)
+    }
+
+    /// Room in the segments there are, and in those that may yet be made without touching the reserve.
+    pub(crate) fn free_bytes(&self, disk: &Quota, room_bytes: u64) -> u64 {
+        let segment_bytes = self.segment_bytes();
+        // A file system that does not answer has, for all that is known, no room.
+        let free = disk.free_bytes(&self.dir).unwrap_or(0);
+        let to_take = free.saturating_sub(self.reserve_bytes());
+        room_bytes + to_take / segment_bytes * segment_bytes
     }
 
     fn stream(&self) -> hayrick_disk::Options {
@@ -117,11 +137,11 @@ pub enum StoreError {
         place: String,
     },
     /// No thread to be had.
-    #[error("the thread that writes index files does not start: {0}")]
+    #[error("the thread that keeps the segments in order does not start: {0}")]
     Thread(io::Error),
 }
 
-/// What the store, the stream's writer and the indexing thread share.
+/// What the store, the stream's writer and the keeping thread share.
 pub(crate) struct Shared {
     pub(crate) disk: Arc<Quota>,
     pub(crate) index: RwLock<Index>,
@@ -190,8 +210,10 @@ pub struct Store {
     pub(crate) stream: Arc<Stream<Needles>>,
     pub(crate) options: StoreOptions,
     pub(crate) jobs: Sender<Job>,
+    tally: Arc<Tally>,
     stopping: Arc<AtomicBool>,
-    indexer: Option<JoinHandle<()>>,
+    housekeeper: Arc<Housekeeper>,
+    thread: Option<JoinHandle<()>>,
     /// The last field, so that it is let go of only when the stream is closed.
     lock: Option<Arc<Lock>>,
 }
@@ -227,11 +249,32 @@ impl Store {
             stream: Arc::downgrade(&stream),
             stopping: Arc::clone(&stopping),
         };
-        let indexer = thread::Builder::new()
-            .name("segment-indexer".to_owned())
-            .spawn(move || indexer.run(&to_do))
+        let tally = Arc::new(Tally::default());
+        let compactor = Compactor {
+            options: options.clone(),
+            shared: Arc::clone(&shared),
+            stream: Arc::downgrade(&stream),
+            tally: Arc::clone(&tally),
+            kept: Mutex::default(),
+        };
+        let compacts = options.compact_bytes_per_s > 0;
+        let housekeeper = Arc::new(Housekeeper { indexer, compactor, compacts, at_work: Mutex::default() });
+        let of_thread = Arc::clone(&housekeeper);
+        let thread = thread::Builder::new()
+            .name("segment-keeper".to_owned())
+            .spawn(move || of_thread.run(&to_do))
             .map_err(StoreError::Thread)?;
-        Ok(Self { shared, stream, options, jobs, stopping, indexer: Some(indexer), lock: None })
+        Ok(Self {
+            shared,
+            stream,
+            options,
+            jobs,
+            tally,
+            stopping,
+            housekeeper,
+            thread: Some(thread),
+            lock: None,
+        })
     }
 
     /// Holds the directory's lock until all is closed, however long the disk hangs.
@@ -269,7 +312,7 @@ impl Store {
     /// How the store fares.
     pub fn status(&self) -> VolumeStatus {
         let stream = self.stream.status();
-        let free_bytes = self.free_bytes(stream.room_bytes);
+        let free_bytes = self.options.free_bytes(&*self.shared.disk, stream.room_bytes);
         let (bad, bad_bytes) = self.shared.damage.figures();
         VolumeStatus {
             capacity_bytes: self.options.capacity_bytes,
@@ -292,16 +335,28 @@ impl Store {
         readers
             .take(at_most)
             .map(|reader| {
-                let live = index.live_in(reader.file());
+                let held = index.held_by(reader.file());
                 Segment {
                     id: reader.file(),
                     bytes: reader.end(),
                     sealed: reader.is_sealed(),
-                    needles: live.needles,
-                    live_bytes: live.bytes,
+                    needles: held.needles,
+                    live_bytes: held.needle_bytes,
                 }
             })
             .collect()
+    }
+
+    /// Compacts all segments that are worth it, now and without sparing anybody. In the background the same is done at a
+    /// measured pace, within seconds of a segment being worth it.
+    pub fn compact(&self) {
+        let goes_on = || !self.stopping.load(Ordering::Relaxed);
+        while goes_on() && self.housekeeper.compact_one(&mut |_| goes_on()) {}
+    }
+
+    /// What compaction came to since the start.
+    pub fn compacted(&self) -> Compacted {
+        self.tally.figures()
     }
 
     /// The first stretches of segments known to be damaged.
@@ -321,7 +376,7 @@ impl Store {
 
     /// Parts of what is to be submitted that are each small enough for one submission: half a segment.
     pub(crate) fn parts<T>(&self, all: Vec<T>, bytes_of: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
-        let bytes_max = usize::try_from(self.options.segment_bytes() / 4).unwrap_or(usize::MAX);
+        let bytes_max = self.options.submission_bytes_max();
         let mut parts: Vec<Vec<T>> = Vec::new();
         let mut bytes = 0;
         for one in all {
@@ -336,15 +391,6 @@ impl Store {
         }
         parts
     }
-
-    /// Room in the segments there are, and in those that may yet be made without touching the reserve.
-    fn free_bytes(&self, room_bytes: u64) -> u64 {
-        let segment_bytes = self.options.segment_bytes();
-        // A file system that does not answer has, for all that is known, no room.
-        let free = self.shared.disk.free_bytes(&self.options.dir).unwrap_or(0);
-        let to_take = free.saturating_sub(self.options.reserve_bytes());
-        room_bytes + to_take / segment_bytes * segment_bytes
-    }
 }
 
 impl fmt::Debug for Store {
@@ -358,8 +404,8 @@ impl Drop for Store {
         self.stopping.store(true, Ordering::Relaxed);
         // The thread is gone already if it panicked.
         let _ = self.jobs.send(Job::Stop);
-        if self.indexer.take().is_some_and(|indexer| indexer.join().is_err()) {
-            tracing::error!("the thread that writes index files panicked");
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread that keeps the segments in order panicked");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Seeded histories of appends, drops, seals and restarts, with the power cut at any step: what was acknowledged holds.
+//! Seeded histories of appends, drops, seals, compactions and restarts, with the power cut at any step: what was acknowledged holds.
 
 mod needles;
 
@@ -39,6 +39,7 @@ fn open(disk: &FaultyDisk) -> Option<Store> {
     let mut options = StoreOptions::new("/volume/needles", 16 << 20);
     options.segment_bytes = 64 << 10;
     options.zero_ahead_bytes = 0;
+    options.compact_bytes_per_s = 0;
     options.idle_mark_after = Duration::from_millis(1);
     Store::open(Arc::new(disk.clone()), options).ok()
 }
@@ -51,10 +52,11 @@ impl History {
             if store.status().read_only.is_some() {
                 return;
             }
-            match self.random.random_range(0..10) {
+            match self.random.random_range(0..11) {
                 0..6 => self.append(&store).await,
                 6..8 => self.delete(&store).await,
                 8 => store.seal(),
+                9 => store.compact(),
                 _ => {
                     store.close();
                     match open(disk) {

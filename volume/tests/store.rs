@@ -25,6 +25,7 @@ fn options() -> StoreOptions {
     let mut options = StoreOptions::new(DIR, 64 << 20);
     options.segment_bytes = 1 << 20;
     options.zero_ahead_bytes = 0;
+    options.compact_bytes_per_s = 0;
     // Marks come when a test wants them: at seal and close.
     options.idle_mark_after = Duration::from_secs(3600);
     options

@@ -31,6 +31,7 @@ pub(crate) fn get(store: &Store, names: &Names) -> Response<Body> {
             json!({ "segment": stretch.segment.to_string(), "from": stretch.range.start, "to": stretch.range.end })
         })
         .collect();
+    let compacted = store.compacted();
     let body = json!({
         "id": names.volume,
         "cluster": names.cluster.to_string(),
@@ -46,6 +47,7 @@ pub(crate) fn get(store: &Store, names: &Names) -> Response<Body> {
         "full": status.full,
         "read_only": status.read_only,
         "stalled_ms": status.stalled_ms,
+        "compacted": { "segments": compacted.segments, "bytes": compacted.bytes },
         "segment_list": segments,
         "damaged": damaged,
         "damaged_needles": store.damaged_needles(LISTED_MAX),

@@ -1,0 +1,79 @@
+//! The thread that keeps the segments in order: index files for those that were sealed, and compaction.
+//!
+//! Owns what it does when. One segment is worked on at a time, so that none goes while its index file is being written.
+//! Invariant: it ends soon after [`Job::Stop`], whatever it is at.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use hayrick_disk::FileId;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::compact::{Compactor, Pause};
+use crate::seal::Indexer;
+
+/// How often it looks whether a segment is worth compacting.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What the thread is asked for.
+pub(crate) enum Job {
+    /// An index file for this segment.
+    Index(FileId),
+    /// To end.
+    Stop,
+}
+
+/// The thread's work.
+pub(crate) struct Housekeeper {
+    pub(crate) indexer: Indexer,
+    pub(crate) compactor: Compactor,
+    /// Whether it compacts unasked.
+    pub(crate) compacts: bool,
+    /// Held while a segment is worked on.
+    pub(crate) at_work: Mutex<()>,
+}
+
+impl Housekeeper {
+    /// Works until it is stopped.
+    pub(crate) fn run(&self, jobs: &Receiver<Job>) {
+        let mut waiting = VecDeque::new();
+        let mut look_again_in = LOOK_EVERY;
+        while pause(jobs, &mut waiting, look_again_in) {
+            // A segment that was sealed comes first: until it has its index file, a start has to read all of it.
+            while let Some(segment) = waiting.pop_front() {
+                let _work = self.at_work.lock();
+                self.indexer.index(segment);
+            }
+            let mut goes_on = true;
+            let another = self.compacts
+                && self.compact_one(&mut |duration| {
+                    goes_on = pause(jobs, &mut waiting, duration);
+                    goes_on
+                });
+            if !goes_on {
+                return;
+            }
+            look_again_in = if another || !waiting.is_empty() { Duration::ZERO } else { LOOK_EVERY };
+        }
+    }
+
+    /// Compacts the segment that is worth it most, if any is. Whether another may be.
+    pub(crate) fn compact_one(&self, pause: &mut Pause<'_>) -> bool {
+        let _work = self.at_work.lock();
+        self.compactor.compact_one(pause)
+    }
+}
+
+/// Waits, and takes in what is asked for meanwhile. Whether to go on: not if that was to end.
+fn pause(jobs: &Receiver<Job>, waiting: &mut VecDeque<FileId>, duration: Duration) -> bool {
+    let until = Instant::now() + duration;
+    loop {
+        match jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Job::Index(segment)) => waiting.push_back(segment),
+            Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Timeout) => return true,
+        }
+    }
+}
