@@ -1,15 +1,13 @@
-//! A stream without threads, for tests that must do the same to the disk each time: who submits does the writer's work
-//! before the call returns, and what otherwise waits for time to pass is done when the test says so.
+//! A stream without threads, for tests that must do the same to the disk each time: the work of the threads is done when
+//! the test says so, on its own thread.
 //!
 //! The work itself is that of the threads: a batch is `group_commit`'s, a step of preparing `zero_ahead`'s. The invariant:
-//! whatever was submitted is done when the outermost call returns. (What a callback submits is the next batch; so
-//! several submissions in a callback share one.)
+//! nothing is written but in a call of these.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::ReentrantMutex;
+use parking_lot::Mutex;
 
 use crate::format::{Format, Owner};
 use crate::group_commit::Writer;
@@ -18,7 +16,7 @@ use crate::stream::Shared;
 use crate::zero_ahead::{Prepared, Zeroing, one_step};
 
 /// What the threads would do, in the hands of the callers.
-pub(crate) struct ByHand(ReentrantMutex<RefCell<Box<dyn Hands>>>);
+pub(crate) struct ByHand(Mutex<Box<dyn Hands>>);
 
 /// The work of both threads, whoever the owner is.
 trait Hands: Send {
@@ -55,29 +53,21 @@ impl<F: Format, O: Owner> Hands for Both<F, O> {
 impl ByHand {
     pub(crate) fn new<F: Format, O: Owner>(shared: Arc<Shared>, writer: Writer<F, O>) -> Self {
         let both = Both { shared, writer, zeroing: Zeroing::default() };
-        Self(ReentrantMutex::new(RefCell::new(Box::new(both))))
+        Self(Mutex::new(Box::new(both)))
     }
 
     /// Writes what is queued.
     pub(crate) fn write(&self) {
-        self.with(|hands| hands.write());
+        self.0.lock().write();
     }
 
     /// Leaves the mark that is due.
     pub(crate) fn leave_mark(&self) {
-        self.with(|hands| hands.leave_mark());
+        self.0.lock().leave_mark();
     }
 
     /// One step of preparing; whether there was anything to do.
     pub(crate) fn prepare(&self) -> bool {
-        let prepared = self.with(|hands| hands.prepare());
-        matches!(prepared, Some(Prepared::File | Prepared::Piece))
-    }
-
-    /// Nothing, when called in a callback: who is at work goes on with what was queued.
-    fn with<T>(&self, work: impl FnOnce(&mut dyn Hands) -> T) -> Option<T> {
-        let hands = self.0.lock();
-        let mut hands = hands.try_borrow_mut().ok()?;
-        Some(work(hands.as_mut()))
+        matches!(self.0.lock().prepare(), Prepared::File | Prepared::Piece)
     }
 }

@@ -58,9 +58,9 @@ pub struct Options {
     pub records_stand_alone: bool,
     /// Bytes that all files of the stream together may take.
     pub capacity_bytes: Option<u64>,
-    /// Whether the stream has threads of its own. Without, for tests that must do the same each time, a submission is
-    /// written before the call returns, a mark is left by [`Stream::idle`] and on closing alone, and nothing is prepared
-    /// ahead but by [`Stream::prepare`].
+    /// Whether the stream has threads of its own. Without, for tests that must do the same each time, submissions are
+    /// written by [`Stream::work`], a mark is left by [`Stream::idle`], both also on closing, and nothing is prepared ahead
+    /// but by [`Stream::prepare`].
     pub threads: bool,
 }
 
@@ -299,7 +299,7 @@ impl<F: Format> Stream<F> {
         &self,
         done: impl FnOnce(Result<(), AppendError>) + Send + 'static,
     ) -> Result<(), SubmitError> {
-        self.queue(Job::Probe { done: Done::new(done) })
+        self.shared.queue.push(Job::Probe { done: Done::new(done) })
     }
 
     /// Seals the active file after all that was submitted so far; the next record begins another. Does nothing to a file
@@ -308,7 +308,7 @@ impl<F: Format> Stream<F> {
     /// # Errors
     /// If it is not taken in.
     pub fn rotate(&self) -> Result<(), SubmitError> {
-        self.queue(Job::Rotate)
+        self.shared.queue.push(Job::Rotate)
     }
 
     /// A file to read from, with its salt; it stays readable after it was removed. `None` if it is not of this stream, or
@@ -389,6 +389,11 @@ impl<F: Format> Stream<F> {
         }
     }
 
+    /// On a stream without threads: writes what is queued, and runs the callbacks. Else it does nothing.
+    pub fn work(&self) {
+        self.by_hand.iter().for_each(ByHand::write);
+    }
+
     /// On a stream without threads: leaves the mark that idleness would bring. Else it does nothing.
     pub fn idle(&self) {
         self.by_hand.iter().for_each(ByHand::leave_mark);
@@ -425,13 +430,7 @@ impl<F: Format> Stream<F> {
         if records.len() > 1 && bytes > bytes_max {
             return Err(SubmitError::SubmissionSize { bytes, bytes_max });
         }
-        self.queue(Job::Append { records, bytes, reserve, done: Done::new(done) })
-    }
-
-    fn queue(&self, job: Job) -> Result<(), SubmitError> {
-        self.shared.queue.push(job)?;
-        self.by_hand.iter().for_each(ByHand::write);
-        Ok(())
+        self.shared.queue.push(Job::Append { records, bytes, reserve, done: Done::new(done) })
     }
 }
 
@@ -439,6 +438,7 @@ impl<F: Format> Drop for Stream<F> {
     fn drop(&mut self) {
         self.shared.queue.close();
         self.shared.ahead.close();
+        self.work();
         self.idle();
         for thread in [self.writer.take(), self.preparer.take()].into_iter().flatten() {
             // A callback may hold the last handle of the stream: the writer must not wait for itself.

@@ -285,6 +285,7 @@ impl Compactor {
                         }
                     }
                     drop(flights);
+                    stream.work();
                     let closed = |_| Kept::Stopping;
                     return Ok(outcome.recv().map_err(closed)??);
                 }

@@ -59,6 +59,14 @@ impl Housekeeper {
         }
     }
 
+    /// Writes the index files that are asked for by now.
+    pub(crate) fn do_waiting(&self, jobs: &Receiver<Job>) {
+        while let Ok(Job::Index(segment)) = jobs.try_recv() {
+            let _work = self.at_work.lock();
+            self.indexer.index(segment);
+        }
+    }
+
     /// Compacts the segment that is worth it most, if any is. Whether another may be.
     pub(crate) fn compact_one(&self, pause: &mut Pause<'_>) -> bool {
         let _work = self.at_work.lock();

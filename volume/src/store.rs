@@ -9,7 +9,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -59,6 +59,9 @@ pub struct StoreOptions {
     /// Bytes of a segment that compaction goes through in a second, as long as space is not short; with 0 there is none
     /// in the background.
     pub compact_bytes_per_s: u64,
+    /// Whether the store has threads of its own. Without, for tests that must do the same each time, the work of all of
+    /// them is done by [`Store::work`] and [`Store::keep_house`].
+    pub threads: bool,
 }
 
 impl StoreOptions {
@@ -71,6 +74,7 @@ impl StoreOptions {
             zero_ahead_bytes: 4 << 20,
             idle_mark_after: Duration::from_millis(20),
             compact_bytes_per_s: 64 << 20,
+            threads: true,
         }
     }
 
@@ -107,6 +111,7 @@ impl StoreOptions {
         options.reserve_bytes = self.reserve_bytes();
         options.keeps_reserve = true;
         options.records_stand_alone = true;
+        options.threads = self.threads;
         options
     }
 }
@@ -214,6 +219,8 @@ pub struct Store {
     stopping: Arc<AtomicBool>,
     housekeeper: Arc<Housekeeper>,
     thread: Option<JoinHandle<()>>,
+    /// In the place of the thread.
+    by_hand: Option<Mutex<Receiver<Job>>>,
     /// The last field, so that it is let go of only when the stream is closed.
     lock: Option<Arc<Lock>>,
 }
@@ -259,22 +266,15 @@ impl Store {
         };
         let compacts = options.compact_bytes_per_s > 0;
         let housekeeper = Arc::new(Housekeeper { indexer, compactor, compacts, at_work: Mutex::default() });
-        let of_thread = Arc::clone(&housekeeper);
-        let thread = thread::Builder::new()
-            .name("segment-keeper".to_owned())
-            .spawn(move || of_thread.run(&to_do))
-            .map_err(StoreError::Thread)?;
-        Ok(Self {
-            shared,
-            stream,
-            options,
-            jobs,
-            tally,
-            stopping,
-            housekeeper,
-            thread: Some(thread),
-            lock: None,
-        })
+        let (mut thread, mut by_hand) = (None, None);
+        if options.threads {
+            let housekeeper = Arc::clone(&housekeeper);
+            let thread_of = thread::Builder::new().name("segment-keeper".to_owned());
+            thread = Some(thread_of.spawn(move || housekeeper.run(&to_do)).map_err(StoreError::Thread)?);
+        } else {
+            by_hand = Some(Mutex::new(to_do));
+        }
+        Ok(Self { shared, stream, options, jobs, tally, stopping, housekeeper, thread, by_hand, lock: None })
     }
 
     /// Holds the directory's lock until all is closed, however long the disk hangs.
@@ -312,7 +312,7 @@ impl Store {
     /// How the store fares.
     pub fn status(&self) -> VolumeStatus {
         let stream = self.stream.status();
-        let free_bytes = self.options.free_bytes(&*self.shared.disk, stream.room_bytes);
+        let free_bytes = self.options.free_bytes(&self.shared.disk, stream.room_bytes);
         let (bad, bad_bytes) = self.shared.damage.figures();
         VolumeStatus {
             capacity_bytes: self.options.capacity_bytes,
@@ -345,6 +345,21 @@ impl Store {
                 }
             })
             .collect()
+    }
+
+    /// Of a store without threads: writes what was submitted. Else it does nothing.
+    pub fn work(&self) {
+        self.stream.work();
+    }
+
+    /// Of a store without threads: what the background does in time, a mark for the idle stream, zeros and the next
+    /// segment ahead, and index files. Else it does nothing. See [`Self::compact`] for the rest.
+    pub fn keep_house(&self) {
+        if let Some(jobs) = &self.by_hand {
+            self.stream.idle();
+            while self.stream.prepare() {}
+            self.housekeeper.do_waiting(&jobs.lock());
+        }
     }
 
     /// Compacts all segments that are worth it, now and without sparing anybody. In the background the same is done at a

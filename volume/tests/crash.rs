@@ -1,150 +1,227 @@
-//! Seeded histories of appends, drops, seals, compactions and restarts, with the power cut at any step: what was acknowledged holds.
+//! Seeded histories of appends, drops, seals, index files, compactions and restarts, and a crash at every step of each,
+//! with several subsets of what was not synced: what was acknowledged holds, and nothing else is there.
 
 mod needles;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use hayrick_disk::FaultyDisk;
-use hayrick_disk::replay::histories;
+use futures_util::FutureExt;
+use hayrick_disk::replay::{Replay, histories};
+use hayrick_disk::{Disk, FaultyDisk};
 use hayrick_protocol::ids::NeedleId;
-use hayrick_protocol::messages::volume::{AppendError, ReadError};
+use hayrick_protocol::messages::volume::ReadError;
 use hayrick_volume::{Store, StoreOptions};
 use needles::{data, needle};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-const HISTORIES: u64 = 120;
-const CRASHES_PER_HISTORY: u64 = 3;
+const DIR: &str = "/volume/needles";
+const HISTORIES: u64 = 200;
+/// The second begins with what a crash of the first left.
+const LIVES: u64 = 2;
+const VERBS: usize = 14;
+/// Of each moment: all is lost, nothing is lost, and parts.
+const CRASHES_PER_MOMENT: u64 = 3;
+
+fn open(disk: &FaultyDisk) -> Store {
+    let mut options = StoreOptions::new(DIR, 4 << 20);
+    options.segment_bytes = 32 << 10;
+    options.zero_ahead_bytes = 16 << 10;
+    options.threads = false;
+    Store::open(Arc::new(disk.clone()), options).expect("it opens")
+}
+
+/// When something was asked for, and when it was acknowledged, in steps of the disk.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    at: u64,
+    acked: Option<u64>,
+}
 
 /// What a client knows of a needle.
+#[derive(Debug, Clone)]
+struct Told {
+    size: usize,
+    append: Asked,
+    drops: Vec<Asked>,
+}
+
+/// What must be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Belief {
-    /// Its append was acknowledged.
     There,
-    /// Its drop was acknowledged.
-    Gone,
-    /// An answer is missing.
-    Unknown,
+    NotThere,
+    Either,
+}
+
+impl Told {
+    /// After a crash at this moment.
+    fn belief(&self, steps: u64) -> Belief {
+        let acked = |asked: &Asked| asked.acked.is_some_and(|at| at <= steps);
+        if self.drops.iter().any(acked) || self.append.at >= steps && !acked(&self.append) {
+            Belief::NotThere
+        } else if acked(&self.append) && self.drops.iter().all(|drop| drop.at >= steps) {
+            Belief::There
+        } else {
+            Belief::Either
+        }
+    }
 }
 
 struct History {
     random: StdRng,
     next_id: u64,
-    needles: BTreeMap<u64, (usize, Belief)>,
-}
-
-fn open(disk: &FaultyDisk) -> Option<Store> {
-    let mut options = StoreOptions::new("/volume/needles", 16 << 20);
-    options.segment_bytes = 64 << 10;
-    options.zero_ahead_bytes = 0;
-    options.compact_bytes_per_s = 0;
-    options.idle_mark_after = Duration::from_millis(1);
-    Store::open(Arc::new(disk.clone()), options).ok()
+    needles: BTreeMap<u64, Told>,
 }
 
 impl History {
-    /// Works until the power fails, or for long enough.
-    async fn run(&mut self, disk: &FaultyDisk) {
-        let Some(mut store) = open(disk) else { return };
-        for _ in 0..30 {
-            if store.status().read_only.is_some() {
-                return;
-            }
-            match self.random.random_range(0..11) {
-                0..6 => self.append(&store).await,
-                6..8 => self.delete(&store).await,
-                8 => store.seal(),
-                9 => store.compact(),
+    /// One life. It ends with what is synced and what is not as chance has it.
+    fn live(&mut self, disk: &FaultyDisk) {
+        let mut store = open(disk);
+        for _ in 0..VERBS {
+            match self.random.random_range(0..12) {
+                0..5 => self.append(disk, &store),
+                5..8 => self.delete(disk, &store),
+                8 => {
+                    store.seal();
+                    store.work();
+                }
+                9 => store.keep_house(),
+                10 => store.compact(),
                 _ => {
                     store.close();
-                    match open(disk) {
-                        Some(opened) => store = opened,
-                        None => return,
-                    }
+                    store = open(disk);
                 }
             }
         }
     }
 
-    async fn append(&mut self, store: &Store) {
+    fn append(&mut self, disk: &FaultyDisk, store: &Store) {
         let batch: Vec<_> = (0..self.random.random_range(1..5))
             .map(|_| {
                 self.next_id += 1;
-                let size =
-                    if self.random.random_bool(0.05) { 90_000 } else { self.random.random_range(0..3000) };
-                (self.next_id, size)
+                let large = self.random.random_bool(0.05);
+                (self.next_id, if large { 40_000 } else { self.random.random_range(0..6000) })
             })
             .collect();
-        let outcomes = store.append(batch.iter().map(|(id, size)| needle(*id, *size)).collect()).await;
+        let at = disk.counts().steps;
+        let outcomes = store.append(batch.iter().map(|(id, size)| needle(*id, *size)).collect());
+        store.work();
+        let outcomes = outcomes.now_or_never().expect("it was written");
         for ((id, size), outcome) in batch.into_iter().zip(outcomes) {
-            let belief = if outcome.is_ok() { Belief::There } else { Belief::Unknown };
-            self.needles.insert(id, (size, belief));
+            outcome.unwrap_or_else(|error| panic!("needle {id}: {error}"));
+            let append = Asked { at, acked: Some(disk.counts().steps) };
+            self.needles.insert(id, Told { size, append, drops: Vec::new() });
         }
     }
 
-    async fn delete(&mut self, store: &Store) {
-        let ids: Vec<_> = (0..3).map(|_| self.random.random_range(1..=self.next_id.max(1))).collect();
+    fn delete(&mut self, disk: &FaultyDisk, store: &Store) {
+        let count = self.random.random_range(1..6);
+        let ids: Vec<_> = (0..count).map(|_| self.random.random_range(1..=self.next_id.max(1))).collect();
         let named: Vec<_> = ids.iter().copied().map(NeedleId).collect();
-        let dropped = store.delete(&named).await.is_ok();
+        let at = disk.counts().steps;
+        let dropped = store.delete(&named);
+        store.work();
+        dropped.now_or_never().expect("it was written").expect("nothing fails");
+        let drop = Asked { at, acked: Some(disk.counts().steps) };
         for id in ids {
-            if let Some((_, belief)) = self.needles.get_mut(&id) {
-                *belief = if dropped || *belief == Belief::Gone { Belief::Gone } else { Belief::Unknown };
-            }
+            self.needles.entry(id).and_modify(|told| told.drops.push(drop));
         }
     }
 
-    /// Looks at all needles after a recovery; what was unknown is known then.
-    async fn check(&mut self, store: &Store, context: &str) {
-        assert_eq!(store.status().bad, 0, "{context}: a torn tail is no damage");
-        for (id, (size, belief)) in &mut self.needles {
-            let found = store
-                .open_needle(NeedleId(*id))
-                .and_then(|opened| store.read_blocks(&opened, 0, u32::MAX))
-                .map(|bytes| bytes == data(*id, *size));
-            let there = match found {
-                Ok(right) => {
-                    assert!(right, "{context}: needle {id} has other bytes");
-                    true
+    /// Opens the store after a crash at this moment, and looks at everything; which needles are there.
+    fn check(&self, disk: &FaultyDisk, steps: u64) -> Vec<u64> {
+        let store = open(disk);
+        let mut there = Vec::new();
+        for (id, told) in &self.needles {
+            let opened = store.open_needle(NeedleId(*id));
+            let found = opened.and_then(|opened| store.read_blocks(&opened, 0, u32::MAX));
+            let belief = told.belief(steps);
+            match found {
+                Ok(bytes) => {
+                    assert!(bytes == data(*id, told.size), "needle {id} has other bytes");
+                    assert_ne!(
+                        belief,
+                        Belief::NotThere,
+                        "needle {id} was dropped, or never appended: {told:?}"
+                    );
+                    there.push(*id);
                 }
-                Err(ReadError::NotFound) => false,
-                Err(error) => panic!("{context}: needle {id}: {error}"),
-            };
-            match belief {
-                Belief::There => assert!(there, "{context}: acknowledged needle {id} is lost"),
-                Belief::Gone => assert!(!there, "{context}: dropped needle {id} came back"),
-                Belief::Unknown => {
-                    // Asking again settles it: it is there for good, or was dropped.
-                    let [outcome] = &store.append(vec![needle(*id, *size)]).await[..] else {
-                        panic!("{context}")
-                    };
-                    *belief = match outcome {
-                        Ok(_) => Belief::There,
-                        Err(AppendError::Conflict(_)) if !there => Belief::Gone,
-                        Err(error) => panic!("{context}: needle {id} again: {error}"),
-                    };
+                Err(ReadError::NotFound) => {
+                    assert_ne!(belief, Belief::There, "acknowledged needle {id} is lost: {told:?}");
                 }
+                Err(error) => panic!("needle {id}: {error}"),
             }
+        }
+        let status = store.status();
+        assert_eq!(status.bad, 0, "a torn tail is no damage");
+        assert_eq!(status.needles, there.len() as u64, "nothing is invented");
+        let held: u64 = there.iter().map(|id| needle(*id, self.needles[id].size).len() as u64).sum();
+        let segments = store.segments(usize::MAX);
+        assert_eq!(segments.iter().map(|segment| segment.live_bytes).sum::<u64>(), held);
+        assert_eq!(status.used_bytes, bytes_on(disk), "the account of space is exact");
+        there
+    }
+
+    /// Asks again about what is not known since a crash, and goes on from what is found.
+    fn settle(&mut self, disk: &FaultyDisk, steps: u64) {
+        let there = self.check(disk, steps);
+        let store = open(disk);
+        let zero = Asked { at: 0, acked: Some(0) };
+        for (id, told) in &mut self.needles {
+            let is_there = there.contains(id);
+            told.append = zero;
+            if !is_there && told.drops.iter().any(|drop| drop.at < steps) {
+                // It may have been dropped. Nobody appends it again.
+                told.drops = vec![zero];
+                continue;
+            }
+            let again = store.append(vec![needle(*id, told.size)]);
+            store.work();
+            let outcome = again.now_or_never().expect("it was written").remove(0);
+            outcome.unwrap_or_else(|error| panic!("needle {id} again: {error}"));
+            told.drops.clear();
         }
     }
 }
 
-#[tokio::test]
-async fn acknowledged_needles_survive_every_crash_and_dropped_ones_stay_dropped() {
-    let test = "acknowledged_needles_survive_every_crash_and_dropped_ones_stay_dropped";
-    for replay in histories(env!("CARGO_PKG_NAME"), test, HISTORIES) {
-        let seed = replay.seed();
-        let mut history =
-            History { random: StdRng::seed_from_u64(seed), next_id: 0, needles: BTreeMap::new() };
-        let mut disk = FaultyDisk::new(seed);
-        for crash in 0..CRASHES_PER_HISTORY {
-            disk.fail_power_after(history.random.random_range(0..150));
-            history.run(&disk).await;
-            disk = disk.crash(history.random.random());
-            let context = format!("crash {crash}");
-            let store = open(&disk).unwrap_or_else(|| panic!("{context}: it opens again"));
-            history.check(&store, &context).await;
+/// Bytes of the files in the store's directory.
+fn bytes_on(disk: &FaultyDisk) -> u64 {
+    let dir = Path::new(DIR);
+    let names = disk.list(dir).expect("a sound disk");
+    names.iter().map(|name| disk.bytes(&dir.join(name)).expect("it is listed").len() as u64).sum()
+}
+
+/// Lives, with a crash at every moment of each.
+fn run(replay: &Replay) -> u64 {
+    let random = StdRng::seed_from_u64(replay.seed());
+    let mut history = History { random, next_id: 0, needles: BTreeMap::new() };
+    let mut disk = FaultyDisk::new(replay.seed());
+    let mut crashes = 0;
+    for life in 0..LIVES {
+        disk.keep_moments();
+        let begun = disk.counts().steps;
+        history.live(&disk);
+        for moment in replay.moments(&disk).filter(|moment| moment.steps() >= begun) {
+            for seed in 0..CRASHES_PER_MOMENT {
+                replay.note(format!("life {life}, crash {seed}"));
+                history.check(&moment.crash(seed), moment.steps());
+                crashes += 1;
+            }
         }
+        let moments = disk.moments();
+        let last = &moments[history.random.random_range(moments.len() / 2..moments.len())];
+        disk = last.crash(history.random.random());
+        history.settle(&disk, last.steps());
     }
+    crashes
+}
+
+#[test]
+fn acknowledged_needles_survive_a_crash_at_every_step_and_dropped_ones_stay_dropped() {
+    let test = "acknowledged_needles_survive_a_crash_at_every_step_and_dropped_ones_stay_dropped";
+    let crashes: u64 = histories(env!("CARGO_PKG_NAME"), test, HISTORIES).map(|replay| run(&replay)).sum();
+    println!("{crashes} crashes");
 }

@@ -23,7 +23,6 @@ fn options() -> Options {
 /// What was submitted, and after which step it was acknowledged.
 type Acks = Vec<(Vec<u8>, Option<u64>)>;
 
-#[derive(Clone)]
 struct Submitter {
     disk: FaultyDisk,
     stream: Arc<Stream<Plain>>,
@@ -43,13 +42,6 @@ impl Submitter {
         };
         self.stream.submit(records(&[&body]), tell).expect("there is room");
     }
-
-    /// Several submissions in one batch: they are made in a callback.
-    fn submit_together(&self, lens: Vec<usize>) {
-        let submitter = self.clone();
-        let tell = move |_| lens.into_iter().for_each(|len| submitter.submit(len));
-        self.stream.submit(Vec::new(), tell).expect("there is room");
-    }
 }
 
 /// One life. It ends with what is synced and what is not as chance has it.
@@ -65,9 +57,10 @@ fn live(seed: u64) -> (FaultyDisk, Acks) {
             0 => stream.idle(),
             1..4 => drop(stream.prepare()),
             4 => stream.rotate().expect("there is room"),
-            5 => submitter.submit_together(vec![len, 300, 8]),
+            5 => [len, 300, 8].into_iter().for_each(|len| submitter.submit(len)),
             _ => submitter.submit(len),
         }
+        stream.work();
     }
     let acks = submitter.acks.lock().clone();
     (disk, acks)
@@ -115,6 +108,7 @@ fn acked_records_survive_a_crash_at_every_moment_of_a_stream_without_threads() {
                 stream
                     .submit(records(&[b"it goes on"]), |outcome| drop(outcome.expect("acked")))
                     .expect("room");
+                stream.work();
                 crashes += 1;
             }
         }
@@ -126,7 +120,10 @@ fn acked_records_survive_a_crash_at_every_moment_of_a_stream_without_threads() {
 fn nothing_is_written_but_when_it_is_asked_for() {
     let disk = FaultyDisk::new(1);
     let stream = open_with(&disk, options(), &Noting::default());
+    let before = disk.counts();
     stream.submit(records(&[b"one"]), drop).expect("there is room");
+    assert_eq!(disk.counts(), before);
+    stream.work();
     let before = disk.counts();
     assert!(stream.prepare(), "the next file");
     assert!(stream.prepare(), "and a piece of zeros");
@@ -143,6 +140,7 @@ fn nothing_is_written_but_when_it_is_asked_for() {
     // A stream that has threads takes no hand.
     let stream = open_with(&killed, Options { zero_ahead_bytes: 0, ..quiet_options() }, &Noting::default());
     let before = killed.counts();
+    stream.work();
     stream.idle();
     assert!(!stream.prepare() && killed.counts() == before);
 }
@@ -154,5 +152,5 @@ fn closing_finishes_and_marks_as_threads_do() {
     stream.submit(records(&[b"the last one"]), drop).expect("there is room");
     let writes = disk.counts().writes;
     stream.close();
-    assert_eq!(disk.counts().writes, writes + 1);
+    assert!(disk.counts().writes >= writes + 2, "the record, and a mark");
 }
