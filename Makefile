@@ -8,7 +8,7 @@ ROWS ?=
 TEST_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help cluster test verify format lint graph deny unit integration bench clean need-cargo need-deny
+.PHONY: help cluster test verify format lint graph deny unit integration bench soak clean need-cargo need-deny
 
 help: ## list the targets
 	@echo 'Hayrick: make TARGET'
@@ -48,6 +48,12 @@ integration: ## real processes, real files, real HTTP
 bench: need-cargo ## measure a cluster against this machine's own limits, into target/bench.json (ROWS=a,b for some)
 	@$(CARGO) build --release -p hayrick-cli -p hayrick-integration-tests
 	@exec $(CARGO) run --release --quiet -p hayrick-integration-tests --bin bench -- '$(ROWS)'
+
+# The same tests as in `make unit`, with more of the histories that are drawn from a seed.
+HISTORIES ?= 10000
+soak: need-cargo ## crash tests with many more histories, for an hour or so (HISTORIES)
+	HAYRICK_HISTORIES=$(HISTORIES) $(CARGO) test --release -p hayrick-disk -p hayrick-raft-store -p hayrick-volume -- \
+		acked_records acknowledged_needles at_every_crash whatever_was_acknowledged
 
 clean: ## remove what was built, with it the figures in target/bench.json; never data
 	$(CARGO) clean
