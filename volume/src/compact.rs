@@ -134,6 +134,10 @@ impl Compactor {
     /// The segment with the largest share of dead bytes, if that is large enough.
     fn candidate(&self, stream: &Stream<Needles>) -> Option<Candidate> {
         let status = stream.status();
+        if status.poisoned.is_some() {
+            // Nothing can be moved any more.
+            return None;
+        }
         let free_bytes = self.options.free_bytes(&self.shared.disk, status.room_bytes);
         let is_pressing = free_bytes < self.options.capacity_bytes / 100 * SHORT_PERCENT;
         let percent_min = if is_pressing { DEAD_PERCENT_MIN_SHORT } else { DEAD_PERCENT_MIN };
