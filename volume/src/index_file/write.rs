@@ -87,7 +87,7 @@ impl<'a> Writer<'a> {
     }
 
     fn write_part(&mut self) -> io::Result<()> {
-        let Part { mut records, keys } = std::mem::take(&mut self.part);
+        let Part { mut records, mut keys } = std::mem::take(&mut self.part);
         records.sort_unstable_by_key(|record| (record.id, record.offset_words));
         let mut block = Block::new(Kind::Places);
         for record in &records {
@@ -105,7 +105,12 @@ impl<'a> Writer<'a> {
             block.add_key(record.placement, record.id, key_at(&keys, record.key_at));
             self.write(block.take_full())?;
         }
-        self.write(block.take())
+        self.write(block.take())?;
+        // The next part is as large, mostly.
+        records.clear();
+        keys.clear();
+        self.part = Part { records, keys };
+        Ok(())
     }
 
     fn write(&mut self, block: Option<(Vec<u8>, Entry)>) -> io::Result<()> {
