@@ -51,14 +51,12 @@ impl Block {
     }
 
     /// Adds a record; ids ascend. One without length is a tombstone.
-    pub(super) fn add_place(&mut self, id: NeedleId, offset: u64, len: u32) {
+    pub(super) fn add_place(&mut self, id: NeedleId, offset_words: u32, len_words: u32) {
         self.begin_row(PlacementId(0), id);
-        let words = u64::from(len) / ALIGN as u64;
-        let at = offset / ALIGN as u64;
         varint::put(&mut self.bytes, id.0 - self.last.1.0);
-        varint::put(&mut self.bytes, words);
-        varint::put_signed(&mut self.bytes, at as i64 - self.end as i64);
-        self.end = at + words;
+        varint::put(&mut self.bytes, u64::from(len_words));
+        varint::put_signed(&mut self.bytes, i64::from(offset_words) - self.end as i64);
+        self.end = u64::from(offset_words) + u64::from(len_words);
         self.last.1 = id;
     }
 

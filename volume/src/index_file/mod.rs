@@ -17,7 +17,7 @@
 //!      …      4  crc32c of the first 56 bytes, the table, and the 12 bytes before
 //! ```
 //! All numbers are little-endian, but those in blocks (`block` has their layout), which are as short as they can be. A
-//! segment is indexed in *parts* of up to a million records, so that neither writing nor reading one takes much memory:
+//! segment is indexed in *parts* of up to half a million records, so that neither writing nor reading one takes much memory:
 //! of each part, first all blocks of places, ascending by id, then all blocks of keys, ascending by placement and id.
 //! Damage comes in between. So what a start needs, in the order in which it is quickest to take in, is apart from what a list
 //! needs: together that is less than one row with everything would take, because places in the order of ids follow each

@@ -9,17 +9,17 @@ use std::ops::Range;
 
 use hayrick_disk::{File, Location};
 use hayrick_protocol::ids::{NeedleId, PlacementId};
-use hayrick_protocol::needle::{Kind as RecordKind, Needle};
+use hayrick_protocol::needle::{ALIGN, Kind as RecordKind, Needle};
 
 use crate::index_file::block::Block;
 use crate::index_file::{Entry, HEADER_BYTES, Kind, SegmentMark, header, tail};
 
-/// Records of a part, of which each takes 32 bytes until it is written. A segment of 1 GiB with objects of 1 KiB is one
-/// part; each part costs a list of one placement one more block to read.
-const PART_RECORDS_MAX: usize = 1 << 20;
+/// Records of a part, of which each takes 24 bytes until it is written. A segment of 1 GiB with objects of 1 KiB is two
+/// parts; each part costs a list of one placement one more block to read.
+const PART_RECORDS_MAX: usize = 1 << 19;
 
 /// Bytes of keys of a part, which are held until it is written.
-const PART_KEY_BYTES_MAX: usize = 32 << 20;
+const PART_KEY_BYTES_MAX: usize = 16 << 20;
 
 /// An index file that is being written.
 pub(crate) struct Writer<'a> {
@@ -37,17 +37,17 @@ pub(crate) struct Writer<'a> {
 #[derive(Default)]
 struct Part {
     records: Vec<Record>,
+    /// Each behind its length, which takes two bytes.
     keys: Vec<u8>,
 }
 
 struct Record {
     id: NeedleId,
-    offset: u64,
     placement: PlacementId,
+    offset_words: u32,
     /// 0 for a tombstone.
-    len: u32,
+    len_words: u32,
     key_at: u32,
-    key_len: u16,
 }
 
 impl<'a> Writer<'a> {
@@ -66,8 +66,7 @@ impl<'a> Writer<'a> {
         if records >= self.records_max || keys + needle.key.len() > self.key_bytes_max {
             self.write_part()?;
         }
-        self.part.add(at, needle);
-        Ok(())
+        self.part.add(at, needle)
     }
 
     /// Takes in a damaged stretch, which lies behind those before.
@@ -88,26 +87,30 @@ impl<'a> Writer<'a> {
     }
 
     fn write_part(&mut self) -> io::Result<()> {
-        let Part { mut records, keys } = std::mem::take(&mut self.part);
-        records.sort_unstable_by_key(|record| (record.id, record.offset));
+        let Part { mut records, mut keys } = std::mem::take(&mut self.part);
+        records.sort_unstable_by_key(|record| (record.id, record.offset_words));
         let mut block = Block::new(Kind::Places);
         for record in &records {
-            block.add_place(record.id, record.offset, record.len);
+            block.add_place(record.id, record.offset_words, record.len_words);
             self.write(block.take_full())?;
         }
         self.write(block.take())?;
 
         // A needle that was appended twice, because its first copy was damaged, is listed once.
-        records.retain(|record| record.len > 0);
+        records.retain(|record| record.len_words > 0);
         records.sort_unstable_by_key(|record| (record.placement, record.id));
         records.dedup_by_key(|record| (record.placement, record.id));
         let mut block = Block::new(Kind::Keys);
         for record in &records {
-            let key = &keys[record.key_at as usize..][..usize::from(record.key_len)];
-            block.add_key(record.placement, record.id, key);
+            block.add_key(record.placement, record.id, key_at(&keys, record.key_at));
             self.write(block.take_full())?;
         }
-        self.write(block.take())
+        self.write(block.take())?;
+        // The next part is as large, mostly.
+        records.clear();
+        keys.clear();
+        self.part = Part { records, keys };
+        Ok(())
     }
 
     fn write(&mut self, block: Option<(Vec<u8>, Entry)>) -> io::Result<()> {
@@ -120,17 +123,27 @@ impl<'a> Writer<'a> {
 }
 
 impl Part {
-    fn add(&mut self, at: Location, needle: &Needle<'_>) {
-        let (id, placement, key_len) = (needle.header.id, needle.header.placement, needle.header.key_len);
+    fn add(&mut self, at: Location, needle: &Needle<'_>) -> io::Result<()> {
+        let (id, placement) = (needle.header.id, needle.header.placement);
         let len = match needle.header.kind {
             RecordKind::Needle => at.len,
             RecordKind::Tombstone => 0,
-            RecordKind::Mark => return,
+            RecordKind::Mark => return Ok(()),
         };
+        let words = |bytes: u64| u32::try_from(bytes / ALIGN as u64).map_err(io::Error::other);
+        let (offset_words, len_words) = (words(at.offset)?, words(u64::from(len))?);
         let key_at = u32::try_from(self.keys.len()).expect("a part holds fewer");
+        self.keys.extend_from_slice(&needle.header.key_len.to_le_bytes());
         self.keys.extend_from_slice(needle.key);
-        self.records.push(Record { id, offset: at.offset, placement, len, key_at, key_len });
+        self.records.push(Record { id, placement, offset_words, len_words, key_at });
+        Ok(())
     }
+}
+
+/// The key that lies there behind its length.
+fn key_at(keys: &[u8], at: u32) -> &[u8] {
+    let (len, keys) = keys[at as usize..].split_first_chunk::<2>().expect("it was put there");
+    &keys[..usize::from(u16::from_le_bytes(*len))]
 }
 
 #[cfg(test)]
