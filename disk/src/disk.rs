@@ -71,6 +71,12 @@ pub trait File: Send + Sync {
         Ok(())
     }
 
+    /// Where the next bytes lie, from `offset` on, that were ever written, as far as can be told without reading: all before
+    /// is zero.
+    fn next_data(&self, offset: u64) -> io::Result<u64> {
+        Ok(offset)
+    }
+
     /// Writes all of `bytes`, growing the file if need be.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 

@@ -103,6 +103,16 @@ impl File for RealFile {
         self.0.read_at(buf, offset)
     }
 
+    fn next_data(&self, offset: u64) -> io::Result<u64> {
+        // The position that this moves is used by nobody.
+        match rustix::fs::seek(&self.0, rustix::fs::SeekFrom::Data(offset)) {
+            Ok(next) => Ok(next),
+            Err(rustix::io::Errno::NXIO) => self.len(),
+            // Not every file system can tell.
+            Err(_) => Ok(offset),
+        }
+    }
+
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
     }

@@ -255,6 +255,11 @@ impl<'a> Window<'a> {
         if len < SCAN_WINDOW_BYTES {
             self.bytes.shrink_to(SCAN_WINDOW_BYTES);
         }
+        // What was allocated and never written is large, and slow to read for the first time.
+        if self.file.next_data(at).is_ok_and(|next| next >= at + len as u64) {
+            self.bytes.fill(0);
+            return;
+        }
         if self.file.read_exact_at(&mut self.bytes, at).is_ok() {
             return;
         }

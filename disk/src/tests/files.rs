@@ -427,3 +427,23 @@ fn an_atomic_write_is_old_or_new_at_every_crash() {
         }
     }
 }
+
+#[test]
+fn what_was_never_written_is_told_from_what_was() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = RealDisk.create(&dir.path().join("file")).expect("it is made");
+    let capacity = 8 << 20;
+    file.allocate(0, capacity).expect("there is room");
+    // Not synced: what is on its way to the disk counts too.
+    let at = 5 << 20;
+    file.write_all_at(&[7], at).expect("written");
+    let mut from = 0;
+    while from <= at {
+        let next = file.next_data(from).expect("it can be asked");
+        assert!((from..=at).contains(&next), "{next} from {from}: what was written is never passed over");
+        from = next.max(from) + 4096;
+    }
+    assert!(file.next_data(at + 4096).expect("it can be asked") <= capacity);
+    file.write_all_at(&[7], 3).expect("written");
+    assert_eq!(file.next_data(0).expect("it can be asked"), 0);
+}
