@@ -39,23 +39,29 @@ impl Housekeeper {
     /// Works until it is stopped.
     pub(crate) fn run(&self, jobs: &Receiver<Job>) {
         let mut waiting = VecDeque::new();
-        let mut look_again_in = LOOK_EVERY;
-        while pause(jobs, &mut waiting, look_again_in) {
+        let mut look_at = Instant::now() + LOOK_EVERY;
+        loop {
             // A segment that was sealed comes first: until it has its index file, a start has to read all of it.
             while let Some(segment) = waiting.pop_front() {
                 let _work = self.at_work.lock();
                 self.indexer.index(segment);
             }
-            let mut goes_on = true;
-            let another = self.compacts
-                && self.compact_one(&mut |duration| {
-                    goes_on = pause(jobs, &mut waiting, duration);
-                    goes_on
-                });
-            if !goes_on {
-                return;
+            match jobs.recv_timeout(look_at.saturating_duration_since(Instant::now())) {
+                Ok(Job::Index(segment)) => waiting.push_back(segment),
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    let mut goes_on = true;
+                    let another = self.compacts
+                        && self.compact_one(&mut |duration| {
+                            goes_on = pause(jobs, &mut waiting, duration);
+                            goes_on
+                        });
+                    if !goes_on {
+                        return;
+                    }
+                    look_at = Instant::now() + if another { Duration::ZERO } else { LOOK_EVERY };
+                }
             }
-            look_again_in = if another || !waiting.is_empty() { Duration::ZERO } else { LOOK_EVERY };
         }
     }
 
