@@ -103,7 +103,7 @@ impl Keeper {
 }
 
 /// Tells the index of a verified record.
-fn tell(index: &mut Index, at: Location, record: &[u8]) -> Result<(), OutOfReach> {
+pub(crate) fn tell(index: &mut Index, at: Location, record: &[u8]) -> Result<(), OutOfReach> {
     let Some(header) = Header::peek(record) else { return Ok(()) };
     match header.kind {
         Kind::Needle => index.put(header.id, at),
