@@ -262,6 +262,19 @@ impl AppendFile {
         self.file.write_all_at(&encode_seal(self.id(), self.salt(), end), SEAL_OFFSET as u64)
     }
 
+    /// Whether the header block can be read, and says what it has to: the seal too, if there is one.
+    pub(crate) fn has_good_header<F: Format>(&self) -> bool {
+        // A file that is called sealed has its seal on the disk already.
+        let end = self.is_sealed().then(|| self.end());
+        let mut block = [0; HEADER_USED];
+        let read = self.file.read_exact_at(&mut block, 0);
+        read.is_ok()
+            && Header::decode::<F>(&block).is_ok_and(|header| {
+                let is_sealed = || decode_seal(&block, &header) == end;
+                header.id == self.id() && header.salt == self.salt() && (end.is_none() || is_sealed())
+            })
+    }
+
     /// Zeroes the next piece, if it begins less than `lead` behind the append position; says whether there was one.
     ///
     /// It goes through a descriptor of its own, `file`: its sync must not take a failed write-back away from the writer's.

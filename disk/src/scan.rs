@@ -88,14 +88,14 @@ pub(crate) fn scan<F: Format>(
             continue;
         }
         if at >= proven_to {
-            match find::<F>(&mut window, at, salt, Wanted::FirstOfBatch) {
+            match find::<F>(&mut window, at..limit, salt, Wanted::FirstOfBatch) {
                 Some(proof) => proven_to = proof,
                 // The proof may lie in what cannot be read, so nothing is taken for torn.
                 None if window.unreadable.is_some() => proven_to = limit,
                 None => break,
             }
         }
-        let next = find::<F>(&mut window, at, salt, Wanted::Any);
+        let next = find::<F>(&mut window, at..limit, salt, Wanted::Any);
         let damage_end = next.unwrap_or_else(|| match tail {
             Tail::Proven => limit,
             Tail::ProvenThenZeros | Tail::MayBeTorn => window.content_end(at),
@@ -111,6 +111,42 @@ pub(crate) fn scan<F: Format>(
     scanned.unreadable = window.unreadable;
     (scanned.looked_to, scanned.content_to) = (window.looked_to, window.content_to);
     Ok(scanned)
+}
+
+/// Reads a piece of what is durable in a file, and verifies it: shows records and damage. The piece begins where a record
+/// does, or within damage, or at 0 with the header block. Where the next piece begins: at its end, or behind the last
+/// record in it; damage that goes on there is shown anew with the next piece. So little is read at once, whatever is
+/// damaged.
+pub(crate) fn scan_piece<F: Format>(
+    file: &AppendFile,
+    piece: Range<u64>,
+    visit: &mut dyn FnMut(Found<'_>) -> io::Result<()>,
+) -> io::Result<u64> {
+    let (id, salt, limit) = (file.id(), file.salt(), file.end());
+    let mut at = piece.start;
+    if at < HEADER_BYTES {
+        if !file.has_good_header::<F>() {
+            visit(Found::Damage(0..HEADER_BYTES))?;
+        }
+        at = HEADER_BYTES;
+    }
+    let to = piece.end.next_multiple_of(ALIGN as u64).min(limit);
+    let mut window = Window::new(file.file(), limit);
+    window.goal = to;
+    while at < to {
+        if let Some((head, record)) = record_at::<F>(&mut window, at, salt) {
+            if !head.mark {
+                let len = u32::try_from(head.len).expect("a record that is too long does not parse");
+                visit(Found::Record(Location { file: id, offset: at, len }, record))?;
+            }
+            at += head.len as u64;
+        } else {
+            let end = find::<F>(&mut window, at..to, salt, Wanted::Any).unwrap_or(to);
+            visit(Found::Damage(at..end))?;
+            at = end;
+        }
+    }
+    Ok(at)
 }
 
 /// What a range of a file holds.
@@ -168,10 +204,10 @@ fn record_at<'w, F: Format>(window: &'w mut Window<'_>, at: u64, salt: u64) -> O
     F::verify(record, salt).then_some((head, record))
 }
 
-/// The first wanted record behind `after`.
-fn find<F: Format>(window: &mut Window<'_>, after: u64, salt: u64, wanted: Wanted) -> Option<u64> {
-    let mut at = after + ALIGN as u64;
-    while at + F::HEADER_LEN as u64 <= window.limit {
+/// The first wanted record behind the start of the range, if one is found before its end.
+fn find<F: Format>(window: &mut Window<'_>, range: Range<u64>, salt: u64, wanted: Wanted) -> Option<u64> {
+    let mut at = range.start + ALIGN as u64;
+    while at < range.end && at + F::HEADER_LEN as u64 <= window.limit {
         let bytes = window.ahead(at, F::HEADER_LEN);
         let (skipped, candidate) = skip_to_head::<F>(bytes, salt, wanted);
         at += skipped as u64;
@@ -215,6 +251,8 @@ fn is_zero(bytes: &[u8; ZERO_RUN]) -> bool {
 struct Window<'a> {
     file: &'a dyn File,
     limit: u64,
+    /// Not more than what lies before is read ahead.
+    goal: u64,
     start: u64,
     bytes: Vec<u8>,
     unreadable: Option<Range<u64>>,
@@ -226,14 +264,16 @@ struct Window<'a> {
 
 impl<'a> Window<'a> {
     fn new(file: &'a dyn File, limit: u64) -> Self {
-        Self { file, limit, start: 0, bytes: Vec::new(), unreadable: None, looked_to: 0, content_to: 0 }
+        let bytes = Vec::new();
+        Self { file, limit, goal: limit, start: 0, bytes, unreadable: None, looked_to: 0, content_to: 0 }
     }
 
     /// At least `len` bytes from `at` on, which lie before the limit.
     fn ahead(&mut self, at: u64, len: usize) -> &[u8] {
         let loaded_to = self.start + self.bytes.len() as u64;
         if at < self.start || at + len as u64 > loaded_to {
-            self.load(at, len.max(SCAN_WINDOW_BYTES));
+            let to_goal = usize::try_from(self.goal.saturating_sub(at)).unwrap_or(usize::MAX);
+            self.load(at, len.max(to_goal.min(SCAN_WINDOW_BYTES)));
         }
         let from = usize::try_from(at - self.start).expect("it lies in the window");
         &self.bytes[from..]

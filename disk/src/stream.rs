@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -336,6 +337,22 @@ impl<F: Format> Stream<F> {
     pub fn scan(&self, file: FileId, visit: &mut dyn FnMut(Found<'_>) -> io::Result<()>) -> io::Result<bool> {
         let file = self.reader(file).ok_or_else(|| no_such_file(file))?.0;
         scan::scan::<F>(&file, file.end(), Tail::Proven, visit).map(|scanned| scanned.unreadable.is_none())
+    }
+
+    /// Reads a piece of a file, as [`Self::scan`] does all of it, and never beyond what is durable: from where a record
+    /// begins (0 is the header block, which is verified too) to the end of the last record that begins before
+    /// `piece.end`. Damage is shown as far as it lies in the piece. Where the next piece begins.
+    ///
+    /// # Errors
+    /// As [`Self::scan`].
+    pub fn scan_piece(
+        &self,
+        file: FileId,
+        piece: Range<u64>,
+        visit: &mut dyn FnMut(Found<'_>) -> io::Result<()>,
+    ) -> io::Result<u64> {
+        let file = self.reader(file).ok_or_else(|| no_such_file(file))?.0;
+        scan::scan_piece::<F>(&file, piece, visit)
     }
 
     /// Unlinks a sealed file; readers that have it keep it.

@@ -30,6 +30,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::append::submit_error;
+use crate::examine::Examiner;
 use crate::index::{Held, Known};
 use crate::recover::index_path;
 use crate::seal::remove_if_there;
@@ -83,7 +84,7 @@ pub(crate) enum Kept {
     Stopping,
     #[error("it is not a sealed segment of this store")]
     NotSealed,
-    #[error("a part of it is damaged; it is kept as it is, other volumes hold what was in there")]
+    #[error("a part of it cannot be read; it is kept as it is, other volumes hold what is in there")]
     Damaged,
     #[error("some of its needles are just being replaced")]
     InUse,
@@ -100,6 +101,7 @@ pub(crate) type Pause<'a> = dyn FnMut(Duration) -> bool + 'a;
 pub(crate) struct Compactor {
     pub(crate) options: StoreOptions,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) examiner: Examiner,
     pub(crate) stream: Weak<Stream<Needles>>,
     pub(crate) tally: Arc<Tally>,
     /// Segments that were kept, and until when they are left alone.
@@ -197,13 +199,12 @@ impl Compactor {
         let segment = reader.file();
         let is_oldest = stream.status().files.first() == Some(&segment);
         let (mut batch, mut moved_bytes, mut paced_to) = (Batch::default(), 0, 0);
-        let (mut forgotten, mut failed, mut is_damaged) = (Vec::new(), None, false);
+        let (mut forgotten, mut failed, mut suspects) = (Vec::new(), None, Vec::new());
         let scanned = stream.scan(segment, &mut |found| {
             let (at, record) = match found {
                 Found::Record(at, record) => (at, record),
                 Found::Damage(range) => {
-                    is_damaged = true;
-                    self.shared.damage.stretch(segment, range);
+                    suspects.push(range);
                     return Ok(());
                 }
             };
@@ -233,13 +234,16 @@ impl Compactor {
             batch.push(at, &needle, record);
             Ok(())
         });
+        if !suspects.is_empty() {
+            self.examiner.examine(stream, segment, &suspects, &mut |_, _| {});
+        }
         if let Some(failed) = failed {
             return Err(failed);
         }
         let all_was_read = scanned?;
         moved_bytes += batch.bytes as u64;
         self.move_batch(stream, batch, pause)?;
-        if is_damaged || !all_was_read {
+        if !suspects.is_empty() || !all_was_read {
             return Err(Kept::Damaged);
         }
         let mut index = self.shared.index.write();
@@ -309,6 +313,8 @@ impl Compactor {
     fn remove(&self, stream: &Stream<Needles>, segment: FileId) -> Result<(), Kept> {
         stream.remove_file(segment)?;
         self.shared.index.write().let_go(segment);
+        // Of what nothing lives in.
+        self.shared.damage.let_go(segment);
         // Without its segment an index file says nothing, and is removed at the next start.
         if let Err(error) = remove_if_there(&*self.shared.disk, &self.index_path(segment)) {
             tracing::warn!(%segment, %error, "the index file of a segment that went cannot be removed");

@@ -11,6 +11,7 @@
 //! be spent.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use hayrick_disk::{FileId, Location};
 use hayrick_protocol::ids::NeedleId;
@@ -20,6 +21,9 @@ use crate::table::Table;
 
 /// A segment with a higher number is none of ours: no volume ever made so many.
 const FILE_MAX: FileId = FileId(u32::MAX as u64);
+
+/// Leaves of the table that are looked at in one go: less than a millisecond.
+const WALKED_LEAVES: usize = 16;
 
 /// What is known of a needle id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +143,26 @@ impl Index {
     pub(crate) fn names(&self, id: NeedleId, at: Location) -> bool {
         let Some(row) = self.rows.get(id.0).map(Row) else { return false };
         offset_words(at).is_some_and(|offset_words| self.segments.position(row) == (at.file, offset_words))
+    }
+
+    /// The live needles that lie in these ranges of a segment, among some thousands of ids from `from` on; and the id to
+    /// go on from. So nobody waits for a look at all of them.
+    pub(crate) fn live_in(
+        &self,
+        file: FileId,
+        ranges: &[Range<u64>],
+        from: NeedleId,
+    ) -> (Vec<NeedleId>, Option<NeedleId>) {
+        let mut found = Vec::new();
+        let Some(slot) = self.segments.by_file.get(&file) else { return (found, None) };
+        let next = self.rows.walk(from.0, WALKED_LEAVES, |id, row| {
+            let row = Row(row);
+            let is_in = |range: &Range<u64>| range.contains(&bytes(row.offset_words()));
+            if row.slot() == usize::from(*slot) && row.is_live() && ranges.iter().any(is_in) {
+                found.push(NeedleId(id));
+            }
+        });
+        (found, next.map(NeedleId))
     }
 
     /// Forgets that a needle was dropped by the tombstone that lies here: nothing of it is left that would have to be
@@ -321,6 +345,24 @@ mod tests {
         assert_eq!(index.needles(), 1);
         assert_eq!(index.held_by(FileId(1)), Held::default());
         assert_eq!(index.held_by(FileId(2)), Held { needles: 1, needle_bytes: 64, tombstones: 0 });
+    }
+
+    #[test]
+    fn what_lies_in_a_range_is_found_among_all_others() {
+        let mut index = Index::default();
+        for id in 1..=50_000 {
+            index.put(NeedleId(id), at(1 + id % 2, id * 64)).expect("in reach");
+        }
+        index.put(NeedleId(20_000), Location { len: 0, ..at(3, 0) }).expect("in reach");
+        let ranges = [64 * 10..64 * 14, 64 * 19_996..64 * 20_003];
+        let (mut all, mut from) = (Vec::new(), Some(NeedleId(0)));
+        while let Some(id) = from {
+            let (found, next) = index.live_in(FileId(1), &ranges, id);
+            all.extend(found);
+            from = next;
+        }
+        assert_eq!(all, [10, 12, 19_996, 19_998, 20_002].map(NeedleId));
+        assert_eq!(index.live_in(FileId(9), &ranges, NeedleId(0)), (vec![], None));
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Options {
     pub capacity_bytes: Option<u64>,
     /// Bytes of a segment.
     pub segment_bytes: u64,
+    /// Bytes that scrub reads in a second, at most; 0: no scrub.
+    pub scrub_bytes_per_s_max: u64,
 }
 
 impl Options {
@@ -46,6 +48,7 @@ impl Options {
             zone: String::new(),
             capacity_bytes: None,
             segment_bytes: 1 << 30,
+            scrub_bytes_per_s_max: 50 << 20,
         }
     }
 

@@ -137,7 +137,7 @@ impl Keeper {
 }
 
 /// What the index is to be told of a verified record.
-fn place(at: Location, record: &[u8]) -> Option<Place> {
+pub(crate) fn place(at: Location, record: &[u8]) -> Option<Place> {
     let header = Header::peek(record)?;
     match header.kind {
         Kind::Needle => Some((header.id, at)),

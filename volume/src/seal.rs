@@ -13,16 +13,16 @@ use hayrick_disk::{Disk, FileId, Found, Stream};
 use hayrick_protocol::needle;
 use thiserror::Error;
 
+use crate::examine::Examiner;
 use crate::index_file::{SegmentMark, Writer};
 use crate::recover::index_path;
 use crate::segment::Needles;
-use crate::store::Shared;
 
 /// What it takes to write them.
 pub(crate) struct Indexer {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dir: PathBuf,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) examiner: Examiner,
     pub(crate) stream: Weak<Stream<Needles>>,
     /// Set when the store closes: what is unfinished is left to the next start.
     pub(crate) stopping: Arc<AtomicBool>,
@@ -75,6 +75,7 @@ impl Indexer {
         reader.read_exact_at(0, &mut mark.head)?;
         let file = self.disk.create(path)?;
         let mut writer = Writer::new(file.as_ref(), mark)?;
+        let mut suspects = Vec::new();
         let all_was_read = stream.scan(segment, &mut |found| {
             if self.stopping.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::Interrupted.into());
@@ -86,12 +87,15 @@ impl Indexer {
                     writer.add(at, &needle)
                 }
                 Found::Damage(range) => {
-                    self.shared.damage.stretch(segment, range.clone());
-                    writer.add_damage(&range)
+                    writer.add_damage(&range)?;
+                    suspects.push(range);
+                    Ok(())
                 }
             }
         })?;
-        if !all_was_read {
+        let is_damaged_still =
+            || self.examiner.examine(stream, segment, &suspects, &mut |_, _| {}).damaged == suspects;
+        if !suspects.is_empty() && !is_damaged_still() || !all_was_read {
             return Err(SealError::Unreadable);
         }
         writer.finish()?;

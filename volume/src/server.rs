@@ -250,6 +250,7 @@ fn store_options(
     };
     let mut store = StoreOptions::new(directory.needles(), capacity_bytes);
     store.segment_bytes = options.segment_bytes;
+    store.scrub_bytes_per_s_max = options.scrub_bytes_per_s_max;
     Ok(store)
 }
 

@@ -24,10 +24,12 @@ use tokio::sync::oneshot;
 use crate::append::{InFlight, closed, submit_error};
 use crate::compact::{Compacted, Compactor, Tally};
 use crate::damage::{Damage, Stretch};
+use crate::examine::Examiner;
 use crate::housekeeping::{Housekeeper, Job};
 use crate::index::Index;
 use crate::quota::Quota;
 use crate::recover::{self, Found, Keeper};
+use crate::scrub::{Scrubbed, Scrubber, Scrubbing};
 use crate::seal::Indexer;
 use crate::segment::{EXTENSION, Needles};
 
@@ -59,13 +61,17 @@ pub struct StoreOptions {
     /// Bytes of a segment that compaction goes through in a second, as long as space is not short; with 0 there is none
     /// in the background.
     pub compact_bytes_per_s: u64,
+    /// Bytes that scrub reads in a second, at most: it is slower where a round takes less than a week at that rate. With 0
+    /// there is none in the background.
+    pub scrub_bytes_per_s_max: u64,
     /// Whether the store has threads of its own. Without, for tests that must do the same each time, the work of all of
     /// them is done by [`Store::work`] and [`Store::keep_house`].
     pub threads: bool,
 }
 
 impl StoreOptions {
-    /// Segments of 1 GiB, zeroed ahead by 4 MiB, marks after 20 ms, compaction of 64 MiB a second.
+    /// Segments of 1 GiB, zeroed ahead by 4 MiB, marks after 20 ms, compaction of 64 MiB a second, scrub of 50 MiB a second
+    /// at most.
     pub fn new(dir: impl Into<PathBuf>, capacity_bytes: u64) -> Self {
         Self {
             dir: dir.into(),
@@ -74,6 +80,7 @@ impl StoreOptions {
             zero_ahead_bytes: 4 << 20,
             idle_mark_after: Duration::from_millis(20),
             compact_bytes_per_s: 64 << 20,
+            scrub_bytes_per_s_max: 50 << 20,
             threads: true,
         }
     }
@@ -142,7 +149,7 @@ pub enum StoreError {
         place: String,
     },
     /// No thread to be had.
-    #[error("the thread that keeps the segments in order does not start: {0}")]
+    #[error("a thread of the store does not start: {0}")]
     Thread(io::Error),
 }
 
@@ -217,6 +224,8 @@ pub struct Store {
     pub(crate) jobs: Sender<Job>,
     tally: Arc<Tally>,
     stopping: Arc<AtomicBool>,
+    pub(crate) scrubber: Arc<Scrubber>,
+    scrubbing: Option<Scrubbing>,
     housekeeper: Arc<Housekeeper>,
     thread: Option<JoinHandle<()>>,
     /// In the place of the thread.
@@ -249,10 +258,16 @@ impl Store {
             return Err(StoreError::OutOfReach { dir: options.dir, place: place.to_string() });
         }
         let stopping = Arc::new(AtomicBool::new(false));
-        let indexer = Indexer {
+        let examiner = Examiner {
             disk: Arc::clone(&disk),
             dir: options.dir.clone(),
             shared: Arc::clone(&shared),
+            stopping: Arc::clone(&stopping),
+        };
+        let indexer = Indexer {
+            disk: Arc::clone(&disk),
+            dir: options.dir.clone(),
+            examiner: examiner.clone(),
             stream: Arc::downgrade(&stream),
             stopping: Arc::clone(&stopping),
         };
@@ -260,6 +275,7 @@ impl Store {
         let compactor = Compactor {
             options: options.clone(),
             shared: Arc::clone(&shared),
+            examiner: examiner.clone(),
             stream: Arc::downgrade(&stream),
             tally: Arc::clone(&tally),
             kept: Mutex::default(),
@@ -274,7 +290,27 @@ impl Store {
         } else {
             by_hand = Some(Mutex::new(to_do));
         }
-        Ok(Self { shared, stream, options, jobs, tally, stopping, housekeeper, thread, by_hand, lock: None })
+        let bytes_per_s_max = options.scrub_bytes_per_s_max;
+        let scrubber = Scrubber::new(examiner, Arc::downgrade(&stream), jobs.clone(), bytes_per_s_max);
+        let mut store = Self {
+            shared,
+            stream,
+            options,
+            jobs,
+            tally,
+            stopping,
+            scrubber: Arc::new(scrubber),
+            scrubbing: None,
+            housekeeper,
+            thread,
+            by_hand,
+            lock: None,
+        };
+        if bytes_per_s_max > 0 && store.options.threads {
+            let scrubbing = Scrubbing::begin(Arc::clone(&store.scrubber)).map_err(StoreError::Thread)?;
+            store.scrubbing = Some(scrubbing);
+        }
+        Ok(store)
     }
 
     /// Holds the directory's lock until all is closed, however long the disk hangs.
@@ -374,12 +410,25 @@ impl Store {
         self.tally.figures()
     }
 
+    /// Goes on with the round of scrub that is under way, and ends with it, or when `pause`, asked to wait, says no. In the
+    /// background the same is done round after round.
+    pub fn scrub(&self, pause: &mut dyn FnMut(Duration) -> bool) {
+        if !self.scrubber.round(pause) {
+            self.scrubber.save();
+        }
+    }
+
+    /// How scrub fares.
+    pub fn scrubbed(&self) -> Scrubbed {
+        self.scrubber.figures(&self.stream)
+    }
+
     /// The first stretches of segments known to be damaged.
     pub fn damaged_stretches(&self, at_most: usize) -> Vec<Stretch> {
         self.shared.damage.stretches(at_most)
     }
 
-    /// The first needles that a read found damaged.
+    /// The first needles known to be damaged.
     pub fn damaged_needles(&self, at_most: usize) -> Vec<NeedleId> {
         self.shared.damage.needles(at_most)
     }
@@ -417,6 +466,7 @@ impl fmt::Debug for Store {
 impl Drop for Store {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.scrubbing = None;
         // The thread is gone already if it panicked.
         let _ = self.jobs.send(Job::Stop);
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {

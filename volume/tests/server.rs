@@ -431,6 +431,12 @@ async fn http_says_what_it_has_not() {
     let status: serde_json::Value = serde_json::from_str(status.text()).expect("JSON");
     assert_eq!((&status["id"], &status["needles"]), (&7.into(), &1.into()));
     assert_eq!(status["cluster"], CLUSTER.to_string());
+    let scrub = &status["scrub"];
+    assert_eq!(
+        (&scrub["round"], &scrub["done_bytes"], &scrub["found_bad"]),
+        (&1.into(), &0.into(), &0.into())
+    );
+    assert!(scrub["total_bytes"].as_u64() > Some(4096) && scrub["last_round_ended"].is_null(), "{scrub}");
 
     let missing = volume.http("GET /-/needles/2 HTTP/1.1").await;
     assert_eq!(missing.status, 404);

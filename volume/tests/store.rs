@@ -521,7 +521,8 @@ async fn what_could_not_be_read_once_is_not_left_out_of_the_index_file_for_ever(
     append_one(&store, needle(21, 10)).await.expect("a good needle");
     store.seal();
     until("the indexer is done with both", || disk.exists(&index_file(2)).expect("a sound disk")).await;
-    assert_eq!(store.status().bad, 1);
+    assert_eq!((store.status().bad, store.damaged_stretches(9).len()), (3, 1));
+    assert_eq!(store.damaged_needles(9), [10, 11].map(NeedleId), "what lies in what cannot be read");
     store.close();
     assert!(!disk.exists(&index_file(1)).expect("a sound disk"));
     assert!(disk.make_unreadable(&segment(1), 0..0));

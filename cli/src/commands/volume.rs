@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// Bytes of a segment file, 1MiB to 16GiB, less where --capacity holds fewer than eight; a needle that does not fit gets a larger one of its own
     #[arg(long, env = "HAYRICK_SEGMENT_SIZE", value_name = "SIZE", default_value = "1GiB", value_parser = units::parse_size)]
     segment_size: u64,
+    /// Bytes a second that are read again and verified at most; 0 for none. Slower where all of it takes less than a week
+    #[arg(long, env = "HAYRICK_SCRUB_RATE", value_name = "SIZE", default_value = "50MiB", value_parser = units::parse_size)]
+    scrub_rate: u64,
     #[command(flatten)]
     common: Common,
 }
@@ -83,6 +86,7 @@ fn options(args: Args) -> Result<Options> {
     options.zone = args.zone;
     options.capacity_bytes = args.capacity;
     options.segment_bytes = args.segment_size;
+    options.scrub_bytes_per_s_max = args.scrub_rate;
     options.check().map_err(WrongUse)?;
     Ok(options)
 }

@@ -360,3 +360,95 @@ fn poison_after_damage_is_no_different() {
     let _stream = open(&disk, &owner);
     assert_eq!(owner.bodies().len(), 5);
 }
+
+/// What a walk in pieces shows: records, and damage with what touches each other joined.
+fn walk(stream: &Stream<Plain>, file: FileId, piece: u64) -> (Vec<Location>, Vec<std::ops::Range<u64>>) {
+    let (mut found, mut damage) = (Vec::new(), Vec::<std::ops::Range<u64>>::new());
+    let end = stream.reader(file).expect("it is there").end();
+    let mut at = 0;
+    while at < end {
+        let next = stream.scan_piece(file, at..at + piece, &mut |shown| {
+            match shown {
+                Found::Record(at, _) => found.push(at),
+                Found::Damage(range) => match damage.last_mut().filter(|last| last.end == range.start) {
+                    Some(last) => last.end = range.end,
+                    None => damage.push(range),
+                },
+            }
+            Ok(())
+        });
+        let next = next.expect("the file is there");
+        assert!(next > at, "it goes on");
+        at = next;
+    }
+    (found, damage)
+}
+
+#[test]
+fn pieces_of_any_size_show_what_the_whole_shows() {
+    let disk = disk();
+    let (stream, places) = five_batches(&disk);
+    let file = places[0].file;
+    for sealed in [false, true] {
+        if sealed {
+            stream.rotate().expect("there is room");
+            append(&stream, &[b"behind"]).expect("it is acked");
+        }
+        let end = stream.reader(file).expect("it is there").end();
+        for piece in [8, 64, 4096, 4200, 1 << 20] {
+            assert_eq!(walk(&stream, file, piece), (places.clone(), vec![]), "pieces of {piece}");
+        }
+        flip(&disk, places[1]);
+        flip(&disk, places[4]);
+        disk.flip(&path_of(file), 2, 1);
+        for piece in [8, 64, 4096, 4200, 1 << 20] {
+            let (found, damage) = walk(&stream, file, piece);
+            assert_eq!(found, [places[0], places[2], places[3]], "pieces of {piece}");
+            // A mark behind it, if there is one, is whole.
+            let last = places[4].offset..places[4].offset + u64::from(places[4].len);
+            assert_eq!(damage, [0..HEADER_BYTES, places[1].offset..places[2].offset, last.clone()]);
+            assert!(last.end <= end);
+        }
+        for place in [places[1], places[4]] {
+            flip(&disk, place);
+        }
+        disk.flip(&path_of(file), 2, 1);
+    }
+    let end = stream.reader(file).expect("it is there").end();
+    assert!(disk.flip(&path_of(file), 2048 + 17, 1));
+    assert_eq!(walk(&stream, file, 4096).1, vec![0..HEADER_BYTES], "a seal is looked at, too");
+    assert!(disk.flip(&path_of(file), 2048 + 17, 1));
+    assert!(disk.make_unreadable(&path_of(file), 0..end));
+    let (found, damage) = walk(&stream, file, 64);
+    assert!(found.is_empty());
+    assert_eq!((damage.len(), damage[0].clone()), (1, 0..end));
+}
+
+#[test]
+fn a_piece_reads_little_whatever_is_damaged() {
+    let disk = disk();
+    let options = Options { file_bytes: 8 << 20, ..quiet_options() };
+    let stream = open_with(&disk, options, &Noting::default());
+    let body = [7; 200_000];
+    for _ in 0..30 {
+        append(&stream, &[&body]).expect("it is acked");
+    }
+    let end = stream.status().end;
+    let read_by = |from: u64| {
+        let before = disk.counts().read_bytes;
+        let next =
+            stream.scan_piece(FileId(1), from..from + (1 << 20), &mut |_| Ok(())).expect("it is there");
+        (next, disk.counts().read_bytes - before)
+    };
+    let (next, bytes) = read_by(0);
+    // Of the last record, the beginning was read with the piece.
+    assert!(
+        next > 1 << 20 && next < (1 << 20) + 200_100 && bytes < next + 200_000,
+        "{bytes} bytes to {next}"
+    );
+    for at in (next..end).step_by(4096) {
+        assert!(disk.overwrite(&path_of(FileId(1)), at, &[0x5a; 4096]));
+    }
+    let (next, bytes) = read_by(next);
+    assert!(bytes < 1_100_000 && next < 3 << 20, "{bytes} bytes to {next}");
+}

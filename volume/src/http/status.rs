@@ -31,7 +31,7 @@ pub(crate) fn get(store: &Store, names: &Names) -> Response<Body> {
             json!({ "segment": stretch.segment.to_string(), "from": stretch.range.start, "to": stretch.range.end })
         })
         .collect();
-    let compacted = store.compacted();
+    let (compacted, scrubbed) = (store.compacted(), store.scrubbed());
     let body = json!({
         "id": names.volume,
         "cluster": names.cluster.to_string(),
@@ -48,6 +48,14 @@ pub(crate) fn get(store: &Store, names: &Names) -> Response<Body> {
         "read_only": status.read_only,
         "stalled_ms": status.stalled_ms,
         "compacted": { "segments": compacted.segments, "bytes": compacted.bytes },
+        "scrub": {
+            "round": scrubbed.round,
+            "done_bytes": scrubbed.done_bytes,
+            "total_bytes": scrubbed.total_bytes,
+            "found_bad": scrubbed.found_bad,
+            "last_round_ended": scrubbed.last_round_ended_ms,
+            "last_round_found_bad": scrubbed.last_round_found_bad,
+        },
         "segment_list": segments,
         "damaged": damaged,
         "damaged_needles": store.damaged_needles(LISTED_MAX),

@@ -104,6 +104,17 @@ impl Table {
         }
     }
 
+    /// Shows rows, ascending by id, from `from` on, of so many leaves at most; the id to go on from, if there are more.
+    pub(crate) fn walk(&self, from: u64, leaves: usize, mut visit: impl FnMut(u64, u64)) -> Option<u64> {
+        // What was asked for last may have been joined with what lies before.
+        let first = self.leaves.range(..=from).next_back().map_or(from, |(base, _)| *base);
+        let mut ahead = self.leaves.range(first..);
+        for (base, leaf) in ahead.by_ref().take(leaves) {
+            leaf.rows(*base).into_iter().filter(|(id, _)| *id >= from).for_each(|(id, row)| visit(id, row));
+        }
+        ahead.next().map(|(base, _)| *base)
+    }
+
     /// Puts in rows, ascending, that belong between two leaves and are at least one.
     fn insert(&mut self, rows: Vec<(u64, u64)>, leaf_rows: usize) {
         let mut base = 0;
@@ -251,6 +262,15 @@ mod tests {
                 table.assert_well_formed();
             }
             prop_assert_eq!(table.rows(), model.iter().map(|(id, row)| (*id, *row)).collect::<Vec<_>>());
+            let (mut walked, mut from) = (Vec::new(), Some(0));
+            while let Some(id) = from {
+                from = table.walk(id, 2, |id, row| walked.push((id, row)));
+            }
+            prop_assert_eq!(walked, table.rows());
+            let behind = id(3, 40);
+            walked = Vec::new();
+            table.walk(behind, usize::MAX, |id, row| walked.push((id, row)));
+            prop_assert!(walked.into_iter().eq(model.range(behind..).map(|(id, row)| (*id, *row))));
             for (shape, n) in (0..8).flat_map(|shape| (0..40).map(move |n| (shape, n * 77))) {
                 prop_assert_eq!(table.get(id(shape, n)), model.get(&id(shape, n)).copied());
             }
