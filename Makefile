@@ -45,8 +45,9 @@ integration: ## real processes, real files, real HTTP
 	$(CARGO) build -p hayrick-cli -p hayrick-launcher
 	$(CARGO) test -p hayrick-integration-tests --no-fail-fast -- --test-threads=$(TEST_THREADS)
 
-bench: need-cargo ## measure a cluster against this machine's own limits, into target/bench.json (ROWS=a,b for some)
+bench: need-cargo ## measure engine and cluster against this machine's limits, into target/bench.json (ROWS=a,b for some)
 	@$(CARGO) build --release -p hayrick-cli -p hayrick-integration-tests
+	@$(CARGO) build --release -p hayrick-volume --example engine
 	@exec $(CARGO) run --release --quiet -p hayrick-integration-tests --bin bench -- '$(ROWS)'
 
 # The same tests as in `make unit`, with more of the histories that are drawn from a seed.

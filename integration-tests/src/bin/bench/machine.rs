@@ -1,6 +1,7 @@
-//! What this machine can do by itself: its description, and the rate of its syncs.
+//! What this machine can do by itself: its description, and the rates of its syncs and its writes.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +15,10 @@ use crate::place::file_system;
 /// One write of the baseline, and the file it goes round in.
 const WRITE_BYTES: usize = 4096;
 const FILE_BYTES: u64 = 64 << 20;
-const FDATASYNC_TIME: Duration = Duration::from_secs(2);
+/// One write of a sequential file, and how many of them between two syncs.
+const LARGE_WRITE_BYTES: usize = 1 << 20;
+const LARGE_WRITES_A_SYNC: usize = 8;
+const MEASURED: Duration = Duration::from_secs(2);
 
 /// One line about the machine.
 pub(crate) fn describe(dir: &Path) -> Result<String> {
@@ -36,12 +40,32 @@ pub(crate) fn fdatasync(dir: &Path) -> Result<Sample> {
     let mut latencies = Vec::new();
     let started = Instant::now();
     let mut offset = 0;
-    while started.elapsed() < FDATASYNC_TIME {
+    while started.elapsed() < MEASURED {
         let begun = Instant::now();
         file.write_all_at(&bytes, offset)?;
         file.sync_data()?;
         latencies.push(begun.elapsed());
         offset = (offset + WRITE_BYTES as u64) % FILE_BYTES;
+    }
+    let sample = Sample::new(latencies, started.elapsed(), 0);
+    std::fs::remove_file(path)?;
+    Ok(sample)
+}
+
+/// A plain file that grows, written by 1 MiB from its beginning, with an `fdatasync` each 8 MiB.
+pub(crate) fn sequential_write(dir: &Path) -> Result<Sample> {
+    let path = dir.join("sequential");
+    let mut file = File::create(&path)?;
+    let bytes = vec![0x5a; LARGE_WRITE_BYTES];
+    let mut latencies = Vec::new();
+    let started = Instant::now();
+    while started.elapsed() < MEASURED {
+        for _ in 0..LARGE_WRITES_A_SYNC {
+            let begun = Instant::now();
+            file.write_all(&bytes)?;
+            latencies.push(begun.elapsed());
+        }
+        file.sync_data()?;
     }
     let sample = Sample::new(latencies, started.elapsed(), 0);
     std::fs::remove_file(path)?;

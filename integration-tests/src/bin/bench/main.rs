@@ -2,10 +2,12 @@
 //!
 //! Usage: `bench [ROW,ROW…]`; all rows without. Prints a table and writes `target/bench.json`, in which a run of some
 //! rows replaces only those. Everything lies under `target/`, so on one file system, which must not be tmpfs; all
-//! copies are synced. The load is a thread of this process with a small HTTP client of its own (`load`).
+//! copies are synced. What measures the engine is a program of the volume's own (`engine`). The load is a thread of this process with a small HTTP client of its own (`load`).
 
 #![expect(clippy::print_stdout, reason = "printing is what this program is for")]
 
+mod cluster;
+mod engine;
 mod idle;
 mod load;
 mod machine;
@@ -40,7 +42,7 @@ fn run() -> Result<()> {
 
     let place = place::Place::find()?;
     println!("{}", machine::describe(place.dir())?);
-    let mut bench = rows::Bench::start(place.dir())?;
+    let mut bench = rows::Bench::new(place.dir())?;
     let mut results = Vec::new();
     for row in wanted {
         println!("{} …", row.name);

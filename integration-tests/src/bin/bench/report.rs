@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result as AnyResult};
 use serde::{Deserialize, Serialize};
 
+use crate::engine::Figure;
 use crate::load::Sample;
 use crate::rows::{Floor, Row};
 
@@ -21,7 +22,7 @@ pub(crate) enum Ratio {
 /// One measured row; `json` is what `target/bench.json` holds of it.
 pub(crate) struct Result {
     json: Entry,
-    baseline_rate: Option<f64>,
+    baseline_value: Option<f64>,
     floor: Floor,
     failed: u64,
 }
@@ -49,7 +50,18 @@ impl Result {
             baseline: None,
             ratio: None,
         };
-        Self { json, baseline_rate: None, floor: row.floor, failed: 0 }
+        Self { json, baseline_value: None, floor: row.floor, failed: 0 }
+    }
+
+    /// What another program measured, beside a baseline where there is one.
+    pub(crate) fn figure(row: &Row, figure: &Figure, unit: &str, baseline: Option<(&str, f64)>) -> Self {
+        let mut measured = Self::plain(row, figure.value, unit);
+        measured.json.p50_ms = figure.p50_ms;
+        measured.json.p99_ms = figure.p99_ms;
+        measured.json.baseline = baseline.map(|(name, _)| name.to_owned());
+        measured.json.ratio = baseline.map(|(_, value)| figure.value / value);
+        measured.baseline_value = baseline.map(|(_, value)| value);
+        measured
     }
 
     /// A rate, beside a baseline where there is one.
@@ -67,8 +79,8 @@ impl Result {
             baseline: baseline.map(|(name, _)| name.to_owned()),
             ratio: baseline.map(|(_, baseline)| over(baseline)),
         };
-        let baseline_rate = baseline.map(|(_, baseline)| baseline.per_second());
-        Self { json, baseline_rate, floor: row.floor, failed: sample.failed }
+        let baseline_value = baseline.map(|(_, baseline)| baseline.per_second());
+        Self { json, baseline_value, floor: row.floor, failed: sample.failed }
     }
 
     fn verdict(&self) -> String {
@@ -77,9 +89,7 @@ impl Result {
             Floor::RatioAtLeast(floor) => {
                 (self.json.ratio.map(|ratio| ratio >= floor), format!("≥ {floor} ×"))
             }
-            Floor::RatioAtMost(most) => {
-                (self.json.ratio.map(|ratio| ratio <= most), format!("p50 ≤ {most} ×"))
-            }
+            Floor::RatioAtMost(most) => (self.json.ratio.map(|ratio| ratio <= most), format!("≤ {most} ×")),
             Floor::ValueAtMost(most) => (Some(self.json.value < most), format!("< {}", shown(most))),
         };
         match reached {
@@ -93,8 +103,8 @@ impl Result {
 /// The table as text.
 pub(crate) fn table(results: &[Result]) -> String {
     let mut table = format!(
-        "{:<20} {:>12} {:<12} {:>8} {:>8}  {:<10} {:>9} {:>7}  floor\n",
-        "row", "value", "unit", "p50 ms", "p99 ms", "baseline", "its rate", "ratio"
+        "{:<28} {:>12} {:<12} {:>8} {:>8}  {:<16} {:>9} {:>7}  floor\n",
+        "row", "value", "unit", "p50 ms", "p99 ms", "baseline", "its value", "ratio"
     );
     for result in results {
         let json = &result.json;
@@ -104,14 +114,14 @@ pub(crate) fn table(results: &[Result]) -> String {
         let failed = if result.failed > 0 { format!("  {} FAILED", result.failed) } else { String::new() };
         let _ = writeln!(
             table,
-            "{:<20} {:>12} {:<12} {:>8} {:>8}  {:<10} {:>9} {:>7}  {}{failed}",
+            "{:<28} {:>12} {:<12} {:>8} {:>8}  {:<16} {:>9} {:>7}  {}{failed}",
             json.name,
             shown(json.value),
             json.unit,
             number(json.p50_ms, 3),
             number(json.p99_ms, 3),
             json.baseline.as_deref().unwrap_or("-"),
-            number(result.baseline_rate, 0),
+            result.baseline_value.map_or_else(|| "-".to_owned(), shown),
             number(json.ratio, 3),
             result.verdict(),
         );
@@ -120,7 +130,11 @@ pub(crate) fn table(results: &[Result]) -> String {
 }
 
 fn shown(value: f64) -> String {
-    if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+    match value {
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
 }
 
 /// Writes the results; rows that were not measured now stay as they are.

@@ -1,41 +1,27 @@
-//! The rows of the table, and how each is measured.
+//! The rows of the table, and by whom each is measured.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use hayrick_integration_tests::raw::resident_bytes;
-use rand::rngs::SmallRng;
-use rand::{Rng, RngCore};
 
-use crate::load::{Load, Sample, Until};
-use crate::nginx::{self, Nginx};
-use crate::report::{Ratio, Result as Measured};
-use crate::target::{Target, get, needle_path, read_path};
-use crate::{idle, machine};
+use crate::cluster::{self, ClusterRows};
+use crate::engine::{self, EngineRows};
+use crate::report::Result as Measured;
 
-const KIB: usize = 1024;
+pub(crate) const KIB: usize = 1024;
 /// Objects to read among, at 1 KiB.
 const OBJECTS: u64 = 100_000;
 /// At 64 KiB so many fill 20 GB with their three copies and nginx's, which leaves the page cache and measures the disk.
 const OBJECTS_64K: u64 = 20_000;
-const WARM_UP: Duration = Duration::from_secs(1);
-const MEASURED: Duration = Duration::from_secs(6);
-/// Before and after a row, so that a change of the machine's mood meets both.
-const BASELINE_MEASURED: Duration = Duration::from_secs(2);
 const CLIENTS: usize = 32;
-/// With the load on one core and the server on the other.
-const SERVER_CORE: usize = 0;
-const LOAD_CORE: usize = 1;
+const MIB: f64 = 1024.0 * 1024.0;
 
 /// A row of the table.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     kind: Kind,
-    /// What the ratio must reach, as the issue gives it.
+    /// What must be reached, as the issue gives it.
     pub(crate) floor: Floor,
 }
 
@@ -50,175 +36,104 @@ pub(crate) enum Floor {
 
 #[derive(Clone, Copy)]
 enum Kind {
-    IdleCpu,
-    IdleMemory,
-    Put { size_bytes: usize, clients: usize },
-    Get { size_bytes: usize, objects: u64 },
-    VolumeGet,
+    Cluster(cluster::Kind),
+    Engine(engine::Kind),
 }
 
-/// All rows, in the order in which they are measured: idle first, on a cluster that has done nothing yet.
-pub(crate) const ALL: [Row; 8] = [
-    Row { name: "idle-cpu", kind: Kind::IdleCpu, floor: Floor::ValueAtMost(1.0) },
-    Row { name: "idle-memory", kind: Kind::IdleMemory, floor: Floor::ValueAtMost(60.0 * 1024.0 * 1024.0) },
-    Row {
-        name: "put-1k-c32",
-        kind: Kind::Put { size_bytes: KIB, clients: CLIENTS },
-        floor: Floor::RatioAtLeast(0.5),
-    },
-    Row {
-        name: "put-1k-c1",
-        kind: Kind::Put { size_bytes: KIB, clients: 1 },
-        floor: Floor::RatioAtMost(8.0),
-    },
-    Row {
-        name: "put-64k-c32",
-        kind: Kind::Put { size_bytes: 64 * KIB, clients: CLIENTS },
-        floor: Floor::None,
-    },
-    Row {
-        name: "get-1k-c32",
-        kind: Kind::Get { size_bytes: KIB, objects: OBJECTS },
-        floor: Floor::RatioAtLeast(0.08),
-    },
-    Row {
-        name: "get-64k-c32",
-        kind: Kind::Get { size_bytes: 64 * KIB, objects: OBJECTS_64K },
-        floor: Floor::None,
-    },
-    Row { name: "volume-get-1k-c32", kind: Kind::VolumeGet, floor: Floor::RatioAtLeast(0.6) },
+const fn of_cluster(name: &'static str, kind: cluster::Kind, floor: Floor) -> Row {
+    Row { name, kind: Kind::Cluster(kind), floor }
+}
+
+const fn of_engine(name: &'static str, kind: engine::Kind, floor: Floor) -> Row {
+    Row { name, kind: Kind::Engine(kind), floor }
+}
+
+const fn get(size_bytes: usize, objects: u64) -> cluster::Kind {
+    cluster::Kind::Get { size_bytes, objects, clients: CLIENTS }
+}
+
+const fn put(size_bytes: usize, clients: usize) -> cluster::Kind {
+    cluster::Kind::Put { size_bytes, clients }
+}
+
+const fn append(size_bytes: usize, writers: usize) -> engine::Kind {
+    engine::Kind::Append { size_bytes, writers }
+}
+
+/// All rows, in the order in which they are measured: the engine first, while there is no cluster yet; then idle, on a
+/// cluster that has done nothing yet.
+pub(crate) const ALL: [Row; 17] = [
+    of_engine("engine-append-1k-w1", append(KIB, 1), Floor::RatioAtLeast(0.8)),
+    of_engine("engine-append-1k-w32", append(KIB, 32), Floor::RatioAtLeast(10.0)),
+    of_engine("engine-append-1k-w128", append(KIB, 128), Floor::RatioAtLeast(14.0)),
+    of_engine("engine-append-1m", engine::Kind::AppendLarge, Floor::RatioAtLeast(0.8)),
+    of_engine("engine-read-1k", engine::Kind::Read, Floor::RatioAtLeast(0.6)),
+    of_engine("engine-open-10m", engine::Kind::Open, Floor::ValueAtMost(4.0)),
+    of_engine("engine-memory-10m", engine::Kind::Memory, Floor::ValueAtMost(16.0)),
+    of_engine("engine-space-1k", engine::Kind::Space, Floor::ValueAtMost(1.06)),
+    of_engine("engine-append-p99-compacting", engine::Kind::Compacting, Floor::RatioAtMost(3.0)),
+    of_cluster("idle-cpu", cluster::Kind::IdleCpu, Floor::ValueAtMost(1.0)),
+    of_cluster("idle-memory", cluster::Kind::IdleMemory, Floor::ValueAtMost(60.0 * MIB)),
+    of_cluster("put-1k-c32", put(KIB, CLIENTS), Floor::RatioAtLeast(0.5)),
+    of_cluster("put-1k-c1", put(KIB, 1), Floor::RatioAtMost(8.0)),
+    of_cluster("put-64k-c32", put(64 * KIB, CLIENTS), Floor::None),
+    of_cluster("get-1k-c32", get(KIB, OBJECTS), Floor::RatioAtLeast(0.08)),
+    of_cluster("get-64k-c32", get(64 * KIB, OBJECTS_64K), Floor::None),
+    of_cluster(
+        "volume-get-1k-c32",
+        cluster::Kind::VolumeGet { objects: OBJECTS, clients: CLIENTS },
+        Floor::RatioAtLeast(0.9),
+    ),
 ];
 
-/// The cluster that is measured and what has been put into it.
+/// How large a run is. Less than the rows ask for is for trying the bench itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Scale {
+    /// Fewer objects than a row asks for, from `BENCH_OBJECTS`.
+    pub(crate) objects_max: u64,
+    /// For how long each row is measured, from `BENCH_SECONDS`.
+    pub(crate) measured: Duration,
+}
+
+impl Scale {
+    fn of_environment() -> Result<Self> {
+        Ok(Self {
+            objects_max: number("BENCH_OBJECTS")?.unwrap_or(u64::MAX),
+            measured: Duration::from_secs(number("BENCH_SECONDS")?.unwrap_or(6)),
+        })
+    }
+}
+
+fn number(variable: &str) -> Result<Option<u64>> {
+    let Ok(text) = std::env::var(variable) else { return Ok(None) };
+    text.parse().map(Some).with_context(|| format!("{variable} is a number, not {text:?}"))
+}
+
+/// What measures the rows. The cluster is started for the first row that needs it.
 pub(crate) struct Bench {
     dir: PathBuf,
-    target: Target,
-    /// The sizes whose objects to read lie there already.
-    filled: BTreeSet<usize>,
-    /// Fewer objects to read among than a row asks for, from `BENCH_OBJECTS`: for trying the bench itself.
-    objects_max: u64,
+    scale: Scale,
+    engine: EngineRows,
+    cluster: Option<ClusterRows>,
 }
 
 impl Bench {
-    pub(crate) fn start(dir: &Path) -> Result<Self> {
-        let objects_max = match std::env::var("BENCH_OBJECTS") {
-            Ok(count) => {
-                count.parse().with_context(|| format!("BENCH_OBJECTS is a number, not {count:?}"))?
-            }
-            Err(_) => u64::MAX,
-        };
-        Ok(Self { dir: dir.to_owned(), target: Target::start(dir)?, filled: BTreeSet::new(), objects_max })
+    pub(crate) fn new(dir: &Path) -> Result<Self> {
+        let scale = Scale::of_environment()?;
+        Ok(Self { dir: dir.to_owned(), scale, engine: EngineRows::new(dir, scale)?, cluster: None })
     }
 
     pub(crate) fn run(&mut self, row: &Row) -> Result<Measured> {
         match row.kind {
-            Kind::IdleCpu => {
-                let percents = idle::cpu_percent(&self.master_pids())?;
-                Ok(Measured::plain(row, percents.into_iter().fold(0.0, f64::max), "% of a core"))
+            Kind::Engine(kind) => self.engine.run(row, kind),
+            Kind::Cluster(kind) => {
+                self.engine.clear()?;
+                let cluster = match self.cluster.take() {
+                    Some(cluster) => cluster,
+                    None => ClusterRows::start(&self.dir, self.scale)?,
+                };
+                self.cluster.insert(cluster).run(row, kind)
             }
-            Kind::IdleMemory => {
-                let resident = self.master_pids().into_iter().map(resident_bytes);
-                let most = resident.collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or_default();
-                Ok(Measured::plain(row, most as f64, "bytes"))
-            }
-            Kind::Put { size_bytes, clients } => self.put(row, size_bytes, clients),
-            Kind::Get { size_bytes, objects } => self.get(row, size_bytes, objects),
-            Kind::VolumeGet => self.volume_get(row),
         }
     }
-
-    fn master_pids(&self) -> Vec<u32> {
-        self.target.cluster.masters().iter().filter_map(hayrick_launcher::Process::pid).collect()
-    }
-
-    fn put(&self, row: &Row, size_bytes: usize, clients: usize) -> Result<Measured> {
-        let bytes = random_bytes(size_bytes);
-        let before = machine::fdatasync(&self.dir)?;
-        let until = Until::Time { warm_up: WARM_UP, measured: MEASURED };
-        let sample = self.target.put_new(&bytes, clients, until)?;
-        let baseline = before.and(machine::fdatasync(&self.dir)?);
-        let ratio = if clients == 1 { Ratio::P50 } else { Ratio::Rate };
-        Ok(Measured::rate(row, &sample, Some(("fdatasync", &baseline)), ratio))
-    }
-
-    fn get(&mut self, row: &Row, size_bytes: usize, objects: u64) -> Result<Measured> {
-        let (bytes, objects) = (random_bytes(size_bytes), objects.min(self.objects_max));
-        self.fill(&bytes, objects)?;
-        let nginx = self.nginx(&bytes, objects, None)?;
-        let measure_nginx = || nginx.as_ref().map(|nginx| read_files(nginx, size_bytes)).transpose();
-        let before = measure_nginx()?;
-        let path = |rng: &mut SmallRng| read_path(size_bytes, rng.random_range(0..objects));
-        let sample = read(&self.target.masters(), size_bytes, MEASURED, &path)?;
-        let baseline = before.zip(measure_nginx()?).map(|(before, after)| before.and(after));
-        Ok(Measured::rate(row, &sample, baseline.as_ref().map(|sample| ("nginx", sample)), Ratio::Rate))
-    }
-
-    fn volume_get(&mut self, row: &Row) -> Result<Measured> {
-        let (bytes, objects) = (random_bytes(KIB), OBJECTS.min(self.objects_max));
-        self.fill(&bytes, objects)?;
-        let needles = self.target.needles(KIB, usize::try_from(objects)?)?;
-        let volume = self.target.cluster.volume(1);
-        let pid = volume.pid().context("the volume died")?;
-        let pinned = has_taskset() && std::thread::available_parallelism()?.get() > LOAD_CORE;
-        let core = pinned.then_some(SERVER_CORE);
-        let nginx = self.nginx(&bytes, objects, core)?;
-        if pinned {
-            Target::pin(pid, Some(SERVER_CORE))?;
-            Target::pin(std::process::id(), Some(LOAD_CORE))?;
-        }
-        let measure_nginx = || nginx.as_ref().map(|nginx| read_files(nginx, KIB)).transpose();
-        let before = measure_nginx()?;
-        let path = |rng: &mut SmallRng| needle_path(needles[rng.random_range(0..needles.len())]);
-        let sample = read(&[volume.http_addr()], KIB, MEASURED, &path)?;
-        let baseline = before.zip(measure_nginx()?).map(|(before, after)| before.and(after));
-        if pinned {
-            Target::pin(pid, None)?;
-            Target::pin(std::process::id(), None)?;
-        }
-        Ok(Measured::rate(row, &sample, baseline.as_ref().map(|sample| ("nginx", sample)), Ratio::Rate))
-    }
-
-    fn fill(&mut self, bytes: &[u8], objects: u64) -> Result<()> {
-        if self.filled.insert(bytes.len()) {
-            println!("  putting {objects} objects of {} bytes", bytes.len());
-            self.target.fill(bytes, objects)?;
-        }
-        Ok(())
-    }
-
-    fn nginx(&self, bytes: &[u8], files: u64, core: Option<usize>) -> Result<Option<Nginx>> {
-        if !nginx::is_installed() {
-            println!("  nginx is not installed: no baseline");
-            return Ok(None);
-        }
-        Nginx::start(&self.dir, files, bytes, core).map(Some)
-    }
-}
-
-fn read_files(nginx: &Nginx, size_bytes: usize) -> Result<Sample> {
-    let path = |rng: &mut SmallRng| nginx::path(rng.random_range(0..nginx.files));
-    read(&[nginx.addr], size_bytes, BASELINE_MEASURED, &path)
-}
-
-/// Reads random paths.
-fn read(
-    targets: &[SocketAddr],
-    size_bytes: usize,
-    measured: Duration,
-    path: &(dyn Fn(&mut SmallRng) -> String + Sync),
-) -> Result<Sample> {
-    let request = |_, rng: &mut SmallRng, request: &mut Vec<u8>| request.extend_from_slice(&get(&path(rng)));
-    let until = Until::Time { warm_up: WARM_UP, measured };
-    Load { targets, clients: CLIENTS, until, request: &request, answer_bytes: Some(size_bytes) }.run()
-}
-
-fn random_bytes(size_bytes: usize) -> Vec<u8> {
-    let mut bytes = vec![0; size_bytes];
-    rand::rng().fill_bytes(&mut bytes);
-    bytes
-}
-
-fn has_taskset() -> bool {
-    let version = Command::new("taskset").arg("--version").stdout(Stdio::null()).status();
-    version.is_ok_and(|status| status.success())
 }

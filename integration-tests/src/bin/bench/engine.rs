@@ -1,0 +1,220 @@
+//! The rows that measure the volume engine by itself.
+//!
+//! This crate must not look at the engine, so that is done by a program of the volume crate (`volume/examples/engine`),
+//! in a process for each measurement, which prints one line of JSON. What the machine can do is measured here, before and
+//! after, except where the same bytes must be read or written: then it comes with that line.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use hayrick_integration_tests::raw::resident_bytes;
+use serde::Deserialize;
+
+use crate::load::Sample;
+use crate::machine;
+use crate::report::Result as Measured;
+use crate::rows::{Row, Scale};
+
+/// Small enough for the page cache, far too many for the processor's.
+const NEEDLES_READ: u64 = 500_000;
+const NEEDLES_OPENED: u64 = 10_000_000;
+/// They fill a segment of the default size, and half of another.
+const NEEDLES_STORED: u64 = 1_500_000;
+/// So many open the store one after the other; the slowest counts.
+const OPENS: usize = 3;
+const LARGE_BYTES: usize = 1 << 20;
+/// As many as what they append is synced together in the plain file beside it.
+const LARGE_WRITERS: usize = 8;
+
+/// What a row measures.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Append { size_bytes: usize, writers: usize },
+    AppendLarge,
+    Read,
+    Open,
+    Memory,
+    Space,
+    Compacting,
+}
+
+/// What the program prints.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Figure {
+    pub(crate) value: f64,
+    pub(crate) p50_ms: Option<f64>,
+    pub(crate) p99_ms: Option<f64>,
+    pub(crate) baseline: Option<f64>,
+}
+
+/// The program, and what it left for other rows.
+pub(crate) struct EngineRows {
+    program: PathBuf,
+    dir: PathBuf,
+    scale: Scale,
+    /// Whether the store of ten million needles is there.
+    filled: bool,
+}
+
+impl EngineRows {
+    pub(crate) fn new(dir: &Path, scale: Scale) -> Result<Self> {
+        let own = std::env::current_exe().context("cannot find this program")?;
+        let program = own.with_file_name("examples").join("engine");
+        Ok(Self { program, dir: dir.join("engine"), scale, filled: false })
+    }
+
+    pub(crate) fn run(&mut self, row: &Row, kind: Kind) -> Result<Measured> {
+        match kind {
+            Kind::Append { size_bytes, writers } => {
+                let (figure, sample) = self.append(size_bytes, writers, machine::fdatasync)?;
+                Ok(Measured::figure(row, &figure, "1/s", Some(("fdatasync", sample.per_second()))))
+            }
+            Kind::AppendLarge => {
+                let (figure, sample) = self.append(LARGE_BYTES, LARGE_WRITERS, machine::sequential_write)?;
+                Ok(Measured::figure(row, &figure, "1/s", Some(("sequential write", sample.per_second()))))
+            }
+            Kind::Read => {
+                let figure = self.once("read", &[self.needles(NEEDLES_READ), self.seconds()])?;
+                Ok(Measured::figure(row, &figure, "1/s", figure.baseline.map(|value| ("pread", value))))
+            }
+            Kind::Space => {
+                let figure = self.once("space", &[self.needles(NEEDLES_STORED)])?;
+                Ok(Measured::figure(row, &figure, "bytes a byte", None))
+            }
+            Kind::Compacting => {
+                let figure = self.once("compacting", &[self.seconds()])?;
+                Ok(Measured::figure(row, &figure, "ms", figure.baseline.map(|value| ("in peace", value))))
+            }
+            Kind::Open => self.open(row),
+            Kind::Memory => self.memory(row),
+        }
+    }
+
+    /// Removes what is kept for other rows.
+    pub(crate) fn clear(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.filled) {
+            std::fs::remove_dir_all(self.filled_dir())?;
+        }
+        Ok(())
+    }
+
+    fn append(
+        &self,
+        size_bytes: usize,
+        writers: usize,
+        machine: fn(&Path) -> Result<Sample>,
+    ) -> Result<(Figure, Sample)> {
+        let beside = self.dir.parent().context("it lies in the bench's directory")?;
+        let before = machine(beside)?;
+        let figure = self.once("append", &[size_bytes.to_string(), writers.to_string(), self.seconds()])?;
+        Ok((figure, before.and(machine(beside)?)))
+    }
+
+    fn open(&mut self, row: &Row) -> Result<Measured> {
+        self.fill()?;
+        let mut slowest: Option<Figure> = None;
+        for _ in 0..OPENS {
+            let opened = self.start("open", &self.filled_dir(), &[])?;
+            self.check_filled(&opened)?;
+            if slowest.is_none_or(|slowest| slowest.value < opened.figure.value) {
+                slowest = Some(opened.figure);
+            }
+        }
+        let slowest = slowest.context("nothing was opened")?;
+        Ok(Measured::figure(row, &slowest, "s", None))
+    }
+
+    fn memory(&mut self, row: &Row) -> Result<Measured> {
+        self.fill()?;
+        let full = self.start("open", &self.filled_dir(), &[])?;
+        self.check_filled(&full)?;
+        let with_needles = resident_bytes(full.process.0.id())?;
+        drop(full);
+        let empty = self.start("open", &self.dir.join("empty"), &[])?;
+        let without = resident_bytes(empty.process.0.id())?;
+        drop(empty);
+        std::fs::remove_dir_all(self.dir.join("empty"))?;
+        let bytes = with_needles.saturating_sub(without) as f64;
+        Ok(Measured::plain(row, bytes / self.needles_opened() as f64, "bytes"))
+    }
+
+    /// Makes the store that is opened, whose process is killed, and reads its files, so that they are in the page cache.
+    fn fill(&mut self) -> Result<()> {
+        if !self.filled {
+            println!("  appending {} needles of 100 bytes", self.needles_opened());
+            drop(self.start("fill", &self.filled_dir(), &[self.needles(NEEDLES_OPENED)])?);
+            self.filled = true;
+        }
+        for entry in std::fs::read_dir(self.filled_dir())? {
+            let mut file = std::fs::File::open(entry?.path())?;
+            std::io::copy(&mut file, &mut std::io::sink())?;
+        }
+        Ok(())
+    }
+
+    fn filled_dir(&self) -> PathBuf {
+        self.dir.join("filled")
+    }
+
+    fn needles_opened(&self) -> u64 {
+        NEEDLES_OPENED.min(self.scale.objects_max)
+    }
+
+    fn check_filled(&self, opened: &Running) -> Result<()> {
+        let (found, appended) = (opened.figure.baseline.unwrap_or_default(), self.needles_opened());
+        ensure!(found == appended as f64, "{found} of {appended} needles were there");
+        Ok(())
+    }
+
+    fn needles(&self, asked: u64) -> String {
+        asked.min(self.scale.objects_max).to_string()
+    }
+
+    fn seconds(&self) -> String {
+        self.scale.measured.as_secs().to_string()
+    }
+
+    /// Runs a command to its end, in a directory that goes with it.
+    fn once(&self, command: &str, args: &[String]) -> Result<Figure> {
+        let dir = self.dir.join(command);
+        let mut running = self.start(command, &dir, args)?;
+        let status = running.process.0.wait()?;
+        ensure!(status.success(), "engine {command} ended with {status}");
+        std::fs::remove_dir_all(dir)?;
+        Ok(running.figure)
+    }
+
+    /// Runs a command until it prints what it found.
+    fn start(&self, command: &str, dir: &Path, args: &[String]) -> Result<Running> {
+        std::fs::create_dir_all(&self.dir)?;
+        let mut start = Command::new(&self.program);
+        start.arg(command).arg(dir).args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let child = start.spawn().with_context(|| format!("cannot start {}", self.program.display()))?;
+        let mut process = Process(child);
+        let mut line = String::new();
+        BufReader::new(process.0.stdout.take().context("it is a pipe")?).read_line(&mut line)?;
+        ensure!(!line.is_empty(), "engine {command} found nothing");
+        let figure =
+            serde_json::from_str(&line).with_context(|| format!("engine {command} printed {line}"))?;
+        Ok(Running { process, figure })
+    }
+}
+
+/// The program, having found something.
+struct Running {
+    process: Process,
+    figure: Figure,
+}
+
+/// A process, killed when this is dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
