@@ -19,6 +19,10 @@ pub trait Disk: Send + Sync + 'static {
     /// write-back of its own accord: a sync through one descriptor never takes away the error from another.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
 
+    /// Opens a file for reading alone, whoever else has it open; fails with `NotFound` if there is none. All that would
+    /// change it fails through this descriptor.
+    fn open_read_only(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+
     /// Gives a file another name, replacing what had that name. Durable after `sync_dir` only.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 

@@ -336,12 +336,17 @@ impl Disk for FaultyDisk {
         state.nodes.push(Node::default());
         let node = state.nodes.len() - 1;
         state.name(NameChange::Set(path.to_owned(), node));
-        Ok(Arc::new(FaultyFile { disk: self.clone(), node }))
+        Ok(Arc::new(FaultyFile { disk: self.clone(), node, writable: true }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let node = *self.0.state.lock().names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Arc::new(FaultyFile { disk: self.clone(), node }))
+        Ok(Arc::new(FaultyFile { disk: self.clone(), node, writable: true }))
+    }
+
+    fn open_read_only(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let node = *self.0.state.lock().names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Arc::new(FaultyFile { disk: self.clone(), node, writable: false }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -424,6 +429,13 @@ impl Drop for Held {
 struct FaultyFile {
     disk: FaultyDisk,
     node: usize,
+    writable: bool,
+}
+
+impl FaultyFile {
+    fn check_writable(&self) -> io::Result<()> {
+        if self.writable { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
+    }
 }
 
 impl File for FaultyFile {
@@ -449,6 +461,7 @@ impl File for FaultyFile {
     }
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.check_writable()?;
         let mut state = self.disk.0.state.lock();
         state.step(&Step::Write)?;
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
@@ -485,12 +498,14 @@ impl File for FaultyFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check_writable()?;
         let mut state = self.disk.0.state.lock();
         state.step(&Step::Allocate)?;
         state.resize(self.node, usize::try_from(len).map_err(io::Error::other)?)
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.check_writable()?;
         let mut state = self.disk.0.state.lock();
         state.step(&Step::Allocate)?;
         let end = usize::try_from(offset.saturating_add(len)).map_err(io::Error::other)?;
