@@ -1,7 +1,5 @@
 //! What is shown of a file that is looked at by itself.
 
-use std::ops::Range;
-
 use crate::append_file::HEADER_BYTES;
 use crate::disk::Disk;
 use crate::faulty::FaultyDisk;
@@ -22,7 +20,7 @@ fn written(bodies: &[usize]) -> FaultyDisk {
 }
 
 /// Offsets of the records, marks among them, the damage, and the end.
-type Seen = (Vec<u64>, Vec<Range<u64>>, Ending);
+type Seen = (Vec<u64>, Vec<(u64, u64)>, Ending);
 
 fn look(disk: &FaultyDisk, up_to: Option<u64>) -> Seen {
     let file = Inspected::open::<Plain>(disk, &path_of(FileId(1))).expect("it can be looked at");
@@ -30,7 +28,7 @@ fn look(disk: &FaultyDisk, up_to: Option<u64>) -> Seen {
     let ending = file.scan::<Plain>(up_to, &mut |found| {
         match found {
             Found::Record(at, _) => records.push(at.offset),
-            Found::Damage(range) => damage.push(range),
+            Found::Damage(range) => damage.push((range.start, range.end)),
         }
         Ok(())
     });
@@ -58,10 +56,10 @@ fn a_torn_tail_is_told_from_damage() {
     assert!(disk.flip(&path_of(FileId(1)), HEADER_BYTES + 4, 1));
     assert!(disk.flip(&path_of(FileId(1)), 4224 + 9, 1));
     let (records, damage, ending) = look(&disk, None);
-    assert_eq!((records, damage), (vec![4160], vec![4096..4160]));
+    assert_eq!((records, damage), (vec![4160], vec![(4096, 4160)]));
     assert_eq!(ending.end, 4224);
     assert!(ending.tail.start == 4224 && ending.tail.end > 4224, "{ending:?}");
-    assert_eq!(look(&disk, Some(4224)).1, vec![4096..4160], "the same in what was seen before");
+    assert_eq!(look(&disk, Some(4224)).1, [(4096, 4160)], "the same in what was seen before");
 }
 
 #[test]
@@ -111,6 +109,6 @@ fn what_a_sealed_file_lost_by_a_cut_is_damage() {
     let cut = Inspected::open::<Plain>(&disk, &path).expect("it can be looked at");
     assert_eq!((cut.seal, cut.bytes), (Seal::At(4224), 4170));
     let (records, damage, ending) = look(&disk, None);
-    assert_eq!((records, damage), (vec![4096], vec![4160..4170, 4170..4224]));
+    assert_eq!((records, damage), (vec![4096], vec![(4160, 4170), (4170, 4224)]));
     assert_eq!((ending.end, ending.tail), (4224, 4224..4224));
 }
