@@ -138,7 +138,7 @@ fn what_cannot_be_inspected_ends_with_the_codes_of_the_contract() {
     let dir = TempDir::new().expect("a directory");
     let file = dir.path().join("file");
     for (bytes, says) in
-        [(&b""[..], "has 0 bytes"), (&[9; 5000], "is not of this kind"), (b"hayseg", "has 6 bytes")]
+        [(&b""[..], "has 0 bytes"), (&[9; 5000], "is no segment: it begins with"), (b"hayseg", "has 6 bytes")]
     {
         std::fs::write(&file, bytes).expect("written");
         let output = inspect(&file, &[]);

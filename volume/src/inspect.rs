@@ -30,13 +30,13 @@ pub enum InspectError {
     /// It is none, or cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Another of our kinds of files.
-    #[error("{} is {what}, not a segment", path.display())]
+    /// It is something else.
+    #[error("{} is no segment: it {what}", path.display())]
     OtherKind {
         /// The file.
         path: PathBuf,
-        /// What it is.
-        what: &'static str,
+        /// What it does instead.
+        what: String,
     },
     /// The disk refused something on the way.
     #[error("cannot read {}", path.display())]
@@ -293,17 +293,17 @@ fn summary_of(file: &Inspected, path: &Path) -> Summary {
     }
 }
 
-/// Says by name what another file of ours is.
+/// Says what a file is that is no segment, so far as it is one of ours.
 fn name_kind(error: FileError) -> InspectError {
-    match error {
-        FileError::OtherKind { path, begins, .. } if begins == *b"hrickLOG" => {
-            InspectError::OtherKind { path, what: "a file of a master's Raft log" }
+    let FileError::OtherKind { path, begins, expected } = error else { return InspectError::File(error) };
+    let what = match begins.as_slice() {
+        b"hrickLOG" => "is a file of a master's Raft log".to_owned(),
+        b"hayindex" => "is the index file of one".to_owned(),
+        begins => {
+            format!("begins with \"{}\" and not with \"{}\"", begins.escape_ascii(), expected.escape_ascii())
         }
-        FileError::OtherKind { path, begins, .. } if begins == *b"hayindex" => {
-            InspectError::OtherKind { path, what: "the index file of a segment" }
-        }
-        error => InspectError::File(error),
-    }
+    };
+    InspectError::OtherKind { path, what }
 }
 
 /// The segment files in a directory, by number.

@@ -204,13 +204,14 @@ async fn what_is_no_segment_is_refused_with_what_it_is() {
         SegmentFile::open(&disk, path).err().expect("refused").to_string()
     };
     assert!(refused(&[]).contains("has 0 bytes"));
-    assert!(refused(&data(1, 100_000)).contains("is not of this kind"));
-    assert!(refused(&[0; 100_000]).contains("is not of this kind"));
+    assert!(refused(&data(1, 100_000)).contains("is no segment: it begins with"));
+    assert!(refused(&[0; 100_000]).contains("is no segment: it begins with"));
     assert!(
         refused(b"hrickLOG, and so on, for more bytes than a header has").contains("a master's Raft log")
     );
     assert!(
-        refused(b"hayindex, and so on, for more bytes than a header has").contains("index file of a segment")
+        refused(b"hayindex, and so on, for more bytes than a header has")
+            .contains("is the index file of one")
     );
     let mut later = disk.bytes(&segment(1)).expect("it is there")[..44].to_vec();
     later[8] = 9;

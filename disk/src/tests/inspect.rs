@@ -81,6 +81,7 @@ fn a_damaged_header_is_believed_as_far_as_records_verify_under_it() {
 fn what_is_none_of_ours_is_refused_with_what_it_is() {
     let disk = FaultyDisk::new(2);
     let path = path_of(FileId(1));
+    disk.create_dir_all(path.parent().expect("it lies in a directory")).expect("a sound disk");
     let file = disk.create(&path).expect("a sound disk");
     let refused = || Inspected::open::<Plain>(&disk, &path).err().expect("refused").to_string();
     assert!(refused().contains("has 0 bytes"), "{}", refused());
