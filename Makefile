@@ -4,11 +4,12 @@ CARGO ?= cargo
 BASE_PORT ?= 9090
 DIR ?= ./hayrick-cluster
 ROWS ?=
+FUZZ_SECONDS ?= 60
 # One at a time: each test runs a cluster of seven processes, and some measure how long a failover takes.
 TEST_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help cluster test verify format lint graph deny unit integration bench soak clean need-cargo need-deny
+.PHONY: help cluster test verify format lint graph deny unit integration fuzz bench soak clean need-cargo need-deny
 
 help: ## list the targets
 	@echo 'Hayrick: make TARGET'
@@ -44,6 +45,9 @@ unit: ## the tests of every crate but the integration tests
 integration: ## real processes, real files, real HTTP
 	$(CARGO) build -p hayrick-cli -p hayrick-launcher
 	$(CARGO) test -p hayrick-integration-tests --no-fail-fast -- --test-threads=$(TEST_THREADS)
+
+fuzz: need-cargo ## give ruined segments, index files and messages to what decodes them (FUZZ_SECONDS=60)
+	FUZZ_SECONDS='$(FUZZ_SECONDS)' $(CARGO) test -p hayrick-volume --test fuzz -- --nocapture
 
 bench: need-cargo ## measure engine and cluster against this machine's limits, into target/bench.json (ROWS=a,b for some)
 	@$(CARGO) build --release -p hayrick-cli -p hayrick-integration-tests

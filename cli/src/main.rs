@@ -65,6 +65,7 @@ enum Command {
     Ls(commands::ls::Args),
     Stat(commands::stat::Args),
     Status(commands::status::Args),
+    Inspect(commands::inspect::Args),
 }
 
 fn main() -> ExitCode {
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
         Command::Ls(args) => commands::ls::run(args),
         Command::Stat(args) => commands::stat::run(args),
         Command::Status(args) => commands::status::run(args),
+        Command::Inspect(args) => commands::inspect::run(args),
     };
     let exit = result.unwrap_or_else(|error| {
         let exit = exit::of(&error);

@@ -19,6 +19,35 @@ pub(crate) fn json(value: &Value) -> io::Result<()> {
     line(&format!("{value:#}"))
 }
 
+/// Bytes that a stranger chose, as text in which nothing is left that a terminal would obey: what is no UTF-8, no letter
+/// one can see, or a backslash, is escaped.
+pub(crate) fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            match letter {
+                '\'' | '"' => text.push(letter),
+                letter => text.extend(letter.escape_debug()),
+            }
+        }
+        text.extend(chunk.invalid().escape_ascii().map(char::from));
+    }
+    text
+}
+
+/// A JSON value on one line, in which control characters that JSON lets pass are escaped, too.
+pub(crate) fn json_line(value: &Value) -> String {
+    let mut text = String::new();
+    for letter in value.to_string().chars() {
+        if letter.is_control() {
+            text.push_str(&format!("\\u{:04x}", u32::from(letter)));
+        } else {
+            text.push(letter);
+        }
+    }
+    text
+}
+
 /// Names and values, the values in one column.
 pub(crate) fn pairs(rows: &[(String, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
@@ -66,6 +95,16 @@ mod tests {
             [vec!["1".into(), "a".into(), String::new()], vec!["12".into(), "ümlaut".into(), "x".into()]];
         let text = table(&[("id", Align::Right), ("zone", Align::Left), ("state", Align::Left)], &rows);
         assert_eq!(text, "id  zone    state\n 1  a       -\n12  ümlaut  x");
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_left_of_a_strangers_bytes() {
+        assert_eq!(escaped("cats/\u{fc}ml\u{e4}ut 1's".as_bytes()), "cats/\u{fc}ml\u{e4}ut 1's");
+        assert_eq!(escaped(b"\x1b[2J\n\\\xff\xc2\x9b"), r"\u{1b}[2J\n\\\xff\u{9b}");
+        assert_eq!(escaped("\u{202e}gnp".as_bytes()), r"\u{202e}gnp");
+        let value = serde_json::json!({ "key": "\u{1b}\u{7f}\u{9b}" });
+        assert_eq!(json_line(&value), r#"{"key":"\u001b\u007f\u009b"}"#);
+        assert_eq!(serde_json::from_str::<Value>(&json_line(&value)).expect("JSON"), value);
     }
 
     #[test]

@@ -33,7 +33,7 @@ const SEAL_MAGIC: [u8; 8] = *b"hayseal\0";
 const SEAL_FIELDS: usize = 24;
 
 /// Bytes of the header block that are ever written.
-const HEADER_USED: usize = SEAL_OFFSET + 512;
+pub(crate) const HEADER_USED: usize = SEAL_OFFSET + 512;
 
 /// What the header block of a file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,13 +69,19 @@ impl Header {
         if fields[..8] != F::MAGIC || crc != crc32c::crc32c(fields).to_le_bytes() {
             return Err(HeaderError::Damaged);
         }
-        let version = u16::from_le_bytes([fields[8], fields[9]]);
+        let (header, version) = Self::fields(block).ok_or(HeaderError::Damaged)?;
         if version > F::VERSION {
             return Err(HeaderError::LaterVersion(version));
         }
+        if header.capacity <= HEADER_BYTES { Err(HeaderError::Damaged) } else { Ok(header) }
+    }
+
+    /// The fields as they stand, with the version: nothing is verified.
+    pub(crate) fn fields(block: &[u8]) -> Option<(Self, u16)> {
+        let fields = block.get(..HEADER_FIELDS)?;
         let header =
             Self { id: FileId(u64_at(fields, 16)), salt: u64_at(fields, 24), capacity: u64_at(fields, 32) };
-        if header.capacity <= HEADER_BYTES { Err(HeaderError::Damaged) } else { Ok(header) }
+        Some((header, u16::from_le_bytes([fields[8], fields[9]])))
     }
 }
 
@@ -89,8 +95,13 @@ fn encode_seal(id: FileId, salt: u64, end: u64) -> [u8; SEAL_FIELDS + 4] {
     seal
 }
 
+/// Whether there is a seal, good or not.
+pub(crate) fn has_seal(block: &[u8]) -> bool {
+    block.iter().skip(SEAL_OFFSET).take(SEAL_FIELDS + 4).any(|byte| *byte != 0)
+}
+
 /// The end that a seal names, if there is a good one.
-fn decode_seal(block: &[u8], header: &Header) -> Option<u64> {
+pub(crate) fn decode_seal(block: &[u8], header: &Header) -> Option<u64> {
     let seal = block.get(SEAL_OFFSET..SEAL_OFFSET + SEAL_FIELDS + 4)?;
     let end = u64_at(seal, 16);
     let good = seal == encode_seal(header.id, header.salt, end);

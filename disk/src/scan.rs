@@ -15,7 +15,7 @@ use std::ops::Range;
 
 use crate::append_file::{AppendFile, HEADER_BYTES};
 use crate::disk::File;
-use crate::format::{ALIGN, Format, Head, Location};
+use crate::format::{ALIGN, FileId, Format, Head, Location};
 use crate::limits::{RECORD_BYTES_MAX, SCAN_WINDOW_BYTES};
 
 /// Something found in a file.
@@ -55,15 +55,25 @@ pub(crate) struct Scanned {
     pub(crate) content_to: u64,
 }
 
-/// Scans from the header block up to `limit`.
+/// Scans from the header block up to `limit`, and shows all but marks.
 pub(crate) fn scan<F: Format>(
     file: &AppendFile,
     limit: u64,
     tail: Tail,
     visit: &mut dyn FnMut(Found<'_>) -> io::Result<()>,
 ) -> io::Result<Scanned> {
-    let (id, salt) = (file.id(), file.salt());
-    let mut window = Window::new(file.file(), limit);
+    let place = (file.file(), file.id(), file.salt());
+    scan_all::<F>(place, limit, tail, &mut |found, is_mark| if is_mark { Ok(()) } else { visit(found) })
+}
+
+/// The same of any file, with this id and salt, and of marks too: whether it is one is told with each record.
+pub(crate) fn scan_all<F: Format>(
+    (file, id, salt): (&dyn File, FileId, u64),
+    limit: u64,
+    tail: Tail,
+    visit: &mut dyn FnMut(Found<'_>, bool) -> io::Result<()>,
+) -> io::Result<Scanned> {
+    let mut window = Window::new(file, limit);
     let mut scanned = Scanned {
         end: HEADER_BYTES,
         last_batch: HEADER_BYTES,
@@ -81,10 +91,8 @@ pub(crate) fn scan<F: Format>(
             }
             scanned.marked = head.mark;
             scanned.end = at + head.len as u64;
-            if !head.mark {
-                let len = u32::try_from(head.len).expect("a record that is too long does not parse");
-                visit(Found::Record(Location { file: id, offset: at, len }, record))?;
-            }
+            let len = u32::try_from(head.len).expect("a record that is too long does not parse");
+            visit(Found::Record(Location { file: id, offset: at, len }, record), head.mark)?;
             continue;
         }
         if at >= proven_to {
@@ -101,7 +109,7 @@ pub(crate) fn scan<F: Format>(
             Tail::ProvenThenZeros | Tail::MayBeTorn => window.content_end(at),
         });
         if damage_end > at {
-            visit(Found::Damage(at..damage_end))?;
+            visit(Found::Damage(at..damage_end), false)?;
             (scanned.end, scanned.marked) = (damage_end, false);
         }
         if next.is_none() {

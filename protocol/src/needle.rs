@@ -115,6 +115,22 @@ impl Header {
         bytes
     }
 
+    /// As [`Self::peek`], with a word on why not.
+    pub fn read(bytes: &[u8]) -> Result<Self, NeedleError> {
+        if let Some(header) = Self::peek(bytes) {
+            return Ok(header);
+        }
+        match bytes {
+            // Without its whole header nothing can be told of it.
+            [m0, m1, flags, ..]
+                if bytes.len() >= HEADER_BYTES && [*m0, *m1] == MAGIC && flags >> 4 != FORMAT =>
+            {
+                Err(NeedleError::Format(flags >> 4))
+            }
+            _ => Err(NeedleError::NoHeader),
+        }
+    }
+
     /// Reads the fields of a header whose checksum is not looked at yet (it covers the key, which lies behind).
     /// `None` when these bytes cannot begin a needle.
     pub fn peek(bytes: &[u8]) -> Option<Self> {
@@ -168,8 +184,15 @@ pub struct Needle<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NeedleError {
     /// Magic, version or lengths are off.
-    #[error("these bytes do not begin with a needle header")]
+    #[error(
+        "these bytes do not begin with a needle's header, or its id or its lengths are beyond what there is"
+    )]
     NoHeader,
+    /// Another version of Hayrick made them.
+    #[error(
+        "the needle has format version {0}, and this build knows {FORMAT}: run the same version everywhere"
+    )]
+    Format(u8),
     /// The bytes end before the needle does.
     #[error("the needle is {needed} bytes long, but only {have} are there")]
     Short {
@@ -199,7 +222,7 @@ pub fn parse(bytes: &[u8], salt: u64) -> Result<Needle<'_>, NeedleError> {
 /// Parses the needle at the start of `bytes` and verifies its header, not its data: for who verifies the data
 /// itself, block by block.
 pub fn parse_unverified_data(bytes: &[u8], salt: u64) -> Result<Needle<'_>, NeedleError> {
-    let header = Header::peek(bytes).ok_or(NeedleError::NoHeader)?;
+    let header = Header::read(bytes)?;
     if bytes.len() < header.total_len() {
         return Err(NeedleError::Short { needed: header.total_len(), have: bytes.len() });
     }

@@ -275,6 +275,9 @@ fn check(bytes: Bytes) -> Result<Checked, AppendError> {
     if needle.header.kind != Kind::Needle {
         return malformed("it is a mark or a tombstone, which only the volume itself writes");
     }
+    if needle.header.placement.0 == 0 {
+        return malformed("it names no placement");
+    }
     if bytes.len() != needle.header.total_len() || bytes[needle.header.end()..].iter().any(|byte| *byte != 0)
     {
         return malformed("what follows its checksums is not its padding");

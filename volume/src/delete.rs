@@ -41,6 +41,10 @@ impl Store {
         // A needle that nothing is known of may lie in a stretch that could not be read, and be found there some day.
         let some_is_hidden = self.shared.damage.has_stretches();
         let may_be_here = |id: &NeedleId| {
+            // No needle has the id 0, and a tombstone of it would be none.
+            if *id == NeedleId(0) {
+                return false;
+            }
             flights.holds(*id)
                 || match self.shared.index.read().get(*id) {
                     Some(Known::Live(_)) => true,

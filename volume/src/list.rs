@@ -10,7 +10,7 @@ use std::io;
 use hayrick_disk::{FileId, Found};
 use hayrick_protocol::ids::{NeedleId, PlacementId};
 use hayrick_protocol::messages::volume::ReadError;
-use hayrick_protocol::needle;
+use hayrick_protocol::needle::{self, Kind};
 
 use crate::housekeeping::Job;
 use crate::index::Known;
@@ -68,7 +68,9 @@ impl Store {
         let all_was_read = self.stream.scan(file, &mut |found| {
             let Found::Record(_, record) = found else { return Ok(()) };
             let needle = needle::parse_unverified_data(record, reader.salt()).map_err(io::Error::other)?;
-            if wanted.binary_search(&needle.header.placement).is_ok() {
+            // A tombstone has a placement, too, and a needle that lives nevertheless may lie behind it.
+            let is_needle = needle.header.kind == Kind::Needle;
+            if is_needle && wanted.binary_search(&needle.header.placement).is_ok() {
                 show(needle.header.placement, needle.header.id, needle.key);
             }
             Ok(())

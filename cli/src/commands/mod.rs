@@ -2,6 +2,7 @@
 
 pub(crate) mod dev;
 pub(crate) mod get;
+pub(crate) mod inspect;
 pub(crate) mod ls;
 pub(crate) mod master;
 pub(crate) mod put;

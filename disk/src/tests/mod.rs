@@ -5,5 +5,6 @@ mod crashes;
 mod damage;
 mod files;
 mod garbage;
+mod inspect;
 mod rates;
 mod writer;

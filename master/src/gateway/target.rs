@@ -65,7 +65,7 @@ fn enough(cluster: &Cluster, config: &ClusterConfig) -> Result<(), NoTarget> {
     let full = in_state(VolumeState::Full);
     if up + full.len() >= needed {
         return Err(NoTarget::Full(format!(
-            "{} of {} volumes are full ({}): a write needs {needed} copies; add a volume (what is deleted gives its space back only when it is compacted)",
+            "{} of {} volumes are full ({}): a write needs {needed} copies; add a volume, or delete objects: their space comes back by itself once they are reaped and compacted",
             full.len(),
             volumes.len(),
             full.join(", "),

@@ -40,7 +40,7 @@ pub enum AppendError {
     Conflict(NeedleId),
     /// The reserve would be touched.
     #[error(
-        "the volume is full: {used_bytes} bytes used, {reserve_bytes} kept in reserve; add a volume (what is deleted gives its space back only when it is compacted)"
+        "the volume is full: {used_bytes} bytes used, {reserve_bytes} kept in reserve; add a volume, or delete objects: their space comes back by itself once they are reaped and compacted"
     )]
     Full {
         /// Bytes allocated to segments.

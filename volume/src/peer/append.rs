@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hayrick_protocol::limits::{APPEND_BATCH_BYTES_MAX, APPEND_BATCH_NEEDLES_MAX};
 use hayrick_protocol::messages::volume::{Append, AppendReply};
-use hayrick_protocol::needle::Header;
+use hayrick_protocol::needle::{Header, NeedleError};
 use hayrick_rpc::{HandleError, Request, Response};
 
 use crate::peer::INLINE_BYTES_MAX;
@@ -35,13 +35,17 @@ fn split(mut body: Bytes, needles: usize) -> Result<Vec<Bytes>, String> {
     }
     let mut parts = Vec::with_capacity(needles);
     for number in 1..=needles {
-        let len = Header::peek(&body).map(|header| header.total_len());
-        let len = len.filter(|len| *len <= body.len());
-        let len =
-            len.ok_or_else(|| format!("the body does not hold a whole needle {number} of {needles}"))?;
+        let len = whole_needle(&body).map_err(|why| format!("needle {number} of {needles}: {why}"))?;
         parts.push(body.split_to(len));
     }
     if body.is_empty() { Ok(parts) } else { Err(format!("{} bytes follow the last needle", body.len())) }
+}
+
+/// The length of the needle that the bytes begin with.
+fn whole_needle(bytes: &[u8]) -> Result<usize, NeedleError> {
+    let header = Header::read(bytes)?;
+    let (needed, have) = (header.total_len(), bytes.len());
+    if needed <= have { Ok(needed) } else { Err(NeedleError::Short { needed, have }) }
 }
 
 #[cfg(test)]

@@ -42,6 +42,10 @@ impl Handler for PeerPort {
             let text = "only a master of this volume's cluster may append, delete and probe";
             return Err(HandleError::Malformed(text.to_owned()));
         }
+        if request.method != Append::METHOD && !request.body.is_empty() {
+            let text = format!("{} bytes follow a request that has no body", request.body.len());
+            return Err(HandleError::Malformed(text));
+        }
         match request.method {
             Append::METHOD => append::answer(&self.store, request).await,
             Probe::METHOD => probe::answer(&self.store, &request).await,
