@@ -408,6 +408,17 @@ mod tests {
     }
 
     #[test]
+    fn another_version_is_told_from_what_is_no_needle() {
+        let mut bytes = encoded(b"k", b"data", 1);
+        bytes[2] = 2 << 4;
+        assert_eq!(Header::read(&bytes), Err(NeedleError::Format(2)));
+        assert_eq!(parse(&bytes, WIRE_SALT).err(), Some(NeedleError::Format(2)));
+        assert_eq!(Header::read(&bytes[..HEADER_BYTES - 1]), Err(NeedleError::NoHeader));
+        bytes[0] = 0;
+        assert_eq!(Header::read(&bytes), Err(NeedleError::NoHeader));
+    }
+
+    #[test]
     fn zeros_never_parse() {
         assert_eq!(parse(&[0; 4096], 0).err(), Some(NeedleError::NoHeader));
     }
