@@ -81,6 +81,7 @@ fn in_peace(runtime: &Runtime, dir: &Path, load: &Arc<Load>, measured: Duration)
     wait_for_quiet()?;
     store.seal();
     runtime.block_on(needles::append_one(&store, load.needle()))?;
+    runtime.block_on(needles::wait_for_index_files(&store, dir))?;
     wait_for_quiet()?;
     appends(runtime, &store, load, measured)
 }
