@@ -4,7 +4,10 @@
 //! Invariant: it ends soon after [`Job::Stop`], whatever it is at.
 
 use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use hayrick_disk::FileId;
@@ -36,6 +39,12 @@ pub(crate) struct Housekeeper {
 }
 
 impl Housekeeper {
+    /// Starts the thread.
+    pub(crate) fn begin(housekeeper: Arc<Self>, jobs: Receiver<Job>) -> io::Result<JoinHandle<()>> {
+        let thread = thread::Builder::new().name("segment-keeper".to_owned());
+        thread.spawn(move || housekeeper.run(&jobs))
+    }
+
     /// Works until it is stopped.
     pub(crate) fn run(&self, jobs: &Receiver<Job>) {
         let mut waiting = VecDeque::new();

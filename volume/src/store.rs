@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hayrick_disk::{Disk, FILE_BYTES_MIN, FileId, Location, Lock, OpenError, Stream};
@@ -282,14 +282,11 @@ impl Store {
         };
         let compacts = options.compact_bytes_per_s > 0;
         let housekeeper = Arc::new(Housekeeper { indexer, compactor, compacts, at_work: Mutex::default() });
-        let (mut thread, mut by_hand) = (None, None);
-        if options.threads {
-            let housekeeper = Arc::clone(&housekeeper);
-            let thread_of = thread::Builder::new().name("segment-keeper".to_owned());
-            thread = Some(thread_of.spawn(move || housekeeper.run(&to_do)).map_err(StoreError::Thread)?);
+        let (thread, by_hand) = if options.threads {
+            (Some(Housekeeper::begin(Arc::clone(&housekeeper), to_do).map_err(StoreError::Thread)?), None)
         } else {
-            by_hand = Some(Mutex::new(to_do));
-        }
+            (None, Some(Mutex::new(to_do)))
+        };
         let bytes_per_s_max = options.scrub_bytes_per_s_max;
         let scrubber = Scrubber::new(examiner, Arc::downgrade(&stream), jobs.clone(), bytes_per_s_max);
         let mut store = Self {
@@ -478,6 +475,7 @@ impl Drop for Store {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::thread;
 
     use hayrick_disk::{FaultyDisk, Op};
     use hayrick_protocol::ids::PlacementId;
