@@ -27,9 +27,13 @@ pub(crate) fn id(n: u64) -> NeedleId {
     NeedleId(epoch << 32 | (seq + seq / 3))
 }
 
-/// The n-th needle of a filling, under a key of 16 bytes, in one of 4096 placements.
+/// Bytes of the keys of a filling.
+pub(crate) const KEY_BYTES: usize = 16;
+
+/// The n-th needle of a filling, under a key of [`KEY_BYTES`], in one of 4096 placements.
 fn needle(n: u64, size_bytes: usize) -> Bytes {
     let key = format!("photos/{n:09}");
+    debug_assert_eq!(key.len(), KEY_BYTES);
     let body = Body::new([key.as_bytes(), &vec![n as u8; size_bytes]].concat(), key.len());
     let placement = PlacementId(1 + (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as u32);
     body.with_header(id(n), placement, 1_700_000_000).concat().into()

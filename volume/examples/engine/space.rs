@@ -12,7 +12,7 @@ use crate::figure::Figure;
 use crate::needles::Load;
 use crate::{KIB, needles};
 
-/// Bytes of the files over bytes of the objects; keys count as files only.
+/// Bytes of the files over those that users gave: keys and objects.
 pub(crate) async fn overhead(dir: &Path, count: u64) -> Result<Figure> {
     let store = crate::open_store(crate::options(dir))?;
     needles::fill(&store, count, KIB).await?;
@@ -33,5 +33,5 @@ pub(crate) async fn overhead(dir: &Path, count: u64) -> Result<Figure> {
             _ => len,
         };
     }
-    Ok(Figure::plain(bytes as f64 / (count * KIB as u64) as f64))
+    Ok(Figure::plain(bytes as f64 / (count * (needles::KEY_BYTES + KIB) as u64) as f64))
 }
