@@ -309,11 +309,14 @@ impl<F: Format, O: Owner> Writer<F, O> {
             active.file.write_run(&self.run, start)?;
             active.file.file().sync_data()
         })?;
-        active.end += self.run.len() as u64;
+        let run_bytes = self.run.len() as u64;
+        active.end += run_bytes;
         active.marked = false;
         active.first_due = false;
         active.file.set_end(active.end);
         self.syncs += 1;
+        let of_late = self.shared.run_bytes.load(Ordering::Relaxed);
+        self.shared.run_bytes.store((3 * of_late + run_bytes) / 4, Ordering::Relaxed);
         let piece = self.shared.options.zero_ahead_bytes;
         if piece > 0 && start / piece != active.end / piece {
             self.shared.ahead.nudge();

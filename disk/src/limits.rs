@@ -32,3 +32,6 @@ pub(crate) const ZERO_WRITE_BYTES: usize = 256 << 10;
 
 /// What a scan reads at once.
 pub(crate) const SCAN_WINDOW_BYTES: usize = 1 << 20;
+
+/// While a sync covers more than this, on average, nothing is zeroed ahead: what the file system adds to it is little.
+pub(crate) const ZERO_RUN_BYTES_MAX: u64 = 512 << 10;

@@ -205,6 +205,8 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) files: RwLock<BTreeMap<FileId, Entry>>,
     pub(crate) allocated_bytes: AtomicU64,
+    /// Bytes that a sync makes durable, of late.
+    pub(crate) run_bytes: AtomicU64,
     pub(crate) active: Mutex<Option<Arc<AppendFile>>>,
     /// The active file was made of the reserve: only who may use that appends to it, until space came back.
     pub(crate) in_reserve: AtomicBool,
@@ -237,6 +239,7 @@ impl<F: Format> Stream<F> {
         let shared = Arc::new(Shared {
             queue: Queue::new(options.queue_bytes_max, options.queue_records_max),
             allocated_bytes: AtomicU64::new(chain.allocated_bytes()),
+            run_bytes: AtomicU64::new(0),
             files: RwLock::new(chain.files),
             active: Mutex::new(chain.active.as_ref().map(|active| Arc::clone(&active.file))),
             in_reserve: AtomicBool::new(false),

@@ -1,7 +1,8 @@
 //! What is made ready before it is needed: the next file of the stream, and zeros behind the append position.
 //!
 //! Overwriting blocks that were allocated *and written* lets `fdatasync` skip the file system's journal. Zeroing goes
-//! piece by piece with a pause after each, and an append behind the zeroed part simply writes. Whether and when a file is
+//! piece by piece with a pause after each, and an append behind the zeroed part simply writes. While much is appended with
+//! each sync nothing is zeroed: then the disk is busy with bytes and not with syncs, and zeros would be half of them. Whether and when a file is
 //! used is left to the writer. The invariant: at most one file at a time is in the making or prepared, and ids are
 //! handed out in the order in which files may be used.
 
@@ -14,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::append_file::{AppendFile, HEADER_BYTES};
 use crate::disk::File;
 use crate::format::{FileId, Format};
-use crate::limits::{ZERO_LEAD_PIECES, ZERO_PAUSE};
+use crate::limits::{ZERO_LEAD_PIECES, ZERO_PAUSE, ZERO_RUN_BYTES_MAX};
 use crate::stream::{AppendError, Shared};
 
 /// Why there is no next file.
@@ -219,6 +220,9 @@ pub(crate) fn one_step<F: Format>(shared: &Shared, zeroing: &mut Zeroing) -> Pre
     }
     let spare = if let Next::Ready(file) = &state.next { Some(Arc::clone(file)) } else { None };
     drop(state);
+    if shared.run_bytes.load(Ordering::Relaxed) > ZERO_RUN_BYTES_MAX {
+        return Prepared::Nothing;
+    }
     let active = shared.active.lock().clone();
     if zeroing.one_piece(shared, [active, spare]) { Prepared::Piece } else { Prepared::Nothing }
 }
