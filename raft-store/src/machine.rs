@@ -75,6 +75,9 @@ struct Shared {
     may_gather: AtomicBool,
     /// The highest index that anybody waited for.
     wanted: AtomicU64,
+    /// The thread was asked to apply what gathered, and has not begun: to ask again, as every reader would, might fill the
+    /// queue, in which Raft must find room.
+    hurried: AtomicBool,
     applied: watch::Sender<u64>,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -120,6 +123,7 @@ impl Machine {
             gathering: Notify::new(),
             may_gather: AtomicBool::new(false),
             wanted: AtomicU64::new(0),
+            hurried: AtomicBool::new(false),
             core: Mutex::new(Core { store, state, applied, since_checkpoint: (0, 0), failed: None }),
             published: RwLock::new(published),
             disk,
@@ -161,7 +165,8 @@ impl Machine {
     }
 
     fn hurry(&self) {
-        if !self.shared.gathered.lock().entries.is_empty() {
+        let some_wait = !self.shared.gathered.lock().entries.is_empty();
+        if some_wait && !self.shared.hurried.swap(true, Ordering::SeqCst) {
             // When there is no room, the jobs that wait have it done.
             let _ = self.jobs.try_send(Job::Nothing);
         }
@@ -287,6 +292,8 @@ impl Core {
     /// Applies what gathered.
     fn catch_up(&mut self, shared: &Shared) -> io::Result<()> {
         self.check()?;
+        // In this order: who adds an entry behind the batch that is taken here asks again.
+        shared.hurried.store(false, Ordering::SeqCst);
         let batch = std::mem::take(&mut *shared.gathered.lock());
         if batch.entries.is_empty() { Ok(()) } else { self.apply(shared, batch.entries) }
     }
@@ -504,6 +511,35 @@ mod tests {
 
     use super::*;
     use crate::types::{Commands, LeaderId};
+
+    #[tokio::test]
+    async fn any_number_of_readers_leaves_room_for_raft() {
+        let disk: Arc<dyn Disk> = Arc::new(hayrick_disk::FaultyDisk::new(1));
+        disk.create_dir_all("/m".as_ref()).expect("a directory");
+        let options =
+            Options { index_cache_bytes: 1 << 20, ..Options::new(hayrick_protocol::NodeId(1), "/m") };
+        let mut machine = Machine::open(disk, &options).expect("the index opens");
+        machine.shared.may_gather.store(true, Ordering::SeqCst);
+        let entry = |index| {
+            let log_id = LogId::new(LeaderId { term: 1, node_id: 1 }, index);
+            futures_util::stream::iter([Ok((Entry { log_id, payload: EntryPayload::Blank }, None))])
+        };
+        machine.apply(entry(1)).await.expect("it gathers");
+        let shared = Arc::clone(&machine.shared);
+        let at_work = shared.core.lock();
+        for _ in 0..10 * JOBS_WAITING_MAX {
+            machine.want(2);
+        }
+        let applying = machine.apply(entry(2));
+        let mut applying = std::pin::pin!(applying);
+        assert!(
+            futures_util::poll!(applying.as_mut()).is_pending(),
+            "it waits for the thread, and is not refused"
+        );
+        drop(at_work);
+        applying.await.expect("there was room for it");
+        assert_eq!(*shared.applied.borrow(), 2);
+    }
 
     #[test]
     fn a_batch_is_bounded_in_bytes_and_takes_a_larger_entry_alone() {
