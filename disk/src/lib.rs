@@ -16,6 +16,7 @@ mod group_commit;
 mod inspect;
 mod limits;
 mod queue;
+mod reader;
 mod real;
 mod recover;
 pub mod replay;
@@ -34,7 +35,8 @@ pub use faulty::{Aim, Counts, Failure, Fault, FaultyDisk, Gate, Moment, Op, Plan
 pub use format::{ALIGN, DurableRecords, FileId, Format, Head, Location, Owner, Record};
 pub use inspect::{Ending, InspectError, Inspected, Seal};
 pub use limits::{BATCH_BYTES_MAX, FILE_BYTES_MIN, FIRST_RECORDS_BYTES_MAX, RECORD_BYTES_MAX};
+pub use reader::Reader;
 pub use real::RealDisk;
 pub use recover::OpenError;
 pub use scan::Found;
-pub use stream::{AppendError, Options, Reader, Status, Stream, SubmitError};
+pub use stream::{AppendError, Options, Status, Stream, SubmitError};

@@ -24,6 +24,7 @@ use crate::format::{FileId, Format, Location, Owner, Record};
 use crate::group_commit::Writer;
 use crate::limits::{FILE_BYTES_MIN, RECORD_BYTES_MAX};
 use crate::queue::{Done, Job, Queue};
+use crate::reader::Reader;
 use crate::recover::{self, OpenError};
 use crate::scan::{self, Found, Tail};
 use crate::stall::Stall;
@@ -466,44 +467,6 @@ impl<F: Format> Drop for Stream<F> {
                 tracing::error!(dir = %self.shared.options.dir.display(), "a thread of the append stream panicked");
             }
         }
-    }
-}
-
-/// An open file of a stream, for reading.
-#[derive(Clone)]
-pub struct Reader(Arc<AppendFile>);
-
-impl Reader {
-    /// Which file it is.
-    #[must_use]
-    pub fn file(&self) -> FileId {
-        self.0.id()
-    }
-
-    /// The salt under which its records verify.
-    #[must_use]
-    pub fn salt(&self) -> u64 {
-        self.0.salt()
-    }
-
-    /// Whether nothing is appended to it any more.
-    #[must_use]
-    pub fn is_sealed(&self) -> bool {
-        self.0.is_sealed()
-    }
-
-    /// The end of what is durable in it.
-    #[must_use]
-    pub fn end(&self) -> u64 {
-        self.0.end()
-    }
-
-    /// Reads bytes, unverified.
-    ///
-    /// # Errors
-    /// What the disk says; `UnexpectedEof` behind the end of the file.
-    pub fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.0.file().read_exact_at(buf, offset)
     }
 }
 
