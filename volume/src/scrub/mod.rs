@@ -126,7 +126,9 @@ impl Scrubber {
             };
             let (next, suspects) = self.look(&stream, &piece);
             drop(stream);
-            if !self.wait_for(next - piece.range.start, pause) {
+            // Where nothing was read, nothing is to be tried again without a wait.
+            let looked_at = if next > piece.range.start { next - piece.range.start } else { PIECE_BYTES };
+            if !self.wait_for(looked_at, pause) {
                 return false;
             }
             self.conclude(&piece, next, &suspects);
