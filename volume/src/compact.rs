@@ -7,8 +7,9 @@
 //! oldest one it goes with the segment. So the space of a tombstone (32 bytes) comes back last, and needles that were
 //! dropped never come back, not even when the removal of a segment is lost in a crash.
 //!
-//! Invariants: a segment is removed only when no row of the index names anything in it, when all of it could be read, and
-//! after all that was moved is durable; a segment with anything damaged in it is kept, and reported.
+//! Invariants: a segment is removed only when no row of the index names anything in it, and after all that was moved is
+//! durable; a segment in which anything is known to be damaged, or cannot be read when it is gone through, is kept, and
+//! reported.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -39,10 +40,8 @@ use crate::store::{Shared, StoreOptions};
 
 /// A segment with at least this share of dead bytes is compacted.
 const DEAD_PERCENT_MIN: u64 = 30;
-/// The same when space is short.
+/// The same when there is no room for another segment. No sooner: what is moved for little is moved often.
 const DEAD_PERCENT_MIN_SHORT: u64 = 5;
-/// Space is short when less than this share of the capacity is free.
-const SHORT_PERCENT: u64 = 10;
 /// Bytes of needles that are moved together.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// How often a segment is gone through, when needles in it were just being replaced.
@@ -136,12 +135,12 @@ impl Compactor {
     /// The segment with the largest share of dead bytes, if that is large enough.
     fn candidate(&self, stream: &Stream<Needles>) -> Option<Candidate> {
         let status = stream.status();
-        if status.poisoned.is_some() {
-            // Nothing can be moved any more.
+        // Nothing can be moved any more, or a segment may have more in it than is known.
+        if status.poisoned.is_some() || self.shared.damage.is_full() {
             return None;
         }
         let free_bytes = self.options.free_bytes(&self.shared.disk, status.room_bytes);
-        let is_pressing = free_bytes < self.options.capacity_bytes / 100 * SHORT_PERCENT;
+        let is_pressing = free_bytes < self.options.segment_bytes();
         let percent_min = if is_pressing { DEAD_PERCENT_MIN_SHORT } else { DEAD_PERCENT_MIN };
         let now = Instant::now();
         self.kept.lock().retain(|_, until| *until > now);
@@ -331,7 +330,7 @@ impl Compactor {
 struct Candidate {
     segment: FileId,
     dead_bytes: u64,
-    /// Space is short.
+    /// There is no room for another segment.
     is_pressing: bool,
 }
 

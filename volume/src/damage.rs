@@ -82,6 +82,11 @@ impl Damage {
         !self.0.lock().stretches.is_empty()
     }
 
+    /// Whether more stretches may be damaged than are remembered.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.lock().stretches.len() >= REMEMBERED_MAX
+    }
+
     /// Whether any stretch of this segment is damaged.
     pub(crate) fn has_stretches_in(&self, segment: FileId) -> bool {
         self.0.lock().of(segment).next().is_some()

@@ -85,7 +85,7 @@ impl StoreOptions {
         }
     }
 
-    fn segment_bytes(&self) -> u64 {
+    pub(crate) fn segment_bytes(&self) -> u64 {
         self.segment_bytes.min(self.capacity_bytes / 8).clamp(FILE_BYTES_MIN, SEGMENT_BYTES_MAX)
     }
 
