@@ -1,31 +1,59 @@
 //! redb's storage over a [`File`] of `disk/`, so that the index can lie on a disk that loses, tears and fails.
 //!
-//! Once sealed it takes no more writes. That is how an index whose last commits were not durable is put away: redb would
+//! It can be written in pieces with pauses, so that a large commit does not stand in the way of the log's syncs. Once sealed
+//! it takes no more writes. That is how an index whose last commits were not durable is put away: redb would
 //! otherwise write them out while closing, without the small state that belongs to them.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use hayrick_disk::File;
 use redb::StorageBackend;
+
+/// Bytes that are written, and synced, between two pauses.
+const PACE_BYTES: usize = 512 << 10;
+/// About what that takes.
+const PACE_PAUSE: Duration = Duration::from_millis(2);
 
 /// An index file as redb sees it.
 #[derive(Clone)]
 pub(crate) struct Backend {
     file: Arc<dyn File>,
     sealed: Arc<AtomicBool>,
+    paced: Arc<AtomicBool>,
+    /// Bytes written since the last pause.
+    written: Arc<AtomicUsize>,
 }
 
 impl Backend {
     pub(crate) fn new(file: Arc<dyn File>) -> Self {
-        Self { file, sealed: Arc::default() }
+        Self { file, sealed: Arc::default(), paced: Arc::default(), written: Arc::default() }
     }
 
     /// Refuses all writes from here on.
     pub(crate) fn seal(&self) {
         self.sealed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether what is written from here on is written with pauses.
+    pub(crate) fn set_paced(&self, paced: bool) {
+        self.paced.store(paced, Ordering::Relaxed);
+    }
+
+    /// A sync more than redb asks for does no harm: what it writes counts only with the header that it writes last.
+    fn pace(&self, bytes: usize) -> io::Result<()> {
+        if self.paced.load(Ordering::Relaxed)
+            && self.written.fetch_add(bytes, Ordering::Relaxed) + bytes >= PACE_BYTES
+        {
+            self.written.store(0, Ordering::Relaxed);
+            self.file.sync_data()?;
+            thread::sleep(PACE_PAUSE);
+        }
+        Ok(())
     }
 
     fn writable(&self) -> io::Result<()> {
@@ -63,6 +91,7 @@ impl StorageBackend for Backend {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.writable()?;
-        self.file.write_all_at(data, offset)
+        self.file.write_all_at(data, offset)?;
+        self.pace(data.len())
     }
 }

@@ -26,6 +26,7 @@ mod network;
 mod node;
 mod observe;
 mod options;
+mod overlay;
 mod piggyback;
 mod proposer;
 mod sessions;
@@ -37,6 +38,7 @@ mod transport;
 mod types;
 mod view;
 mod wire;
+mod write_behind;
 
 pub use cluster::{Cluster, OpenEpoch, Table};
 pub use errors::{InitializeError, OpenError, ReadError, Timeout, TransferError};

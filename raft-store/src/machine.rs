@@ -1,53 +1,57 @@
-//! openraft's state machine: entries go to a thread of their own, which applies them and answers.
+//! openraft's state machine: entries change the overlay, who waits for them is answered, and readers see them.
 //!
-//! Owns the order of things around apply: rows are committed (without a sync) and published to readers; who changed
-//! objects alone is answered before that, everybody else after it; when enough has changed, a checkpoint makes it all
-//! durable. Entries that nobody here waits for, as most are on a follower, gather for a moment and share a transaction.
-//! What a command does is left to `apply`, what a snapshot is to `snapshot`. Invariant: whoever got a reply finds its
-//! effect in `get` once its index is applied, changes of the cluster at once; entries are applied in their order, whoever
-//! has it done; and a failed apply is never followed by another, nor by a checkpoint.
+//! Few and small entries are applied where they come; what takes longer, and what has to wait for room, is done on a thread
+//! that may block. When enough has changed, `write_behind` is told; when far too much has, apply waits for it. What a
+//! command does is left to `apply`, how changed rows are kept to `overlay`, what a snapshot is to `snapshot`. Invariant:
+//! entries are applied in their order; whoever got a reply finds its effect in what is shown; and a failed apply or
+//! checkpoint is never followed by another.
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use hayrick_disk::Disk;
-use hayrick_protocol::command::Command;
+use hayrick_protocol::record::{Garbage, ObjectRecord};
+use hayrick_protocol::{AppliedVersion, ObjectKey};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::type_config::alias::SnapshotOf;
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
-use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, oneshot, watch};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use tokio::sync::{oneshot, watch};
 
 use crate::applied::Applied;
 use crate::apply::{Rows, apply};
 use crate::cluster::Cluster;
 use crate::errors::OpenError;
 use crate::options::Options;
+use crate::overlay::{Change, Overlay};
 use crate::snapshot::{Building, SnapshotData};
 use crate::state::State;
 use crate::status::Counters;
-use crate::store::{Reader, Store, StoreError, rename};
+use crate::store::{Reader, Store, StoreError, TableId, decode_garbage, decode_object, rename};
 use crate::types::{Entry, LogId, Replies, SnapshotMeta, StoredMembership, Types, entry_bytes};
-use crate::view::View;
+use crate::view::{Frozen, View};
+use crate::write_behind::{self, Checkpoint, Job};
 
-/// Entries applied in one transaction.
+/// Entries applied at once.
 const APPLY_ENTRIES_MAX: usize = 256;
-/// Bytes of entries applied in one transaction; a larger entry is applied alone.
+/// Bytes of entries applied at once; a larger entry is applied alone.
 const APPLY_BYTES_MAX: usize = 4 << 20;
-/// How long entries gather that nobody here waits for. A reader that comes meanwhile has them applied at once.
-const GATHER: Duration = Duration::from_millis(5);
-/// Jobs that may wait for the thread: openraft waits for each, and readers of the whole state are few.
+/// Bytes of entries that are applied where they come: some fifty commands, a few microseconds each.
+const INLINE_BYTES_MAX: usize = 8 << 10;
+/// Checkpoints that may be asked for at once.
 const JOBS_WAITING_MAX: usize = 64;
+/// How many times what a checkpoint is due at may gather while one is written, before apply waits for it.
+const BACKLOG: usize = 4;
 
-/// The applied state as readers see it, and the thread that changes it.
+/// The applied state as readers see it, and what changes it.
 #[derive(Clone)]
 pub(crate) struct Machine {
     shared: Arc<Shared>,
+    /// Of the thread that writes behind. It ends with the last of these.
     jobs: mpsc::SyncSender<Job>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -55,53 +59,45 @@ pub(crate) struct Machine {
 /// A snapshot as openraft hands it around.
 pub(crate) type RaftSnapshot = SnapshotOf<Types, SnapshotData>;
 
-/// What was published last.
-#[derive(Clone)]
-pub(crate) struct Published {
-    pub(crate) reader: Arc<Reader>,
-    pub(crate) cluster: Arc<Cluster>,
-    pub(crate) counters: Counters,
+/// What requests see: all that was applied.
+struct Shown {
+    overlay: Overlay,
+    /// What is not in the overlay.
+    reader: Arc<Reader>,
+    cluster: Arc<Cluster>,
+    counters: Counters,
 }
 
-struct Shared {
+/// What all clones share with the thread that writes behind.
+pub(crate) struct Shared {
     /// Dropped in front of the store, which is closed cleanly only without readers.
-    published: RwLock<Published>,
+    shown: RwLock<Shown>,
     core: Mutex<Core>,
-    /// What is to be applied next. Emptied only under the lock of `core`.
-    gathered: Mutex<Batch>,
-    /// Entries began to gather.
-    gathering: Notify,
-    /// Whether [`Machine::run_gatherer`] sees to it that they do not do so for ever.
-    may_gather: AtomicBool,
-    /// The highest index that anybody waited for.
-    wanted: AtomicU64,
-    /// The thread was asked to apply what gathered, and has not begun: to ask again, as every reader would, might fill the
-    /// queue, in which Raft must find room.
-    hurried: AtomicBool,
+    /// A checkpoint came to its end, or something failed.
+    room: Condvar,
+    /// Why nothing is applied any more.
+    failed: OnceLock<String>,
+    /// How many wait for a checkpoint.
+    asking: AtomicUsize,
     applied: watch::Sender<u64>,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     cache_bytes: usize,
-    checkpoint_after: (u64, u64),
+    /// Rows and bytes of the overlay at which a checkpoint is due.
+    checkpoint_after: (usize, usize),
 }
 
 /// The state itself. Who holds the lock sees it between two batches.
 struct Core {
-    store: Store,
+    store: Arc<Store>,
     state: State,
     applied: Applied,
-    /// Rows and bytes changed since the last checkpoint.
-    since_checkpoint: (u64, u64),
-    failed: Option<String>,
-}
-
-/// What the thread is asked for, once it has applied what gathered.
-enum Job {
-    Nothing,
-    Applied { done: oneshot::Sender<io::Result<()>> },
-    Checkpoint { done: oneshot::Sender<io::Result<()>> },
-    Install { meta: SnapshotMeta, data: SnapshotData, done: oneshot::Sender<io::Result<()>> },
-    Stop,
+    /// What the file holds.
+    durable: Applied,
+    /// A checkpoint was asked for because it is due, and has not begun.
+    due: bool,
+    /// One is being written.
+    writing: bool,
 }
 
 type Applicable = (Entry, Option<ApplyResponder<Types>>);
@@ -112,20 +108,28 @@ impl Machine {
         let path = options.dir.join(INDEX_FILE);
         let (store, state, applied) = Store::open(disk.as_ref(), &path, options.index_cache_bytes)?;
         let reader = store.reader().map_err(|error| error.into_open_error(&path))?;
-        let published = Published {
+        let shown = Shown {
+            overlay: Overlay::default(),
             reader: Arc::new(reader),
             cluster: Arc::new(state.cluster.clone()),
             counters: state.counters,
         };
+        let index = applied.index();
+        let core = Core {
+            store: Arc::new(store),
+            state,
+            durable: applied.clone(),
+            applied,
+            due: false,
+            writing: false,
+        };
         let shared = Arc::new(Shared {
-            applied: watch::Sender::new(applied.index()),
-            gathered: Mutex::default(),
-            gathering: Notify::new(),
-            may_gather: AtomicBool::new(false),
-            wanted: AtomicU64::new(0),
-            hurried: AtomicBool::new(false),
-            core: Mutex::new(Core { store, state, applied, since_checkpoint: (0, 0), failed: None }),
-            published: RwLock::new(published),
+            shown: RwLock::new(shown),
+            core: Mutex::new(core),
+            room: Condvar::new(),
+            failed: OnceLock::new(),
+            asking: AtomicUsize::new(0),
+            applied: watch::Sender::new(index),
             disk,
             dir: options.dir.clone(),
             cache_bytes: options.index_cache_bytes,
@@ -134,23 +138,23 @@ impl Machine {
         let (jobs, waiting) = mpsc::sync_channel(JOBS_WAITING_MAX);
         let for_thread = Arc::clone(&shared);
         let thread = thread::Builder::new()
-            .name("raft-apply".into())
-            .spawn(move || run(&for_thread, &waiting))
+            .name("write-behind".into())
+            .spawn(move || write_behind::run(&for_thread, &waiting))
             .map_err(|source| OpenError::Io { path, source })?;
         Ok(Self { shared, jobs, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
-    /// What requests read. Costs reference counts.
-    pub(crate) fn published(&self) -> Published {
-        self.shared.published.read().clone()
-    }
-
-    pub(crate) fn reader(&self) -> Arc<Reader> {
-        Arc::clone(&self.shared.published.read().reader)
+    /// The record of a key as last applied.
+    pub(crate) fn object(&self, key: &ObjectKey) -> Result<Option<ObjectRecord>, StoreError> {
+        self.shared.read(TableId::Objects, key.as_str().as_bytes(), decode_object)
     }
 
     pub(crate) fn cluster(&self) -> Arc<Cluster> {
-        Arc::clone(&self.shared.published.read().cluster)
+        Arc::clone(&self.shared.shown.read().cluster)
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.shared.shown.read().counters
     }
 
     /// The applied index, as it grows.
@@ -158,38 +162,21 @@ impl Machine {
         self.shared.applied.subscribe()
     }
 
-    /// Has entries applied soon that gather, and those up to `index` at once when they come.
-    pub(crate) fn want(&self, index: u64) {
-        self.shared.wanted.fetch_max(index, Ordering::SeqCst);
-        self.hurry();
+    /// Objects and garbage. Waits for the end of the batch in progress: not for async threads.
+    pub(crate) fn frozen(&self) -> io::Result<Frozen> {
+        let _between_batches = self.shared.core.lock();
+        self.shared.check()?;
+        Ok(self.shared.freeze())
     }
 
-    fn hurry(&self) {
-        let some_wait = !self.shared.gathered.lock().entries.is_empty();
-        if some_wait && !self.shared.hurried.swap(true, Ordering::SeqCst) {
-            // When there is no room, the jobs that wait have it done.
-            let _ = self.jobs.try_send(Job::Nothing);
-        }
-    }
-
-    /// From now on entries that nobody waits for may gather, for [`GATHER`] at most.
-    pub(crate) async fn run_gatherer(self) {
-        self.shared.may_gather.store(true, Ordering::SeqCst);
-        loop {
-            self.shared.gathering.notified().await;
-            tokio::time::sleep(GATHER).await;
-            self.hurry();
-        }
-    }
-
-    /// Waits for the batch in progress, at worst for a checkpoint.
+    /// The whole state, when the batch in progress is at its end.
     pub(crate) async fn view(&self) -> io::Result<Arc<View>> {
         let shared = Arc::clone(&self.shared);
         let view = tokio::task::spawn_blocking(move || {
-            let mut core = shared.core.lock();
-            core.catch_up(&shared)?;
-            let reader = Arc::clone(&shared.published.read().reader);
-            Ok(Arc::new(View { reader, state: core.state.clone(), applied: core.applied.clone() }))
+            let core = shared.core.lock();
+            shared.check()?;
+            let (state, applied) = (core.state.clone(), core.applied.clone());
+            Ok(Arc::new(View { rows: shared.freeze(), state, applied }))
         });
         view.await.map_err(io::Error::other)?
     }
@@ -201,13 +188,19 @@ impl Machine {
 
     /// Why it takes nothing any more.
     pub(crate) fn failed(&self) -> Option<String> {
-        // A batch in progress says nothing of failure yet.
-        self.shared.core.try_lock().and_then(|core| core.failed.clone())
+        self.shared.failed.get().cloned()
     }
 
     /// Makes everything applied so far durable.
     pub(crate) async fn checkpoint(&self) -> io::Result<()> {
-        self.job(|done| Job::Checkpoint { done }).await
+        let (done, result) = oneshot::channel();
+        let stopped = || io::Error::other("the state machine has stopped");
+        let _asking = Asking::new(&self.shared);
+        self.jobs.try_send(Job::Checkpoint { done }).map_err(|error| match error {
+            mpsc::TrySendError::Full(_) => io::Error::other("too many wait for a checkpoint"),
+            mpsc::TrySendError::Disconnected(_) => stopped(),
+        })?;
+        result.await.map_err(|_| stopped())?
     }
 
     /// Makes everything durable and ends the thread.
@@ -219,28 +212,68 @@ impl Machine {
             thread.map(JoinHandle::join)
         });
         if matches!(ended.await, Ok(Some(Err(_)))) {
-            return Err(io::Error::other("the apply thread panicked"));
+            return Err(io::Error::other("the thread that writes behind panicked"));
         }
         result
     }
 
-    /// Whether what gathered may go on doing so.
-    fn may_wait(&self) -> bool {
-        // Whoever wants an entry says so before it looks whether that is here; so one of the two sees the other.
-        let gathered = self.shared.gathered.lock();
-        self.shared.may_gather.load(Ordering::SeqCst)
-            && self.failed().is_none()
-            && gathered.is_wanted_by_none(self.shared.wanted.load(Ordering::SeqCst))
+    /// Applies a batch, at once if it is small, nobody is at it, and there is room.
+    async fn take(&self, batch: Batch) -> io::Result<()> {
+        if batch.bytes <= INLINE_BYTES_MAX
+            && let Some(mut core) = self.shared.core.try_lock()
+            && self.shared.fill() < BACKLOG
+        {
+            return self.apply_now(&mut core, batch.entries);
+        }
+        let machine = self.clone();
+        let applied = tokio::task::spawn_blocking(move || {
+            let mut core = machine.shared.core.lock();
+            machine.wait_for_room(&mut core)?;
+            machine.apply_now(&mut core, batch.entries)
+        });
+        applied.await.map_err(io::Error::other)?
     }
 
-    async fn job(&self, job: impl FnOnce(oneshot::Sender<io::Result<()>>) -> Job) -> io::Result<()> {
-        let (done, result) = oneshot::channel();
-        let stopped = || io::Error::other("the state machine has stopped");
-        self.jobs.try_send(job(done)).map_err(|error| match error {
-            mpsc::TrySendError::Full(_) => io::Error::other("too many jobs wait for the state machine"),
-            mpsc::TrySendError::Disconnected(_) => stopped(),
-        })?;
-        result.await.map_err(|_| stopped())?
+    fn wait_for_room(&self, core: &mut MutexGuard<'_, Core>) -> io::Result<()> {
+        loop {
+            self.shared.check()?;
+            if self.shared.fill() < BACKLOG {
+                return Ok(());
+            }
+            self.tell_if_due(core);
+            self.shared.room.wait(core);
+        }
+    }
+
+    fn apply_now(&self, core: &mut Core, entries: Vec<Applicable>) -> io::Result<()> {
+        self.shared.check()?;
+        core.apply(&self.shared, entries)?;
+        self.tell_if_due(core);
+        Ok(())
+    }
+
+    /// Has a checkpoint written if it is due, once the one before it came to its end.
+    fn tell_if_due(&self, core: &mut Core) {
+        if !core.due && !core.writing && self.shared.fill() > 0 {
+            // Where there is no room for it, others that wait there have one written.
+            core.due = self.jobs.try_send(Job::Due).is_ok();
+        }
+    }
+}
+
+/// Somebody waits for a checkpoint: there are no pauses meanwhile.
+struct Asking<'a>(&'a Shared);
+
+impl<'a> Asking<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.asking.fetch_add(1, Ordering::SeqCst);
+        Self(shared)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.asking.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -249,128 +282,140 @@ const INDEX_FILE: &str = "index.redb";
 /// Name of a snapshot that is being installed from this very process (tests and restarts).
 const INSTALL_FILE: &str = "install.new";
 
-fn run(shared: &Shared, jobs: &mpsc::Receiver<Job>) {
-    while let Ok(job) = jobs.recv() {
-        let mut core = shared.core.lock();
-        let caught_up = core.catch_up(shared);
-        match job {
-            Job::Nothing => {}
-            Job::Applied { done } => {
-                // Whoever waits is told before a checkpoint makes the next batch wait.
-                let _ = done.send(caught_up);
-            }
-            Job::Checkpoint { done } => {
-                let _ = done.send(core.checkpoint());
-            }
-            Job::Install { meta, data, done } => {
-                let _ = done.send(core.install(shared, &meta, data));
-            }
-            Job::Stop => return,
-        }
-        let (rows, bytes) = core.since_checkpoint;
-        if rows >= shared.checkpoint_after.0 || bytes >= shared.checkpoint_after.1 {
-            // A failure is remembered.
-            let _ = core.checkpoint();
-        }
-    }
-}
-
-impl Core {
+impl Shared {
     fn check(&self) -> io::Result<()> {
-        self.failed.as_ref().map_or(Ok(()), |failed| Err(io::Error::other(failed.clone())))
+        self.failed.get().map_or(Ok(()), |failed| Err(io::Error::other(failed.clone())))
     }
 
     /// After a failure state and rows may disagree: nothing of it may be used or made durable.
-    fn fail<T>(&mut self, result: Result<T, StoreError>) -> io::Result<T> {
+    fn fail<T>(&self, result: Result<T, StoreError>) -> io::Result<T> {
         result.map_err(|error| {
             tracing::error!(%error, "the state machine stops");
-            self.failed = Some(error.to_string());
+            let _ = self.failed.set(error.to_string());
+            self.room.notify_all();
             io::Error::other(error)
         })
     }
 
-    /// Applies what gathered.
-    fn catch_up(&mut self, shared: &Shared) -> io::Result<()> {
-        self.check()?;
-        // In this order: who adds an entry behind the batch that is taken here asks again.
-        shared.hurried.store(false, Ordering::SeqCst);
-        let batch = std::mem::take(&mut *shared.gathered.lock());
-        if batch.entries.is_empty() { Ok(()) } else { self.apply(shared, batch.entries) }
+    /// How many times what makes a checkpoint due lies in the overlay.
+    fn fill(&self) -> usize {
+        let size = self.shown.read().overlay.size();
+        let (rows, bytes) = self.checkpoint_after;
+        (size.rows / rows.max(1)).max(size.bytes / bytes.max(1))
     }
 
-    /// Applies a batch. Who asked for a change of objects alone is told before the batch is written and shown: the entry
-    /// is committed, so nothing can come between, and whoever reads after that answer waits for `applied`, as any reader
-    /// does. Who changed the cluster may look at it next without such a wait, and is told when it is shown.
-    fn apply(&mut self, shared: &Shared, mut entries: Vec<Applicable>) -> io::Result<()> {
-        let has_commands = entries.iter().any(|(entry, _)| matches!(entry.payload, EntryPayload::Normal(_)));
-        let mut late = Vec::new();
-        if has_commands {
-            let Self { store, state, since_checkpoint, .. } = self;
-            let result = store.write(false, |tables| {
-                for (entry, responder) in &mut entries {
-                    let (replies, only_objects) = apply_commands(state, tables, entry)?;
-                    match responder.take() {
-                        Some(responder) if only_objects => responder.send(replies),
-                        Some(responder) => late.push((responder, replies)),
-                        None => {}
-                    }
-                }
-                since_checkpoint.0 += tables.rows;
-                since_checkpoint.1 += tables.bytes;
-                Ok(())
-            });
-            self.fail(result)?;
+    /// Whether a checkpoint should be written without pauses.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.asking.load(Ordering::SeqCst) > 0 || self.fill() > BACKLOG / 2
+    }
+
+    /// A row as last applied.
+    fn read<T>(
+        &self,
+        table: TableId,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let reader = {
+            let shown = self.shown.read();
+            if let Some(change) = shown.overlay.get(table, key) {
+                return change.as_deref().map(decode).transpose();
+            }
+            Arc::clone(&shown.reader)
+        };
+        reader.get(table, key, decode)
+    }
+
+    fn put(&self, table: TableId, key: &[u8], change: Change) {
+        self.shown.write().overlay.put(table, key, change);
+    }
+
+    /// All rows. Who holds the lock of `core` gets them between two batches.
+    fn freeze(&self) -> Frozen {
+        let mut shown = self.shown.write();
+        Frozen { layers: shown.overlay.freeze(), reader: Arc::clone(&shown.reader) }
+    }
+
+    /// What is to be written, if anything was applied since the last checkpoint. [`Self::end_checkpoint`] has to follow.
+    pub(crate) fn begin_checkpoint(&self) -> io::Result<Option<Checkpoint>> {
+        let mut core = self.core.lock();
+        self.check()?;
+        core.due = false;
+        if core.applied == core.durable {
+            return Ok(None);
         }
-        for (entry, responder) in entries {
-            late.extend(responder.map(|responder| (responder, Replies::default())));
-            if let EntryPayload::Membership(membership) = entry.payload {
-                self.applied.membership = StoredMembership::new(Some(entry.log_id), membership);
+        core.writing = true;
+        let layers = self.shown.write().overlay.begin_write();
+        let changed = std::mem::take(&mut core.state.changed);
+        let small = changed.into_iter().map(|key| (key.encode(), core.state.row(key))).collect();
+        let (store, applied) = (Arc::clone(&core.store), core.applied.clone());
+        Ok(Some(Checkpoint { store, layers, small, applied }))
+    }
+
+    /// It was written, and is read from the file from now on; or it failed.
+    pub(crate) fn end_checkpoint(
+        &self,
+        applied: &Applied,
+        written: Result<Reader, StoreError>,
+    ) -> io::Result<()> {
+        let mut core = self.core.lock();
+        core.writing = false;
+        let reader = self.fail(written)?;
+        core.durable = applied.clone();
+        let mut shown = self.shown.write();
+        shown.overlay.written();
+        shown.reader = Arc::new(reader);
+        self.room.notify_all();
+        Ok(())
+    }
+
+    fn install(&self, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
+        let mut core = self.core.lock();
+        while core.writing {
+            self.room.wait(&mut core);
+        }
+        self.check()?;
+        let replaced = core.replace(self, meta, data);
+        let reader = self.fail(replaced)?;
+        tracing::info!(index = core.applied.index(), "installed a snapshot from the leader");
+        *self.shown.write() = Shown {
+            overlay: Overlay::default(),
+            reader: Arc::new(reader),
+            cluster: Arc::new(core.state.cluster.clone()),
+            counters: core.state.counters,
+        };
+        self.applied.send_replace(core.applied.index());
+        Ok(())
+    }
+}
+
+impl Core {
+    /// Applies a batch, shows it, and answers who asked.
+    fn apply(&mut self, shared: &Shared, mut entries: Vec<Applicable>) -> io::Result<()> {
+        let mut replies = Vec::with_capacity(entries.len());
+        for (entry, responder) in &mut entries {
+            let reply = shared.fail(apply_commands(&mut self.state, &mut Applying(shared), entry))?;
+            replies.extend(responder.take().map(|responder| (responder, reply)));
+            if let EntryPayload::Membership(membership) = &entry.payload {
+                self.applied.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
             }
             self.applied.last = Some(entry.log_id);
         }
-        if has_commands {
-            self.publish(shared)?;
-        }
+        self.show(shared);
         shared.applied.send_replace(self.applied.index());
-        for (responder, replies) in late {
-            responder.send(replies);
-        }
+        replies.into_iter().for_each(|(responder, reply)| responder.send(reply));
         Ok(())
     }
 
-    fn publish(&mut self, shared: &Shared) -> io::Result<()> {
-        let reader = self.store.reader();
-        let reader = Arc::new(self.fail(reader)?);
-        let cluster =
-            std::mem::take(&mut self.state.cluster_changed).then(|| Arc::new(self.state.cluster.clone()));
-        let mut published = shared.published.write();
-        published.reader = reader;
-        published.counters = self.state.counters;
+    /// Shows what is no row. Rows are seen at once.
+    fn show(&mut self, shared: &Shared) {
+        let changed = std::mem::take(&mut self.state.cluster_changed);
+        let cluster = changed.then(|| Arc::new(self.state.cluster.clone()));
+        let mut shown = shared.shown.write();
+        shown.counters = self.state.counters;
         if let Some(cluster) = cluster {
-            published.cluster = cluster;
+            shown.cluster = cluster;
         }
-        Ok(())
-    }
-
-    fn checkpoint(&mut self) -> io::Result<()> {
-        self.check()?;
-        let Self { store, state, applied, .. } = self;
-        let result = store.write(true, |tables| tables.checkpoint(state, applied));
-        self.fail(result)?;
-        self.state.changed.clear();
-        self.since_checkpoint = (0, 0);
-        Ok(())
-    }
-
-    fn install(&mut self, shared: &Shared, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
-        self.check()?;
-        let result = self.replace(shared, meta, data);
-        self.fail(result)?;
-        tracing::info!(index = self.applied.index(), "installed a snapshot from the leader");
-        self.state.cluster_changed = true;
-        self.publish(shared)?;
-        shared.applied.send_replace(self.applied.index());
-        Ok(())
     }
 
     /// Puts the snapshot's file in the place of the present one. A crash leaves the one or the other.
@@ -379,7 +424,7 @@ impl Core {
         shared: &Shared,
         meta: &SnapshotMeta,
         data: SnapshotData,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Reader, StoreError> {
         let applied = Applied { last: meta.last_log_id, membership: meta.last_membership.clone() };
         let building = match data {
             SnapshotData::Received(building) => *building,
@@ -388,29 +433,55 @@ impl Core {
                 Building::copy(&shared.disk, &path, view)?
             }
         };
-        let (built, state, path) = building.finish(&applied, shared.cache_bytes)?;
+        let (store, state, path) = building.finish(&applied, shared.cache_bytes)?;
         rename(shared.disk.as_ref(), &path, &shared.dir.join(INDEX_FILE))?;
-        (self.store, self.state, self.applied) = (built, state, applied);
-        self.since_checkpoint = (0, 0);
+        let reader = store.reader()?;
+        (self.store, self.state) = (Arc::new(store), state);
+        (self.durable, self.applied) = (applied.clone(), applied);
+        Ok(reader)
+    }
+}
+
+/// The rows as apply sees and changes them: what it changed is shown at once. A reader that must not miss a change waits
+/// for its index to be applied, and one that looks at more than a row waits for the end of the batch.
+struct Applying<'a>(&'a Shared);
+
+impl Rows for Applying<'_> {
+    fn object(&mut self, key: &ObjectKey) -> Result<Option<ObjectRecord>, StoreError> {
+        self.0.read(TableId::Objects, key.as_str().as_bytes(), decode_object)
+    }
+
+    fn put_object(&mut self, key: &ObjectKey, record: &ObjectRecord) -> Result<(), StoreError> {
+        self.0.put(TableId::Objects, key.as_str().as_bytes(), Some(record.encode().into()));
+        Ok(())
+    }
+
+    fn remove_object(&mut self, key: &ObjectKey) -> Result<(), StoreError> {
+        self.0.put(TableId::Objects, key.as_str().as_bytes(), None);
+        Ok(())
+    }
+
+    fn garbage(&mut self, version: AppliedVersion) -> Result<Option<Garbage>, StoreError> {
+        self.0.read(TableId::Garbage, &version.0.to_be_bytes(), decode_garbage)
+    }
+
+    fn put_garbage(&mut self, version: AppliedVersion, garbage: &Garbage) -> Result<(), StoreError> {
+        self.0.put(TableId::Garbage, &version.0.to_be_bytes(), Some(garbage.encode().into()));
+        Ok(())
+    }
+
+    fn remove_garbage(&mut self, version: AppliedVersion) -> Result<(), StoreError> {
+        self.0.put(TableId::Garbage, &version.0.to_be_bytes(), None);
         Ok(())
     }
 }
 
-/// The replies to an entry's commands, and whether it has commands, none of which changes anything but objects.
-fn apply_commands(
-    state: &mut State,
-    rows: &mut dyn Rows,
-    entry: &Entry,
-) -> Result<(Replies, bool), StoreError> {
-    let mut replies = Replies::default();
-    let EntryPayload::Normal(commands) = &entry.payload else { return Ok((replies, false)) };
+/// The replies to an entry's commands.
+fn apply_commands(state: &mut State, rows: &mut dyn Rows, entry: &Entry) -> Result<Replies, StoreError> {
+    let EntryPayload::Normal(commands) = &entry.payload else { return Ok(Replies::default()) };
     let damaged = |_| StoreError::Damaged(format!("entry {} does not parse", entry.log_id.index));
-    let mut only_objects = true;
-    for command in commands.decode().map_err(damaged)? {
-        only_objects &= matches!(command, Command::Commit(_) | Command::Delete(_));
-        replies.0.push(apply(state, rows, command)?);
-    }
-    Ok((replies, only_objects))
+    let commands = commands.decode().map_err(damaged)?;
+    commands.into_iter().map(|command| apply(state, rows, command)).collect::<Result<_, _>>().map(Replies)
 }
 
 impl RaftStateMachine<Types> for Machine {
@@ -428,18 +499,15 @@ impl RaftStateMachine<Types> for Machine {
     {
         let mut ready = entries.ready_chunks(APPLY_ENTRIES_MAX);
         while let Some(chunk) = ready.next().await {
+            let mut batch = Batch::default();
             for entry in chunk {
                 let entry = entry?;
-                if !self.shared.gathered.lock().has_room(&entry.0) {
-                    self.job(|done| Job::Applied { done }).await?;
+                if !batch.has_room(&entry.0) {
+                    self.take(std::mem::take(&mut batch)).await?;
                 }
-                self.shared.gathered.lock().push(entry);
+                batch.push(entry);
             }
-            if self.may_wait() {
-                self.shared.gathering.notify_one();
-            } else {
-                self.job(|done| Job::Applied { done }).await?;
-            }
+            self.take(batch).await?;
         }
         Ok(())
     }
@@ -453,8 +521,9 @@ impl RaftStateMachine<Types> for Machine {
         meta: &SnapshotMeta,
         snapshot: SnapshotData,
     ) -> Result<(), io::Error> {
-        let meta = meta.clone();
-        self.job(|done| Job::Install { meta, data: snapshot, done }).await
+        let (shared, meta) = (Arc::clone(&self.shared), meta.clone());
+        let installed = tokio::task::spawn_blocking(move || shared.install(&meta, snapshot));
+        installed.await.map_err(io::Error::other)?
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot>, io::Error> {
@@ -474,7 +543,7 @@ impl RaftSnapshotBuilder<Types> for Machine {
     }
 }
 
-/// Entries to be applied in one transaction.
+/// Entries to be applied at once.
 #[derive(Default)]
 struct Batch {
     entries: Vec<Applicable>,
@@ -492,11 +561,6 @@ impl Batch {
         self.bytes += entry_bytes(&entry.0);
         self.entries.push(entry);
     }
-
-    /// Whether nobody here asked for any of it, nor waits to see it.
-    fn is_wanted_by_none(&self, wanted: u64) -> bool {
-        self.entries.iter().all(|(entry, responder)| responder.is_none() && entry.log_id.index > wanted)
-    }
 }
 
 fn snapshot_of(view: Arc<View>) -> RaftSnapshot {
@@ -508,35 +572,9 @@ fn snapshot_of(view: Arc<View>) -> RaftSnapshot {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use futures_util::FutureExt;
 
     use super::*;
     use crate::types::{Commands, LeaderId};
-
-    #[tokio::test]
-    async fn any_number_of_readers_leaves_room_for_raft() {
-        let disk: Arc<dyn Disk> = Arc::new(hayrick_disk::FaultyDisk::new(1));
-        disk.create_dir_all("/m".as_ref()).expect("a directory");
-        let options =
-            Options { index_cache_bytes: 1 << 20, ..Options::new(hayrick_protocol::NodeId(1), "/m") };
-        let mut machine = Machine::open(disk, &options).expect("the index opens");
-        machine.shared.may_gather.store(true, Ordering::SeqCst);
-        let entry = |index| {
-            let log_id = LogId::new(LeaderId { term: 1, node_id: 1 }, index);
-            futures_util::stream::iter([Ok((Entry { log_id, payload: EntryPayload::Blank }, None))])
-        };
-        machine.apply(entry(1)).await.expect("it gathers");
-        let shared = Arc::clone(&machine.shared);
-        let at_work = shared.core.lock();
-        for _ in 0..10 * JOBS_WAITING_MAX {
-            machine.want(2);
-        }
-        let mut applying = std::pin::pin!(machine.apply(entry(2)));
-        assert!(applying.as_mut().now_or_never().is_none(), "it waits for the thread, and is not refused");
-        drop(at_work);
-        applying.await.expect("there was room for it");
-        assert_eq!(*shared.applied.borrow(), 2);
-    }
 
     #[test]
     fn a_batch_is_bounded_in_bytes_and_takes_a_larger_entry_alone() {

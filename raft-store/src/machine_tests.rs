@@ -1,10 +1,9 @@
 //! The state machine: the same entries give the same state, however they are batched, and whatever happens in between.
 
-use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::{FutureExt, stream};
-use hayrick_disk::{Disk, FaultyDisk};
+use futures_util::stream;
+use hayrick_disk::{Disk, FaultyDisk, Op};
 use hayrick_protocol::cluster_map::{ClusterConfig, TableChange, VolumeState};
 use hayrick_protocol::command::{
     Command, Commit, Delete, Precondition, RegisterVolume, Session as Sending, StateChange,
@@ -80,6 +79,24 @@ fn table(map_version: u64, table_version: u64, partition: u16, members: Vec<u32>
     let members = members.into_iter().map(VolumeId).collect();
     let changes = vec![TableChange { partition: PartitionId(partition), members }];
     Command::ChangeTable { map_version, table_version, changes }
+}
+
+/// An object, in whichever partition it is of.
+fn commit(seq: u32, key: &str) -> Command {
+    let key = ObjectKey::new(key).expect("a key");
+    let placement = PlacementId(u32::from(key.partition(4).0) + 1);
+    Command::Commit(Commit {
+        session: Sending { epoch: EpochId(1), seq: Seq(seq), resolved_below: Seq(seq) },
+        key,
+        placement,
+        generation: Generation(1),
+        size: 1,
+        crc: 1,
+        md5: [1; 16],
+        headers: Headers::default(),
+        precondition: Precondition::None,
+        now_ms: 1,
+    })
 }
 
 fn sending() -> impl Strategy<Value = Sending> {
@@ -250,12 +267,11 @@ async fn who_reads_while_a_snapshot_is_put_in_place_comes_to_an_end() {
     let (mut source, mut target) = (open(&disk, "/source"), open(&disk, "/target"));
     feed(&mut source, &[entry(0, &prelude())]).await;
     feed(&mut target, &[entry(0, &prelude()[..1])]).await;
-    let (before, view) = (target.reader(), target.view().await.expect("a view"));
+    let (before, view) = (target.frozen().expect("rows"), target.view().await.expect("a view"));
     let hash_before = hash(&target).await;
     let snapshot = source.get_current_snapshot().await.expect("readable").expect("there is something");
     target.install_snapshot(&snapshot.meta, snapshot.snapshot).await.expect("installed");
-    let key = ObjectKey::new("key").expect("a key");
-    assert_eq!(before.object(&key).expect("readable"), None);
+    before.objects("", |_, _| panic!("there was none")).expect("readable");
     assert_eq!(view.hash().expect("readable"), hash_before);
     assert_eq!(hash(&target).await, hash(&source).await);
 }
@@ -264,68 +280,83 @@ async fn who_reads_while_a_snapshot_is_put_in_place_comes_to_an_end() {
 async fn a_view_stays_as_it_was_taken() {
     let disk = FaultyDisk::new(1);
     let mut machine = open(&disk, "/m");
-    let commit = |seq| {
-        Command::Commit(Commit {
-            session: Sending { epoch: EpochId(1), seq: Seq(seq), resolved_below: Seq(1) },
-            key: ObjectKey::new("key").expect("a key"),
-            placement: PlacementId(1),
-            generation: Generation(1),
-            size: 1,
-            crc: 1,
-            md5: [1; 16],
-            headers: Headers::default(),
-            precondition: Precondition::None,
-            now_ms: 1,
-        })
-    };
-    feed(&mut machine, &[entry(0, &prelude()), entry(1, &[commit(1)])]).await;
+    feed(&mut machine, &[entry(0, &prelude()), entry(1, &[commit(1, "key")])]).await;
     let view = machine.view().await.expect("a view");
     let before = Arc::clone(&view).hash().expect("readable");
-    feed(&mut machine, &[entry(2, &[commit(2), table(3, 4, 0, vec![2, 3])])]).await;
+    feed(&mut machine, &[entry(2, &[commit(2, "key"), table(3, 4, 0, vec![2, 3])])]).await;
     assert_eq!(view.hash().expect("readable"), before);
     assert_ne!(hash(&machine).await, before);
 }
 
-#[tokio::test]
-async fn entries_that_nobody_waits_for_gather_until_somebody_does() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn apply_goes_on_while_a_checkpoint_is_written_until_far_too_much_has_gathered() {
     let disk = FaultyDisk::new(1);
-    let (mut machine, mut prompt) = (open(&disk, "/m"), open(&disk, "/prompt"));
-    // Begun, and never gone on with: what gathers is not applied by the clock.
-    let mut gatherer = pin!(machine.clone().run_gatherer());
-    assert!(gatherer.as_mut().now_or_never().is_none());
-    let entries: Vec<Entry> = prelude()
-        .iter()
-        .enumerate()
-        .map(|(index, command)| entry(index as u64 + 1, std::slice::from_ref(command)))
-        .collect();
+    let mut machine = open(&disk, "/m");
+    feed(&mut machine, &[entry(0, &prelude())]).await;
+    machine.checkpoint().await.expect("durable");
+    let gate = disk.gate(Op::Sync.on("index.redb"));
+    let entries: Vec<Entry> =
+        (1..=100u32).map(|n| entry(n.into(), &[commit(n, &format!("key-{n}"))])).collect();
+    feed(&mut machine, &entries[..7]).await;
+    gate.wait_for_arrival();
+    feed(&mut machine, &entries[7..20]).await;
+    assert_eq!(*machine.applied().borrow(), 20, "the checkpoint hangs");
+    for n in 1..=20 {
+        let key = ObjectKey::new(&format!("key-{n}")).expect("a key");
+        assert!(machine.object(&key).expect("readable").is_some(), "key-{n}");
+    }
+    let before = hash(&machine).await;
+    let mut feeder = machine.clone();
+    let rest = tokio::spawn(async move { feed(&mut feeder, &entries[20..]).await });
     let mut applied = machine.applied();
-    feed(&mut machine, &entries[..1]).await;
-    feed(&mut machine, &entries[1..2]).await;
-    assert_eq!(*applied.borrow(), 0, "nobody waits for them");
-    machine.want(1);
-    applied
-        .wait_for(|applied| *applied == 2)
-        .await
-        .expect("the one that is wanted, and what gathered with it");
-    machine.want(4);
-    feed(&mut machine, &entries[2..3]).await;
-    assert_eq!(*applied.borrow(), 3, "what is on the way to the wanted one does not wait");
-    feed(&mut machine, &entries[3..4]).await;
-    feed(&mut machine, &entries[4..]).await;
-    assert_eq!(*applied.borrow(), 4, "the wanted one was there at once, those behind it gather");
-    feed(&mut prompt, &entries).await;
-    assert_eq!(hash(&machine).await, hash(&prompt).await, "who takes a view sees all");
-    assert_eq!(machine.applied_now().index(), entries.len() as u64);
+    // Where it stops, it has the lock of nobody who reads.
+    applied.wait_for(|applied| *applied > 20).await.expect("it goes on");
+    assert_ne!(hash(&machine).await, before);
+    gate.open();
+    rest.await.expect("it comes to its end");
+    assert_eq!(*applied.borrow(), 100);
+    let want = hash(&machine).await;
+    machine.stop().await.expect("durable");
+    assert_eq!(hash(&open(&disk.crash(0), "/m")).await, want);
 }
 
 #[tokio::test]
-async fn what_gathered_is_durable_after_a_stop() {
+async fn where_a_checkpoint_hangs_the_memory_for_what_is_applied_is_bounded() {
     let disk = FaultyDisk::new(1);
     let mut machine = open(&disk, "/m");
-    let mut gatherer = pin!(machine.clone().run_gatherer());
-    assert!(gatherer.as_mut().now_or_never().is_none());
-    feed(&mut machine, &[entry(1, &prelude())]).await;
-    assert_eq!(*machine.applied().borrow(), 0);
+    feed(&mut machine, &[entry(0, &prelude())]).await;
+    let gate = disk.gate(Op::Sync.on("index.redb"));
+    let mut feeder = machine.clone();
+    let rest = tokio::spawn(async move {
+        for n in 1..=1000u32 {
+            feed(&mut feeder, &[entry(n.into(), &[commit(n, &format!("key-{n}"))])]).await;
+        }
+    });
+    let mut applied = machine.applied();
+    // Four times the seven rows at which a checkpoint is due, and as much as one is made of that has begun already.
+    applied.wait_for(|applied| *applied >= 27).await.expect("up to there it goes on");
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(*applied.borrow() <= 35, "{}", *applied.borrow());
+    gate.open();
+    rest.await.expect("and then to its end");
     machine.stop().await.expect("durable");
-    assert_eq!(open(&disk.restart(), "/m").applied_now().index(), 1);
+}
+
+#[tokio::test]
+async fn after_a_failed_checkpoint_nothing_is_applied_nor_made_durable() {
+    let disk = FaultyDisk::new(1);
+    let mut machine = open(&disk, "/m");
+    feed(&mut machine, &[entry(0, &prelude())]).await;
+    machine.checkpoint().await.expect("durable");
+    let want = hash(&machine).await;
+    feed(&mut machine, &[entry(1, &[commit(1, "key")])]).await;
+    disk.fail(Op::Sync.on("index.redb"), 1);
+    machine.checkpoint().await.expect_err("its sync failed");
+    assert!(machine.failed().is_some());
+    let more = vec![Ok((entry(2, &[commit(2, "key")]), None))];
+    machine.apply(stream::iter(more)).await.expect_err("it has stopped");
+    machine.checkpoint().await.expect_err("and tries no sync again");
+    assert_eq!(hash(&open(&disk.crash(1), "/m")).await, want, "what the log has is applied anew");
 }

@@ -34,6 +34,7 @@ use crate::snapshot::{self, Receiver};
 use crate::status::{Copies, Page, Progress, Role, Status};
 use crate::transport::Transport;
 use crate::types::Types;
+use crate::view::Frozen;
 
 /// A snapshot is given up by its sender, chunk by chunk, not by the clock.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
@@ -88,7 +89,6 @@ impl Node {
             tokio::spawn(proposer.clone().run(raft.clone(), options.election.end)),
             tokio::spawn(observe::run(raft.clone(), machine.clone(), told)),
             tokio::spawn(keeper.run()),
-            tokio::spawn(machine.clone().run_gatherer()),
         ];
         let receiver = Arc::new(Receiver::new(disk, &options.dir));
         let tasks = Mutex::new(tasks);
@@ -162,9 +162,6 @@ impl Node {
     /// Waits until the entry is applied here.
     pub async fn wait_applied(&self, index: u64, deadline: Instant) -> Result<(), Timeout> {
         let mut applied = self.inner.machine.applied();
-        if *applied.borrow() < index {
-            self.inner.machine.want(index);
-        }
         let reached = applied.wait_for(|applied| *applied >= index);
         match tokio::time::timeout_at(deadline, reached).await {
             Ok(Ok(_)) => Ok(()),
@@ -174,15 +171,15 @@ impl Node {
 
     /// The record of a key in the applied state. Takes microseconds and may be called from async code.
     pub fn get(&self, key: &ObjectKey) -> Result<Option<ObjectRecord>, ReadError> {
-        Ok(self.inner.machine.reader().object(key)?)
+        Ok(self.inner.machine.object(key)?)
     }
 
     /// At most `limit` keys (and at most [`LIST_LIMIT_MAX`]) that begin with `prefix`, from `start` on (included), in byte
-    /// order, from one view. Long lists take milliseconds.
+    /// order, from one view. Long lists take milliseconds: not for async threads.
     pub fn list(&self, prefix: &str, start: &str, limit: usize) -> Result<Page, ReadError> {
         let limit = limit.min(LIST_LIMIT_MAX);
         let mut page = Page::default();
-        self.inner.machine.reader().objects(prefix.max(start), |key, _record| {
+        self.frozen()?.objects(prefix.max(start), |key, _record| {
             if !key.as_str().starts_with(prefix) {
                 return false;
             }
@@ -196,13 +193,17 @@ impl Node {
         Ok(page)
     }
 
-    /// At most `limit` garbage rows above version `after`, oldest first, from one view.
+    fn frozen(&self) -> Result<Frozen, ReadError> {
+        self.inner.machine.frozen().map_err(|error| ReadError::Index(error.to_string()))
+    }
+
+    /// At most `limit` garbage rows above version `after`, oldest first, from one view. Not for async threads.
     pub fn garbage(
         &self,
         after: AppliedVersion,
         limit: usize,
     ) -> Result<Vec<(AppliedVersion, Garbage)>, ReadError> {
-        Ok(self.inner.machine.reader().garbage(after, limit)?)
+        Ok(self.frozen()?.garbage(after, limit)?)
     }
 
     /// Config, map, table, masters and open epochs as last applied. Costs a reference count.

@@ -103,7 +103,7 @@ pub(crate) fn status(options: &Options, raft: &Raft<Types, Machine>, machine: &M
         voters: membership.voter_ids().map(member).collect(),
         learners: membership.membership().learner_ids().map(member).collect(),
         followers: followers(&metrics),
-        counters: machine.published().counters,
+        counters: machine.counters(),
         log: log.status(),
         stopped,
     }

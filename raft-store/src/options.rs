@@ -25,10 +25,10 @@ pub struct Options {
     pub election: Range<Duration>,
     /// Bytes of the index that are kept in memory.
     pub index_cache_bytes: usize,
-    /// Changed rows after which the state is made durable.
-    pub checkpoint_after_rows: u64,
-    /// Changed bytes after which the state is made durable.
-    pub checkpoint_after_bytes: u64,
+    /// Changed rows after which the state is made durable. Four times as many are kept in memory at most.
+    pub checkpoint_after_rows: usize,
+    /// Bytes of memory that changed rows take after which the state is made durable, and a quarter of the most.
+    pub checkpoint_after_bytes: usize,
     /// Entries applied since the last purge after which the log is purged again.
     pub snapshot_after_entries: u64,
     /// Entries that stay in the log for followers that lag; who lags more comes back by snapshot.
@@ -53,8 +53,8 @@ impl Options {
             heartbeat: Duration::from_millis(150),
             election: Duration::from_millis(500)..Duration::from_secs(1),
             index_cache_bytes: 256 << 20,
-            checkpoint_after_rows: 4096,
-            checkpoint_after_bytes: 4 << 20,
+            checkpoint_after_rows: 50_000,
+            checkpoint_after_bytes: 16 << 20,
             snapshot_after_entries: 50_000,
             log_keep_entries: 100_000,
             log_file_bytes: 64 << 20,

@@ -111,7 +111,7 @@ impl Building {
                 if table == TableId::Small {
                     *small_bytes += key.len() + value.len();
                 }
-                tables.put_raw(table, key, value)?;
+                tables.put(table, key, Some(value))?;
             }
             if *small_bytes > SMALL_BYTES_MAX {
                 return Err(StoreError::Damaged("the snapshot's small state is not small".into()));
@@ -131,7 +131,7 @@ impl Building {
         cache_bytes: usize,
     ) -> Result<(Store, State, PathBuf), StoreError> {
         // The small state is there already, row by row.
-        self.store.write(true, |tables| tables.checkpoint(&State::default(), applied))?;
+        self.store.write(true, |tables| tables.put_applied(applied))?;
         drop(self.store);
         let (store, state, _) = Store::open_existing(self.file.disk.as_ref(), &self.file.path, cache_bytes)?;
         Ok((store, state, self.file.keep()))

@@ -7,19 +7,19 @@
 //! small     {0}                      {1, applied: log id or none, membership's log id or none, membership}
 //!           kind u8, id (state.rs)   the thing, by the codec
 //! ```
-//! Rows of objects and garbage are committed without a sync; a checkpoint commits them durably together with the small
-//! state, the applied index and the membership. Invariant: what a crash leaves is a checkpoint, whole.
-//!
-//! Nothing outside this file knows how rows are kept: an overlay that is written behind would take its place here.
+//! A checkpoint commits changed rows of all three durably and together, with the applied index and the membership; when
+//! there is one is `write_behind`'s to say, what changed since lies in the `overlay`. Invariant: what a crash leaves is a
+//! checkpoint, whole.
 
+use std::ops::Bound::{self, Excluded, Included, Unbounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hayrick_disk::{Disk, File};
+use hayrick_protocol::PlacementId;
 use hayrick_protocol::record::{Garbage, ObjectRecord};
-use hayrick_protocol::{AppliedVersion, ObjectKey, PlacementId};
 use redb::{
     Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition,
     WriteTransaction,
@@ -27,7 +27,6 @@ use redb::{
 use thiserror::Error;
 
 use crate::applied::Applied;
-use crate::apply::Rows;
 use crate::backend::Backend;
 use crate::errors::{OpenError, ReadError};
 use crate::state::State;
@@ -61,7 +60,7 @@ impl StoreError {
         Self::Damaged(format!("placement {placement} holds less than its records say"))
     }
 
-    fn row(table: &str, error: &dyn std::fmt::Display) -> Self {
+    pub(crate) fn row(table: &str, error: &dyn std::fmt::Display) -> Self {
         Self::Damaged(format!("a row of {table}: {error}"))
     }
 
@@ -146,6 +145,11 @@ impl Store {
             guard.run(|| Ok(builder.create_with_backend(backend.clone()).map_err(redb::Error::from)?))?;
         let open = Open { db: Some(db), backend, dirty: AtomicBool::new(false), guard };
         Ok(Self { open: Arc::new(open) })
+    }
+
+    /// From here on a checkpoint is written in pieces with pauses, or at once.
+    pub(crate) fn set_paced(&self, paced: bool) {
+        self.open.backend.set_paced(paced);
     }
 
     /// One transaction; durable, or not until the next one that is.
@@ -247,10 +251,6 @@ pub(crate) struct Tables<'txn> {
     objects: Table<'txn, Bytes, Bytes>,
     garbage: Table<'txn, u64, Bytes>,
     small: Table<'txn, Bytes, Bytes>,
-    /// Rows changed so far.
-    pub(crate) rows: u64,
-    /// Bytes of keys and values changed so far.
-    pub(crate) bytes: u64,
 }
 
 impl<'txn> Tables<'txn> {
@@ -259,80 +259,32 @@ impl<'txn> Tables<'txn> {
             objects: transaction.open_table(OBJECTS).map_err(redb::Error::from)?,
             garbage: transaction.open_table(GARBAGE).map_err(redb::Error::from)?,
             small: transaction.open_table(SMALL).map_err(redb::Error::from)?,
-            rows: 0,
-            bytes: 0,
         })
     }
 
-    /// Writes down what changed of the small state, and Raft's part.
-    pub(crate) fn checkpoint(&mut self, state: &State, applied: &Applied) -> Result<(), StoreError> {
-        for key in &state.changed {
-            let name = key.encode();
-            match state.row(*key) {
-                Some(row) => drop(self.small.insert(&*name, &*row).map_err(redb::Error::from)?),
-                None => drop(self.small.remove(&*name).map_err(redb::Error::from)?),
-            }
-        }
+    /// Writes down Raft's part.
+    pub(crate) fn put_applied(&mut self, applied: &Applied) -> Result<(), StoreError> {
         self.small.insert(RAFT_ROW, &*applied.encode()).map_err(redb::Error::from)?;
         Ok(())
     }
 
-    /// Puts a row as it came from another node's [`Reader::raw_rows`].
-    pub(crate) fn put_raw(&mut self, table: TableId, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
-        match table {
-            TableId::Objects => drop(self.objects.insert(key, value).map_err(redb::Error::from)?),
-            TableId::Garbage => {
-                let version = key.try_into().map(u64::from_be_bytes);
-                let version = version.map_err(|error| StoreError::row("garbage", &error))?;
-                self.garbage.insert(version, value).map_err(redb::Error::from)?;
-            }
-            TableId::Small => drop(self.small.insert(key, value).map_err(redb::Error::from)?),
-        }
-        Ok(())
-    }
-
-    fn count(&mut self, bytes: usize) {
-        self.rows += 1;
-        self.bytes += bytes as u64;
+    /// Puts a row, or removes it.
+    pub(crate) fn put(&mut self, table: TableId, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
+        let done = match (table, value) {
+            (TableId::Objects, Some(value)) => self.objects.insert(key, value).map(drop),
+            (TableId::Objects, None) => self.objects.remove(key).map(drop),
+            (TableId::Small, Some(value)) => self.small.insert(key, value).map(drop),
+            (TableId::Small, None) => self.small.remove(key).map(drop),
+            (TableId::Garbage, Some(value)) => self.garbage.insert(version_of(key)?, value).map(drop),
+            (TableId::Garbage, None) => self.garbage.remove(version_of(key)?).map(drop),
+        };
+        Ok(done.map_err(redb::Error::from)?)
     }
 }
 
-impl Rows for Tables<'_> {
-    fn object(&mut self, key: &ObjectKey) -> Result<Option<ObjectRecord>, StoreError> {
-        let row = self.objects.get(key.as_str().as_bytes()).map_err(redb::Error::from)?;
-        row.map(|row| decode_object(row.value())).transpose()
-    }
-
-    fn put_object(&mut self, key: &ObjectKey, record: &ObjectRecord) -> Result<(), StoreError> {
-        let (key, record) = (key.as_str().as_bytes(), record.encode());
-        self.objects.insert(key, &*record).map_err(redb::Error::from)?;
-        self.count(key.len() + record.len());
-        Ok(())
-    }
-
-    fn remove_object(&mut self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.objects.remove(key.as_str().as_bytes()).map_err(redb::Error::from)?;
-        self.count(key.as_str().len());
-        Ok(())
-    }
-
-    fn garbage(&mut self, version: AppliedVersion) -> Result<Option<Garbage>, StoreError> {
-        let row = self.garbage.get(version.0).map_err(redb::Error::from)?;
-        row.map(|row| decode_garbage(row.value())).transpose()
-    }
-
-    fn put_garbage(&mut self, version: AppliedVersion, garbage: &Garbage) -> Result<(), StoreError> {
-        let row = garbage.encode();
-        self.garbage.insert(version.0, &*row).map_err(redb::Error::from)?;
-        self.count(row.len());
-        Ok(())
-    }
-
-    fn remove_garbage(&mut self, version: AppliedVersion) -> Result<(), StoreError> {
-        self.garbage.remove(version.0).map_err(redb::Error::from)?;
-        self.count(size_of::<u64>());
-        Ok(())
-    }
+/// The version in a garbage row's raw key: 8 bytes, big-endian, so that raw keys have the order of the table.
+fn version_of(key: &[u8]) -> Result<u64, StoreError> {
+    key.try_into().map(u64::from_be_bytes).map_err(|error| StoreError::row("garbage", &error))
 }
 
 /// Which table a raw row belongs to; its number on the wire.
@@ -343,7 +295,7 @@ pub(crate) enum TableId {
     Garbage = 2,
 }
 
-/// The rows as they were at one commit.
+/// The rows as they were at one checkpoint.
 pub(crate) struct Reader {
     objects: ReadOnlyTable<Bytes, Bytes>,
     garbage: ReadOnlyTable<u64, Bytes>,
@@ -352,76 +304,51 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn object(&self, key: &ObjectKey) -> Result<Option<ObjectRecord>, StoreError> {
-        self.open.guard.run(|| {
-            let row = self.objects.get(key.as_str().as_bytes()).map_err(redb::Error::from)?;
-            row.map(|row| decode_object(row.value())).transpose()
-        })
-    }
-
-    /// Objects from `start` on, in key order, until `visit` says stop.
-    pub(crate) fn objects(
-        &self,
-        start: &str,
-        mut visit: impl FnMut(ObjectKey, ObjectRecord) -> bool,
-    ) -> Result<(), StoreError> {
-        self.open.guard.run(|| {
-            for row in self.objects.range(start.as_bytes()..).map_err(redb::Error::from)? {
-                let (key, record) = row.map_err(redb::Error::from)?;
-                let text =
-                    std::str::from_utf8(key.value()).map_err(|error| StoreError::row("objects", &error))?;
-                let key = ObjectKey::new(text).map_err(|error| StoreError::row("objects", &error))?;
-                if !visit(key, decode_object(record.value())?) {
-                    break;
-                }
-            }
-            Ok(())
-        })
-    }
-
-    /// Garbage above a version, oldest first.
-    pub(crate) fn garbage(
-        &self,
-        after: AppliedVersion,
-        limit: usize,
-    ) -> Result<Vec<(AppliedVersion, Garbage)>, StoreError> {
-        self.open.guard.run(|| {
-            let Some(first) = after.0.checked_add(1) else { return Ok(Vec::new()) };
-            let rows = self.garbage.range(first..).map_err(redb::Error::from)?;
-            rows.take(limit)
-                .map(|row| {
-                    let (version, garbage) = row.map_err(redb::Error::from)?;
-                    Ok((AppliedVersion(version.value()), decode_garbage(garbage.value())?))
-                })
-                .collect()
-        })
-    }
-
-    /// Rows of objects or garbage as bytes, from behind `after` on, in key order, until `visit` says stop.
-    pub(crate) fn raw_rows(
+    /// One row.
+    pub(crate) fn get<T>(
         &self,
         table: TableId,
-        after: Option<&[u8]>,
-        mut visit: impl FnMut(&[u8], &[u8]) -> bool,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        self.open.guard.run(|| {
+            let row = match table {
+                TableId::Objects => self.objects.get(key),
+                TableId::Garbage => self.garbage.get(version_of(key)?),
+                TableId::Small => self.small.get(key),
+            };
+            row.map_err(redb::Error::from)?.map(|row| decode(row.value())).transpose()
+        })
+    }
+
+    /// Rows of objects or garbage from there on, in key order, until `visit` says stop.
+    pub(crate) fn rows(
+        &self,
+        table: TableId,
+        from: Bound<&[u8]>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
-        use std::ops::Bound::{Excluded, Unbounded};
         self.open.guard.run(|| {
             match table {
                 TableId::Objects => {
-                    let bounds = (after.map_or(Unbounded, Excluded), Unbounded::<&[u8]>);
-                    for row in self.objects.range::<&[u8]>(bounds).map_err(redb::Error::from)? {
+                    let rows = self.objects.range::<&[u8]>((from, Unbounded));
+                    for row in rows.map_err(redb::Error::from)? {
                         let (key, value) = row.map_err(redb::Error::from)?;
-                        if !visit(key.value(), value.value()) {
+                        if !visit(key.value(), value.value())? {
                             break;
                         }
                     }
                 }
                 TableId::Garbage => {
-                    let after = after.and_then(|after| after.try_into().ok()).map(u64::from_be_bytes);
-                    let bounds = (after.map_or(Unbounded, Excluded), Unbounded);
-                    for row in self.garbage.range::<u64>(bounds).map_err(redb::Error::from)? {
+                    let from = match from {
+                        Included(key) => Included(version_of(key)?),
+                        Excluded(key) => Excluded(version_of(key)?),
+                        Unbounded => Unbounded,
+                    };
+                    let rows = self.garbage.range::<u64>((from, Unbounded));
+                    for row in rows.map_err(redb::Error::from)? {
                         let (key, value) = row.map_err(redb::Error::from)?;
-                        if !visit(&key.value().to_be_bytes(), value.value()) {
+                        if !visit(&key.value().to_be_bytes(), value.value())? {
                             break;
                         }
                     }
@@ -453,10 +380,10 @@ impl Reader {
     }
 }
 
-fn decode_object(bytes: &[u8]) -> Result<ObjectRecord, StoreError> {
+pub(crate) fn decode_object(bytes: &[u8]) -> Result<ObjectRecord, StoreError> {
     ObjectRecord::decode(bytes).map_err(|error| StoreError::row("objects", &error))
 }
 
-fn decode_garbage(bytes: &[u8]) -> Result<Garbage, StoreError> {
+pub(crate) fn decode_garbage(bytes: &[u8]) -> Result<Garbage, StoreError> {
     Garbage::decode(bytes).map_err(|error| StoreError::row("garbage", &error))
 }

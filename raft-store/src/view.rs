@@ -1,22 +1,27 @@
-//! The whole applied state at one index, frozen.
+//! The applied state at one index, frozen.
 //!
-//! Everything that looks at more than one row, and everything that reads for long, takes a view: a redb read transaction
-//! and a clone of the small state, taken together. Also owns the order in which a state is told as a stream of rows,
-//! which snapshots send and the state hash sums up:
+//! Everything that looks at more than one row, and everything that reads for long, takes a view: the overlay's layers, a
+//! redb read transaction and, where it is asked for, a clone of the small state, taken together. Owns how layers and file
+//! are read as one, and the order in which a state is told as a stream of rows, which snapshots send and the state hash
+//! sums up:
 //!
 //! ```text
 //! row: {table u8: 0 small, 1 objects, 2 garbage; key length u32; value length u32; key; value}
 //! ```
 //! in the order of tables and keys, without Raft's own row. Invariant: equal states tell equal bytes, however cut.
 
+use std::ops::Bound::{self, Excluded, Included, Unbounded};
 use std::sync::Arc;
 
 use hayrick_protocol::limits::{HEADERS_BYTES_MAX, KEY_BYTES_MAX};
+use hayrick_protocol::record::{Garbage, ObjectRecord};
+use hayrick_protocol::{AppliedVersion, ObjectKey};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::applied::Applied;
+use crate::overlay::{Layer, Merged};
 use crate::state::State;
-use crate::store::{Reader, StoreError, TableId};
+use crate::store::{Reader, StoreError, TableId, decode_garbage, decode_object};
 use crate::types::{DecodeError, Input};
 
 /// Bytes of a row in front of key and value.
@@ -24,9 +29,75 @@ const ROW_HEAD_BYTES: usize = 9;
 /// Bytes of a chunk when only a hash is made of it.
 const HASH_CHUNK_BYTES: usize = 1 << 20;
 
+/// Objects and garbage, frozen.
+pub(crate) struct Frozen {
+    pub(crate) reader: Arc<Reader>,
+    /// What changed since what `reader` sees; oldest first.
+    pub(crate) layers: Vec<Arc<Layer>>,
+}
+
+impl Frozen {
+    /// Objects from `start` on, in key order, until `visit` says stop.
+    pub(crate) fn objects(
+        &self,
+        start: &str,
+        mut visit: impl FnMut(ObjectKey, ObjectRecord) -> bool,
+    ) -> Result<(), StoreError> {
+        self.raw(TableId::Objects, Included(start.as_bytes()), |key, record| {
+            let text = std::str::from_utf8(key).map_err(|error| StoreError::row("objects", &error))?;
+            let key = ObjectKey::new(text).map_err(|error| StoreError::row("objects", &error))?;
+            Ok(visit(key, decode_object(record)?))
+        })
+    }
+
+    /// Garbage above a version, oldest first.
+    pub(crate) fn garbage(
+        &self,
+        after: AppliedVersion,
+        limit: usize,
+    ) -> Result<Vec<(AppliedVersion, Garbage)>, StoreError> {
+        let mut found = Vec::new();
+        self.raw(TableId::Garbage, Excluded(&after.0.to_be_bytes()), |version, garbage| {
+            if found.len() < limit {
+                let version = version.try_into().map_err(|error| StoreError::row("garbage", &error))?;
+                found.push((AppliedVersion(u64::from_be_bytes(version)), decode_garbage(garbage)?));
+            }
+            Ok(found.len() < limit)
+        })?;
+        Ok(found)
+    }
+
+    /// Rows as bytes, in key order, until `visit` says stop.
+    fn raw(
+        &self,
+        table: TableId,
+        from: Bound<&[u8]>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut changes = Merged::new(&self.layers, table, from).peekable();
+        let mut goes_on = true;
+        self.reader.rows(table, from, |key, value| {
+            while goes_on && let Some((new, change)) = changes.next_if(|(changed, _)| *changed < key) {
+                goes_on = change.as_ref().map_or(Ok(true), |value| visit(new, value))?;
+            }
+            if goes_on {
+                goes_on = match changes.next_if(|(changed, _)| *changed == key) {
+                    Some((_, change)) => change.as_ref().map_or(Ok(true), |value| visit(key, value))?,
+                    None => visit(key, value)?,
+                };
+            }
+            Ok(goes_on)
+        })?;
+        while goes_on && let Some((new, change)) = changes.next() {
+            goes_on = change.as_ref().map_or(Ok(true), |value| visit(new, value))?;
+        }
+        Ok(())
+    }
+}
+
 /// A frozen state.
 pub(crate) struct View {
-    pub(crate) reader: Arc<Reader>,
+    pub(crate) rows: Frozen,
     pub(crate) state: State,
     pub(crate) applied: Applied,
 }
@@ -75,13 +146,14 @@ impl RowStream {
 
     fn fill(&mut self, table: TableId, chunk: &mut Vec<u8>, bytes: usize) -> Result<(), StoreError> {
         let mut last = None;
-        self.view.reader.raw_rows(table, self.after.as_deref(), |key, value| {
+        let from = self.after.as_deref().map_or(Unbounded, Excluded);
+        self.view.rows.raw(table, from, |key, value| {
             put_row(chunk, table, key, value);
             let goes_on = chunk.len() < bytes;
             if !goes_on {
                 last = Some(key.to_vec());
             }
-            goes_on
+            Ok(goes_on)
         })?;
         match (last, table) {
             (Some(last), _) => self.after = Some(last),

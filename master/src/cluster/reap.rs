@@ -18,6 +18,7 @@ use hayrick_protocol::messages::volume::{AppendError, Delete};
 use hayrick_protocol::record::Garbage;
 use hayrick_protocol::{AppliedVersion, NeedleId, VolumeId};
 use hayrick_raft_store::Cluster;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, warn};
 
@@ -82,7 +83,7 @@ async fn pass(master: &Master, old: AppliedVersion) {
     let mut after = AppliedVersion::default();
     let mut failing = BTreeSet::new();
     loop {
-        let Some(rows) = read(master, after) else { return };
+        let Some(rows) = read(master, after).await else { return };
         let due = |(version, row): &&Row| row.doomed || *version <= old;
         let (Some((last, _)), true) = (rows.last(), rows.iter().any(|row| due(&row))) else { return };
         let fresh: Vec<_> =
@@ -91,7 +92,7 @@ async fn pass(master: &Master, old: AppliedVersion) {
             return;
         }
         // Read again: only what is doomed now cannot come back to life.
-        let Some(doomed) = read(master, after) else { return };
+        let Some(doomed) = read(master, after).await else { return };
         let doomed: Vec<Row> = doomed.into_iter().filter(|(at, row)| row.doomed && at <= last).collect();
         if !reap(master, &doomed, &mut failing).await {
             return;
@@ -102,8 +103,9 @@ async fn pass(master: &Master, old: AppliedVersion) {
 }
 
 /// A batch of garbage behind `after`.
-fn read(master: &Master, after: AppliedVersion) -> Option<Vec<Row>> {
-    let rows = master.node.garbage(after, REAP_BATCH_MAX);
+async fn read(master: &Master, after: AppliedVersion) -> Option<Vec<Row>> {
+    let node = master.node.clone();
+    let rows = spawn_blocking(move || node.garbage(after, REAP_BATCH_MAX)).await.ok()?;
     rows.inspect_err(|error| warn!(%error, "garbage cannot be read")).ok()
 }
 
