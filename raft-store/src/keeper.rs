@@ -21,6 +21,8 @@ use crate::types::Types;
 
 /// The log is looked at this often even when it does not grow: a receiver may have caught up.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// And this often when it does, not at every entry.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// How long a snapshot may take to be built before it is asked for again.
 const BUILD_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -40,6 +42,7 @@ impl Keeper {
         let mut kept_from = self.log.purged().map_or(0, |id| id.index);
         loop {
             let _ = tokio::time::timeout(LOOK_EVERY, applied.changed()).await;
+            tokio::time::sleep(LOOK_PAUSE).await;
             let index = *applied.borrow_and_update();
             let due = index >= kept_from.saturating_add(self.step());
             let large = index > kept_from && self.log.status().bytes > self.options.log_bytes_max / 2;

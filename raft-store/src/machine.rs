@@ -64,7 +64,6 @@ struct Shown {
     overlay: Overlay,
     /// What is not in the overlay.
     reader: Arc<Reader>,
-    cluster: Arc<Cluster>,
     counters: Counters,
 }
 
@@ -80,6 +79,7 @@ pub(crate) struct Shared {
     /// How many wait for a checkpoint.
     asking: AtomicUsize,
     applied: watch::Sender<u64>,
+    cluster: watch::Sender<Arc<Cluster>>,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     cache_bytes: usize,
@@ -111,10 +111,9 @@ impl Machine {
         let shown = Shown {
             overlay: Overlay::default(),
             reader: Arc::new(reader),
-            cluster: Arc::new(state.cluster.clone()),
             counters: state.counters,
         };
-        let index = applied.index();
+        let (index, cluster) = (applied.index(), Arc::new(state.cluster.clone()));
         let core = Core {
             store: Arc::new(store),
             state,
@@ -130,6 +129,7 @@ impl Machine {
             failed: OnceLock::new(),
             asking: AtomicUsize::new(0),
             applied: watch::Sender::new(index),
+            cluster: watch::Sender::new(cluster),
             disk,
             dir: options.dir.clone(),
             cache_bytes: options.index_cache_bytes,
@@ -150,7 +150,12 @@ impl Machine {
     }
 
     pub(crate) fn cluster(&self) -> Arc<Cluster> {
-        Arc::clone(&self.shared.shown.read().cluster)
+        Arc::clone(&self.shared.cluster.borrow())
+    }
+
+    /// The cluster, as it changes.
+    pub(crate) fn cluster_changes(&self) -> watch::Receiver<Arc<Cluster>> {
+        self.shared.cluster.subscribe()
     }
 
     pub(crate) fn counters(&self) -> Counters {
@@ -381,9 +386,9 @@ impl Shared {
         *self.shown.write() = Shown {
             overlay: Overlay::default(),
             reader: Arc::new(reader),
-            cluster: Arc::new(core.state.cluster.clone()),
             counters: core.state.counters,
         };
+        self.cluster.send_replace(Arc::new(core.state.cluster.clone()));
         self.applied.send_replace(core.applied.index());
         Ok(())
     }
@@ -409,12 +414,9 @@ impl Core {
 
     /// Shows what is no row. Rows are seen at once.
     fn show(&mut self, shared: &Shared) {
-        let changed = std::mem::take(&mut self.state.cluster_changed);
-        let cluster = changed.then(|| Arc::new(self.state.cluster.clone()));
-        let mut shown = shared.shown.write();
-        shown.counters = self.state.counters;
-        if let Some(cluster) = cluster {
-            shown.cluster = cluster;
+        shared.shown.write().counters = self.state.counters;
+        if std::mem::take(&mut self.state.cluster_changed) {
+            shared.cluster.send_replace(Arc::new(self.state.cluster.clone()));
         }
     }
 

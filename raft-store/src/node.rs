@@ -77,7 +77,7 @@ impl Node {
         let raft = Raft::new(options.node.0, config, network, log.clone(), machine.clone()).await;
         let raft = raft.map_err(|error| OpenError::Raft(error.to_string()))?;
         let proposer = Proposer::default();
-        let (told, progress) = watch::channel(observe::progress(&raft, &machine));
+        let (told, progress) = watch::channel(observe::progress(&raft, 0));
         let keeper = Keeper {
             raft: raft.clone(),
             machine: machine.clone(),
@@ -217,7 +217,7 @@ impl Node {
         Ok(BTreeMap::clone(&view.state.copies))
     }
 
-    /// Applied index, leader, role and term, as they change.
+    /// Leader, role and term, and whether the cluster changed, as they do.
     pub fn watch(&self) -> watch::Receiver<Progress> {
         self.inner.progress.clone()
     }

@@ -45,13 +45,13 @@ fn role(state: ServerState) -> Role {
     }
 }
 
-/// The progress as it is.
-pub(crate) fn progress(raft: &Raft<Types, Machine>, machine: &Machine) -> Progress {
+/// The progress as it is, the cluster having changed so often.
+pub(crate) fn progress(raft: &Raft<Types, Machine>, cluster_changes: u64) -> Progress {
     let metrics = raft.server_metrics();
     let metrics = metrics.borrow_watched();
     let stopped = raft.metrics().borrow_watched().running_state.is_err();
     Progress {
-        applied: *machine.applied().borrow(),
+        cluster_changes,
         leader: metrics.current_leader.map(NodeId),
         role: if stopped { Role::Stopped } else { role(metrics.state) },
         term: metrics.vote.leader_id.term,
@@ -61,13 +61,17 @@ pub(crate) fn progress(raft: &Raft<Types, Machine>, machine: &Machine) -> Progre
 /// Tells of the progress until Raft stops.
 pub(crate) async fn run(raft: Raft<Types, Machine>, machine: Machine, told: watch::Sender<Progress>) {
     let mut server = raft.server_metrics();
-    let mut applied = machine.applied();
+    let mut cluster = machine.cluster_changes();
+    let mut cluster_changes = 0;
     loop {
         let goes_on = tokio::select! {
             changed = server.changed() => changed.is_ok(),
-            changed = applied.changed() => changed.is_ok(),
+            changed = cluster.changed() => {
+                cluster_changes += 1;
+                changed.is_ok()
+            }
         };
-        let now = progress(&raft, &machine);
+        let now = progress(&raft, cluster_changes);
         told.send_if_modified(|before| {
             let changed = *before != now;
             *before = now;

@@ -26,6 +26,9 @@ use crate::types::{Commands, Types};
 /// The pause before a fresh leader, whose lease has not begun yet, is asked again.
 const LEASE_PAUSE: Duration = Duration::from_millis(1);
 
+/// After so many entries of one caller's commands each, the next does not wait for others either.
+const ALONE_ENTRIES: u32 = 16;
+
 type Answer = Result<Vec<Reply>, ProposeError>;
 
 /// The queue of commands to be proposed.
@@ -86,14 +89,18 @@ impl Proposer {
 
     /// Proposes what waits, one entry after the other, for ever.
     pub(crate) async fn run(self, raft: Raft<Types, Machine>, give_up_after: Duration) {
+        let mut alone = 0_u32;
         loop {
             let batch = self.take();
             if batch.is_empty() {
                 self.arrived.notified().await;
-                // Whoever is ready to propose does, and goes with the same entry.
-                tokio::task::yield_now().await;
+                if alone < ALONE_ENTRIES {
+                    // Whoever is ready to propose does, and goes with the same entry.
+                    tokio::task::yield_now().await;
+                }
                 continue;
             }
+            alone = if batch.len() == 1 { alone.saturating_add(1) } else { 0 };
             let commands = Commands::join(batch.iter().map(|waiting| (waiting.count, &waiting.framed)));
             match write(&raft, commands, give_up_after).await {
                 Ok(replies) => distribute(batch, replies),

@@ -23,8 +23,8 @@ pub enum Role {
 /// What changes often and is worth waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// Index of the last entry applied here.
-    pub applied: u64,
+    /// How often what [`crate::Node::cluster`] gives has changed since the node was opened.
+    pub cluster_changes: u64,
     /// Who leads, as far as this node knows.
     pub leader: Option<NodeId>,
     /// What this node is.

@@ -25,6 +25,8 @@ const COPY_BYTES_MAX: usize = 4 * 1024;
 const TAIL_BYTES: usize = 16 * 1024;
 /// Chunks in one write.
 const SLICES_MAX: usize = 64;
+/// After so many writes of one frame each, the next does not wait for others either.
+const ALONE_WRITES: u32 = 16;
 /// A peer that takes no byte for this long is given up.
 const WRITE_STALL: Duration = Duration::from_secs(10);
 
@@ -52,6 +54,8 @@ struct Queue {
     chunks: VecDeque<Bytes>,
     /// What comes behind the chunks: small frames, one after the other.
     tail: BytesMut,
+    /// Frames among them.
+    frames: usize,
     /// Bytes ever queued and ever written: a frame is known by the offset of its first byte.
     pushed_bytes: u64,
     written_bytes: u64,
@@ -134,6 +138,7 @@ impl Outbox {
             return Err(PushError::Closed);
         }
         let offset = queue.pushed_bytes;
+        queue.frames += 1;
         queue.copy(header);
         queue.put(&payload.head);
         payload.body.iter().for_each(|chunk| queue.put(chunk));
@@ -171,11 +176,15 @@ impl Outbox {
     /// Writes whatever is queued, until writing fails.
     pub(crate) async fn write_to<W: AsyncWrite + Unpin>(&self, mut socket: W) -> io::Error {
         let mut chunks = VecDeque::new();
+        let mut alone = 0_u32;
         loop {
             self.filled.notified().await;
-            // Others that are ready to run may have more for the same write.
-            yield_now().await;
-            while self.take(&mut chunks) {
+            if alone < ALONE_WRITES {
+                // Others that are ready to run may have more for the same write.
+                yield_now().await;
+            }
+            while let frames @ 1.. = self.take(&mut chunks) {
+                alone = if frames == 1 { alone.saturating_add(1) } else { 0 };
                 if let Err(error) = self.write_all(&mut socket, &mut chunks).await {
                     return error;
                 }
@@ -183,11 +192,12 @@ impl Outbox {
         }
     }
 
-    fn take(&self, chunks: &mut VecDeque<Bytes>) -> bool {
+    /// Moves all that is queued to `chunks`; how many frames that is.
+    fn take(&self, chunks: &mut VecDeque<Bytes>) -> usize {
         let mut queue = self.queue.lock();
         queue.cut_tail();
         mem::swap(&mut queue.chunks, chunks);
-        !chunks.is_empty()
+        mem::take(&mut queue.frames)
     }
 
     async fn write_all<W: AsyncWrite + Unpin>(

@@ -43,7 +43,6 @@ pub(crate) async fn run(master: Arc<Master>) {
             return;
         };
         info!(term = elected.term, "this master leads");
-        // A task of its own, so that it is not woken by every applied entry.
         let duties = AbortOnDropHandle::new(tokio::spawn(lead(Arc::clone(&master))));
         let ended =
             progress.wait_for(|now| now.role != Role::Leader || now.term != elected.term).await.is_err();

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant};
 
 use super::budget::Share;
-use super::gather::{Gather, Pushed, let_others_gather};
+use super::gather::{Gather, Pushed};
 use crate::master::Master;
 
 /// Needles that may wait for one volume: more than any request budget lets in at once.
@@ -160,7 +160,7 @@ async fn append(
 /// Sends what waits for `volume` until nothing does.
 async fn flight(master: Arc<Master>, volume: VolumeId, lane: Arc<Lane>) {
     let _flight = lane.queue.flight();
-    let_others_gather().await;
+    lane.queue.let_others_gather().await;
     loop {
         let (mut bytes, mut needles) = (0, 0);
         let batch = lane.queue.take(|waiting| {

@@ -17,7 +17,7 @@ use tokio::time::{Duration, Instant, sleep};
 use tracing::debug;
 
 use super::epoch::Ticket;
-use super::gather::{Gather, Pushed, let_others_gather};
+use super::gather::{Gather, Pushed};
 use crate::leader;
 use crate::master::Master;
 
@@ -97,7 +97,7 @@ pub(crate) async fn commit(
 async fn flight(master: Arc<Master>) {
     let queue = &master.gateway.commits.waiting;
     let _flight = queue.flight();
-    let_others_gather().await;
+    queue.let_others_gather().await;
     loop {
         let mut commands = 0;
         let batch = queue.take(|_| {

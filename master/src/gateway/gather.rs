@@ -9,6 +9,9 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
+/// After so many takings of one item each, a flight does not wait for others either.
+const ALONE_TAKINGS: u32 = 16;
+
 /// A bounded queue with flights.
 pub(crate) struct Gather<T> {
     state: Mutex<State<T>>,
@@ -19,6 +22,8 @@ pub(crate) struct Gather<T> {
 struct State<T> {
     waiting: VecDeque<T>,
     flights: usize,
+    /// Takings of one item each, in a row.
+    alone: u32,
 }
 
 /// The queue holds its maximum; the item is not in it.
@@ -37,7 +42,7 @@ pub(crate) enum Pushed {
 impl<T> Gather<T> {
     /// A queue of at most `waiting_max` items and `flights_max` flights.
     pub(crate) fn new(waiting_max: usize, flights_max: usize) -> Self {
-        Self { state: Mutex::new(State { waiting: VecDeque::new(), flights: 0 }), waiting_max, flights_max }
+        Self { state: Mutex::new(State { waiting: VecDeque::new(), flights: 0, alone: 0 }), waiting_max, flights_max }
     }
 
     /// Puts `item` last.
@@ -67,7 +72,16 @@ impl<T> Gather<T> {
         while state.waiting.front().is_some_and(&mut fits) {
             taken.extend(state.waiting.pop_front());
         }
+        state.alone = if taken.len() == 1 { state.alone.saturating_add(1) } else { 0 };
         Some(taken)
+    }
+
+    /// A flight's first step: whatever is ready to run pushes first, so that requests which came together go together.
+    /// That costs a look at the sockets, so where requests have come one by one of late, nobody waits.
+    pub(crate) async fn let_others_gather(&self) {
+        if self.state.lock().alone < ALONE_TAKINGS {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Held by a flight as long as it lives: should it panic, another may start in its place.
@@ -82,12 +96,6 @@ impl<T> Gather<T> {
             state.waiting.push_front(item);
         }
     }
-}
-
-/// A flight's first step: whatever is ready to run pushes first, so that requests which came together go together. When
-/// nothing is, this costs a look at the sockets.
-pub(crate) async fn let_others_gather() {
-    tokio::task::yield_now().await;
 }
 
 /// A flight under way. It ends by [`Gather::take`] finding nothing, or by a panic.
