@@ -61,7 +61,11 @@ pub(crate) fn run(shared: &Shared, jobs: &mpsc::Receiver<Job>) {
 fn checkpoint(shared: &Shared, paced: bool) -> io::Result<()> {
     let Some(checkpoint) = shared.begin_checkpoint()? else { return Ok(()) };
     checkpoint.store.set_paced(paced);
-    let written = checkpoint.write(|| paced && !shared.is_pressed());
+    let written = checkpoint.write(|| {
+        let may_pause = paced && !shared.is_pressed();
+        checkpoint.store.set_paced(may_pause);
+        may_pause
+    });
     shared.end_checkpoint(&checkpoint.applied, written)
 }
 
