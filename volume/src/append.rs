@@ -244,7 +244,10 @@ impl Store {
         }
         let Some(reader) = self.stream.reader(at.file) else { return Step::Replace(checked, at) };
         match read::record(&reader, at, id) {
-            Ok(stored) if same_content(&stored, &checked.bytes) => Step::Done(Ok(checked.appended)),
+            Ok(stored) if same_content(&stored, &checked.bytes) => {
+                self.well(id, at);
+                Step::Done(Ok(checked.appended))
+            }
             Ok(_) => Step::Done(Err(AppendError::Conflict(id))),
             // Of a damaged copy, the header may still say which key, placement and length are the needle's.
             Err(_) if read::start(&reader, at, id).is_some_and(|start| !checked.begins_with(&start)) => {

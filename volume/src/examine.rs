@@ -81,17 +81,16 @@ impl Examiner {
                 tracing::error!(%segment, from, to, "a stretch of a segment is damaged; it is kept, other volumes hold its needles");
             }
         }
-        // Reported first and looked for again then: who appends a good copy tells the index first, and forgets then.
         needles.retain(|id| {
-            let is_news = damage.needle(*id);
-            let is_here =
-                matches!(self.shared.index.read().get(*id), Some(Known::Live(at)) if at.file == segment);
-            if !is_here {
-                damage.forget(*id);
-            } else if is_news {
+            let Some(Known::Live(at)) = self.shared.index.read().get(*id) else { return false };
+            if at.file != segment {
+                return false;
+            }
+            let reported = self.shared.report(*id, at);
+            if reported == Some(true) {
                 tracing::error!(needle = %id, %segment, "a needle is damaged; other volumes hold it");
             }
-            is_here
+            reported.is_some()
         });
         if stream.reader(segment).is_none() {
             // Compacted meanwhile: all that lives was read well, and lies elsewhere.

@@ -1,4 +1,5 @@
-//! The thread that keeps the segments in order: index files for those that were sealed, and compaction.
+//! The thread that keeps the segments in order: index files for those that were sealed, compaction, and
+//! that what is damaged is written down.
 //!
 //! Owns what it does when. One segment is worked on at a time, so that none goes while its index file is being written.
 //! Invariant: it ends soon after [`Job::Stop`], whatever it is at.
@@ -15,9 +16,10 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::compact::{Compactor, Pause};
+use crate::damage::kept::KeptDamage;
 use crate::seal::Indexer;
 
-/// How often it looks whether a segment is worth compacting.
+/// How often it looks whether a segment is worth compacting, and whether damage was found.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What the thread is asked for.
@@ -32,6 +34,7 @@ pub(crate) enum Job {
 pub(crate) struct Housekeeper {
     pub(crate) indexer: Indexer,
     pub(crate) compactor: Compactor,
+    pub(crate) damage: KeptDamage,
     /// Whether it compacts unasked.
     pub(crate) compacts: bool,
     /// Held while a segment is worked on.
@@ -59,9 +62,11 @@ impl Housekeeper {
                 Ok(Job::Index(segment)) => waiting.push_back(segment),
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
+                    self.damage.save();
                     let mut goes_on = true;
                     let another = self.compacts
                         && self.compact_one(&mut |duration| {
+                            self.damage.save();
                             goes_on = pause(jobs, &mut waiting, duration);
                             goes_on
                         });

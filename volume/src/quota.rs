@@ -36,7 +36,7 @@ impl Quota {
         if quota.disk.exists(dir)? {
             for name in quota.disk.list(dir)? {
                 let path = dir.join(name);
-                quota.count(&path, quota.bytes_of(&path)?);
+                quota.count(&path, quota.bytes_of(&path, &path)?);
             }
         }
         Ok(quota)
@@ -47,11 +47,11 @@ impl Quota {
         self.taken.lock().bytes
     }
 
-    /// Bytes of a file, if it is one that counts.
-    fn bytes_of(&self, path: &Path) -> io::Result<Option<u64>> {
-        let extension = path.extension().and_then(|extension| extension.to_str());
+    /// Bytes of a file, if it counts under this name.
+    fn bytes_of(&self, path: &Path, name: &Path) -> io::Result<Option<u64>> {
+        let extension = name.extension().and_then(|extension| extension.to_str());
         let counts = matches!(extension, Some(segment::EXTENSION | index_file::EXTENSION | "new"));
-        if counts && path.parent() == Some(&self.dir) {
+        if counts && name.parent() == Some(&self.dir) {
             self.disk.open(path)?.len().map(Some)
         } else {
             Ok(None)
@@ -86,7 +86,7 @@ impl Disk for Quota {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let bytes = self.bytes_of(from)?;
+        let bytes = self.bytes_of(from, to)?;
         self.disk.rename(from, to)?;
         self.forget(from);
         self.count(to, bytes);

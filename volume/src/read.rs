@@ -66,7 +66,7 @@ impl Store {
                 Some(reader) => break (at, reader),
                 // Its segment was compacted just now, and it lies elsewhere.
                 None if looked_at != Some(at) => looked_at = Some(at),
-                None => return Err(self.bad(id, ReadError::Damaged)),
+                None => return Err(self.bad(id, at, ReadError::Damaged)),
             }
         };
         let opened = if at.len as usize <= WHOLE_RECORD_BYTES_MAX {
@@ -74,7 +74,10 @@ impl Store {
         } else {
             open_large(reader, at, id)
         };
-        opened.map_err(|error| self.bad(id, error))
+        if opened.as_ref().is_ok_and(Opened::is_in_memory) {
+            self.well(id, at);
+        }
+        opened.map_err(|error| self.bad(id, at, error))
     }
 
     /// Reads blocks of an opened needle, `blocks` of them at most, and verifies them.
@@ -94,16 +97,23 @@ impl Store {
         let mut data = vec![0; to - from];
         let offset = opened.at.offset + (opened.header.data_at() + from) as u64;
         let read = opened.reader.read_exact_at(offset, &mut data).map_err(|error| disk_error(&error));
-        read.map_err(|error| self.bad(opened.id, error))?;
+        read.map_err(|error| self.bad(opened.id, opened.at, error))?;
         if !digest::verify_blocks(&data, first, &opened.table) {
-            return Err(self.bad(opened.id, ReadError::Damaged));
+            return Err(self.bad(opened.id, opened.at, ReadError::Damaged));
         }
         Ok(data.into())
     }
 
+    /// All of the copy that lies here was read and verified.
+    pub(crate) fn well(&self, id: NeedleId, at: Location) {
+        if self.shared.damage.is_well(id, at) {
+            tracing::info!(needle = %id, "a needle that was damaged can be read again");
+        }
+    }
+
     /// Remembers and logs that a needle could not be read.
-    fn bad(&self, id: NeedleId, error: ReadError) -> ReadError {
-        if self.shared.damage.needle(id) {
+    fn bad(&self, id: NeedleId, at: Location, error: ReadError) -> ReadError {
+        if self.shared.report(id, at) == Some(true) {
             tracing::error!(needle = %id, %error, "a needle cannot be read here; other volumes hold it");
         }
         error

@@ -23,10 +23,11 @@ use tokio::sync::oneshot;
 
 use crate::append::{InFlight, closed, submit_error};
 use crate::compact::{Compacted, Compactor, Tally};
+use crate::damage::kept::{self, KeptDamage};
 use crate::damage::{Damage, Stretch};
 use crate::examine::Examiner;
 use crate::housekeeping::{Housekeeper, Job};
-use crate::index::Index;
+use crate::index::{Index, Known};
 use crate::quota::Quota;
 use crate::recover::{self, Found, Keeper};
 use crate::scrub::{Scrubbed, Scrubber, Scrubbing};
@@ -148,6 +149,18 @@ pub enum StoreError {
         /// The segment and offset.
         place: String,
     },
+    /// The list of damage was written by a later version.
+    #[error(
+        "{} has format version {found}, and this build knows versions up to {known}: start it with the newer build, or \
+         remove the file, and scrub finds anew what is damaged",
+        path.display(), known = kept::VERSION
+    )]
+    LaterDamage {
+        /// The file.
+        path: PathBuf,
+        /// The version in its first line.
+        found: u64,
+    },
     /// No thread to be had.
     #[error("a thread of the store does not start: {0}")]
     Thread(io::Error),
@@ -164,6 +177,18 @@ pub(crate) struct Shared {
 impl Shared {
     fn new(disk: Arc<Quota>) -> Self {
         Self { disk, index: RwLock::default(), damage: Damage::default(), in_flight: InFlight::default() }
+    }
+
+    /// The copy of a needle that lies here cannot be read: lists it. Whether that is news; `None`: nobody looks for it
+    /// there any more.
+    pub(crate) fn report(&self, id: NeedleId, at: Location) -> Option<bool> {
+        let is_news = self.damage.needle(id, at);
+        // Listed first and looked for then: who drops it, or appends a good copy, tells the index first, and forgets then.
+        if self.index.read().get(id) == Some(Known::Live(at)) {
+            return Some(is_news);
+        }
+        self.damage.is_well(id, at);
+        None
     }
 
     /// What an append comes to: what was written where the index cannot name it would be acknowledged, and never found.
@@ -226,7 +251,7 @@ pub struct Store {
     stopping: Arc<AtomicBool>,
     pub(crate) scrubber: Arc<Scrubber>,
     scrubbing: Option<Scrubbing>,
-    housekeeper: Arc<Housekeeper>,
+    pub(crate) housekeeper: Arc<Housekeeper>,
     thread: Option<JoinHandle<()>>,
     /// In the place of the thread.
     by_hand: Option<Mutex<Receiver<Job>>>,
@@ -257,6 +282,11 @@ impl Store {
         if let Err(place) = found.lock().finish(&shared) {
             return Err(StoreError::OutOfReach { dir: options.dir, place: place.to_string() });
         }
+        let kept = KeptDamage::open(Arc::clone(&disk), &options.dir, Arc::clone(&shared), &stream);
+        let damage = kept.map_err(|found| {
+            let path = options.dir.join(kept::FILE_NAME);
+            StoreError::LaterDamage { path, found }
+        })?;
         let stopping = Arc::new(AtomicBool::new(false));
         let examiner = Examiner {
             disk: Arc::clone(&disk),
@@ -281,7 +311,8 @@ impl Store {
             kept: Mutex::default(),
         };
         let compacts = options.compact_bytes_per_s > 0;
-        let housekeeper = Arc::new(Housekeeper { indexer, compactor, compacts, at_work: Mutex::default() });
+        let housekeeper =
+            Arc::new(Housekeeper { indexer, compactor, damage, compacts, at_work: Mutex::default() });
         let (thread, by_hand) = if options.threads {
             (Some(Housekeeper::begin(Arc::clone(&housekeeper), to_do).map_err(StoreError::Thread)?), None)
         } else {
@@ -386,12 +417,13 @@ impl Store {
     }
 
     /// Of a store without threads: what the background does in time, a mark for the idle stream, zeros and the next
-    /// segment ahead, and index files. Else it does nothing. See [`Self::compact`] for the rest.
+    /// segment ahead, index files, and the list of damage. Else it does nothing. See [`Self::compact`] for the rest.
     pub fn keep_house(&self) {
         if let Some(jobs) = &self.by_hand {
             self.stream.idle();
             while self.stream.prepare() {}
             self.housekeeper.do_waiting(&jobs.lock());
+            self.housekeeper.damage.save();
         }
     }
 
@@ -469,6 +501,7 @@ impl Drop for Store {
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread that keeps the segments in order panicked");
         }
+        self.housekeeper.damage.save();
     }
 }
 

@@ -31,7 +31,6 @@ use parking_lot::Mutex;
 use crate::compact::Pause;
 use crate::examine::Examiner;
 use crate::housekeeping::Job;
-use crate::index::Known;
 use crate::recover;
 use crate::scrub::place::Place;
 use crate::segment::Needles;
@@ -224,10 +223,8 @@ impl Scrubber {
             tracing::error!(%error, "a needle cannot be indexed");
         }
         if let Some(header) = Header::peek(record)
-            && shared.damage.is_bad(header.id)
-            && shared.index.read().get(header.id) == Some(Known::Live(at))
+            && shared.damage.is_well(header.id, at)
         {
-            shared.damage.forget(header.id);
             tracing::info!(needle = %header.id, "a needle that was damaged can be read again");
         }
     }

@@ -1,0 +1,295 @@
+//! The list of damage in a file of its own, so that a restart knows what scrub and reads found before it.
+//!
+//! ```text
+//! hayrick damage 1
+//! stretch 000000000000001f 0123456789abcdef 4194304 4198400
+//! needle 4294967303 000000000000001f 0123456789abcdef 4194304
+//! crc32c bba61093
+//! ```
+//! A line for each stretch: its segment, the salt of that, its first byte, and where it ends; then one for each needle: its
+//! id, and the segment, salt and offset of the copy that cannot be read.
+//!
+//! Owns these bytes, when they are written, and what a start believes of them: a stretch whose segment is there still, a
+//! needle whose index names that very copy. So what was dropped, replaced or compacted since is not listed again.
+//! Invariant: a file that is not as it was written says nothing and stops nobody; that costs what it said, until scrub
+//! finds it again.
+
+use std::fmt::Write;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use hayrick_disk::{Disk, FileId, Location, Stream, write_atomically};
+use hayrick_protocol::ids::NeedleId;
+use parking_lot::Mutex;
+
+use crate::damage::{Snapshot, Stretch};
+use crate::index::Known;
+use crate::segment::Needles;
+use crate::store::Shared;
+
+/// The file's name, beside the segments.
+pub(crate) const FILE_NAME: &str = "damage";
+
+/// The version of these bytes.
+pub(crate) const VERSION: u64 = 1;
+
+/// The first line, without the version.
+const TITLE: &str = "hayrick damage ";
+
+/// More bytes than the longest list takes: so many lines, twice, of less than 100 bytes.
+const BYTES_MAX: u64 = 16 << 20;
+
+/// What is written.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Listed {
+    /// With the salts of their segments.
+    stretches: Vec<(Stretch, u64)>,
+    /// Segment, salt and offset of the copy.
+    needles: Vec<(NeedleId, (FileId, u64, u64))>,
+}
+
+/// Why a file is none of ours.
+#[derive(Debug, PartialEq, Eq)]
+enum DecodeError {
+    LaterVersion(u64),
+    Damaged,
+}
+
+/// Keeps the file as the list is.
+pub(crate) struct KeptDamage {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    shared: Arc<Shared>,
+    stream: Weak<Stream<Needles>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What the list had seen of changes when it was written; `None`: the file says something else.
+    written: Option<u64>,
+    /// The last try failed, and that was told.
+    is_failing: bool,
+}
+
+impl KeptDamage {
+    /// Lists what the file says and still holds. The index is to be told of everything before. An error is the version of
+    /// a file that a later build wrote.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        shared: Arc<Shared>,
+        stream: &Arc<Stream<Needles>>,
+    ) -> Result<Self, u64> {
+        let path = dir.join(FILE_NAME);
+        let listed = match read(disk.as_ref(), &path) {
+            Ok(bytes) => match Listed::decode(&bytes) {
+                Ok(listed) => Some(listed),
+                Err(DecodeError::LaterVersion(found)) => return Err(found),
+                Err(DecodeError::Damaged) => {
+                    tracing::warn!(path = %path.display(), "the list of what is damaged is damaged itself; scrub finds anew what was on it");
+                    None
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Listed::default()),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "the list of what is damaged cannot be read; scrub finds anew what was on it");
+                None
+            }
+        };
+        let kept = Self { disk, path, shared, stream: Arc::downgrade(stream), state: Mutex::default() };
+        if let Some(listed) = listed {
+            kept.take_in(stream, &listed);
+            let now = kept.shared.damage.snapshot();
+            if Listed::of(&now, stream) == listed {
+                kept.state.lock().written = Some(now.changes);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Lists what holds still.
+    fn take_in(&self, stream: &Stream<Needles>, listed: &Listed) {
+        let damage = &self.shared.damage;
+        for (Stretch { segment, range }, salt) in &listed.stretches {
+            if stream
+                .reader(*segment)
+                .is_some_and(|reader| reader.salt() == *salt && range.end <= reader.end())
+            {
+                damage.stretch(*segment, range.clone());
+            }
+        }
+        let index = self.shared.index.read();
+        for (id, (segment, salt, offset)) in &listed.needles {
+            if let Some(Known::Live(at)) = index.get(*id)
+                && (at.file, at.offset) == (*segment, *offset)
+                && salt_of(stream, *segment) == Some(*salt)
+            {
+                damage.needle(*id, at);
+            }
+        }
+        let (bad, _) = damage.figures();
+        if bad > 0 {
+            tracing::warn!(
+                bad,
+                "stretches and needles are damaged since before this start; other volumes hold them"
+            );
+        }
+    }
+
+    /// Writes the list down, unless it is written as it is.
+    pub(crate) fn save(&self) {
+        let mut state = self.state.lock();
+        if state.written == Some(self.shared.damage.changes()) {
+            return;
+        }
+        let Some(stream) = self.stream.upgrade() else { return };
+        let now = self.shared.damage.snapshot();
+        let text = Listed::of(&now, &stream).encode();
+        match write_atomically(self.disk.as_ref(), &self.path, text.as_bytes()) {
+            Ok(()) => *state = State { written: Some(now.changes), is_failing: false },
+            Err(error) => {
+                if !std::mem::replace(&mut state.is_failing, true) {
+                    tracing::warn!(%error, "what is damaged cannot be written down; after a restart scrub has to find it again");
+                }
+            }
+        }
+    }
+}
+
+impl Listed {
+    /// Without what lies in a segment that is gone, or whose header cannot be read: each start finds that by itself.
+    fn of(list: &Snapshot, stream: &Stream<Needles>) -> Self {
+        let stretches = list.stretches.iter();
+        let needles = list.needles.iter();
+        Self {
+            stretches: stretches
+                .filter_map(|one| Some((one.clone(), salt_of(stream, one.segment)?)))
+                .collect(),
+            needles: needles
+                .filter_map(|(id, Location { file, offset, .. })| {
+                    Some((*id, (*file, salt_of(stream, *file)?, *offset)))
+                })
+                .collect(),
+        }
+    }
+
+    fn encode(&self) -> String {
+        let mut text = format!("{TITLE}{VERSION}\n");
+        for (Stretch { segment, range }, salt) in &self.stretches {
+            let (from, to) = (range.start, range.end);
+            writeln!(text, "stretch {segment} {salt:016x} {from} {to}").expect("a string takes any text");
+        }
+        for (id, (segment, salt, offset)) in &self.needles {
+            writeln!(text, "needle {id} {segment} {salt:016x} {offset}").expect("a string takes any text");
+        }
+        let crc = crc32c::crc32c(text.as_bytes());
+        text + &format!("crc32c {crc:08x}\n")
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::Damaged)?;
+        let (lines, checksum) = text.split_at(text.rfind("crc32c ").ok_or(DecodeError::Damaged)?);
+        if checksum != format!("crc32c {:08x}\n", crc32c::crc32c(lines.as_bytes())) {
+            return Err(DecodeError::Damaged);
+        }
+        let mut lines = lines.lines();
+        let title = lines.next().and_then(|title| title.strip_prefix(TITLE)?.parse().ok());
+        match title.ok_or(DecodeError::Damaged)? {
+            VERSION => {}
+            later if later > VERSION => return Err(DecodeError::LaterVersion(later)),
+            _ => return Err(DecodeError::Damaged),
+        }
+        let mut listed = Self::default();
+        for line in lines {
+            listed.add(line).ok_or(DecodeError::Damaged)?;
+        }
+        Ok(listed)
+    }
+
+    fn add(&mut self, line: &str) -> Option<()> {
+        let mut words = line.split(' ');
+        let mut next = || words.next();
+        let hex = |word: &str| u64::from_str_radix(word, 16).ok();
+        match next()? {
+            "stretch" => {
+                let (segment, salt) = (FileId(hex(next()?)?), hex(next()?)?);
+                let range = next()?.parse().ok()?..next()?.parse().ok()?;
+                self.stretches.push((Stretch { segment, range }, salt));
+            }
+            "needle" => {
+                let id = NeedleId(next()?.parse().ok()?);
+                let copy = (FileId(hex(next()?)?), hex(next()?)?, next()?.parse().ok()?);
+                self.needles.push((id, copy));
+            }
+            _ => return None,
+        }
+        next().is_none().then_some(())
+    }
+}
+
+fn salt_of(stream: &Stream<Needles>, segment: FileId) -> Option<u64> {
+    stream.reader(segment).map(|reader| reader.salt())
+}
+
+fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
+    let file = disk.open(path)?;
+    let len = file.len()?.min(BYTES_MAX);
+    let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn listed() -> Listed {
+        let stretch = Stretch { segment: FileId(0x1f), range: 4_194_304..4_198_400 };
+        let copy = (FileId(0x1f), 0x0123_4567_89ab_cdef, 4_194_304);
+        Listed { stretches: vec![(stretch, copy.1)], needles: vec![(NeedleId(1 << 32 | 7), copy)] }
+    }
+
+    fn with_checksum(text: &str) -> String {
+        format!("{text}crc32c {:08x}\n", crc32c::crc32c(text.as_bytes()))
+    }
+
+    #[test]
+    fn golden_text() {
+        let text = "hayrick damage 1\nstretch 000000000000001f 0123456789abcdef 4194304 4198400\n\
+                    needle 4294967303 000000000000001f 0123456789abcdef 4194304\n";
+        assert_eq!(listed().encode(), with_checksum(text));
+        assert_eq!(Listed::decode(listed().encode().as_bytes()), Ok(listed()));
+        assert_eq!(Listed::decode(Listed::default().encode().as_bytes()), Ok(Listed::default()));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_truncation_is_seen_and_a_later_version_told_from_damage() {
+        let bytes = listed().encode().into_bytes();
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << bit;
+                assert_eq!(Listed::decode(&flipped), Err(DecodeError::Damaged), "bit {bit} of byte {at}");
+            }
+            assert_eq!(Listed::decode(&bytes[..at]), Err(DecodeError::Damaged), "cut to {at}");
+        }
+        let decoded = |text: &str| Listed::decode(with_checksum(text).as_bytes());
+        assert_eq!(decoded("hayrick damage 2\nwhat else\n"), Err(DecodeError::LaterVersion(2)));
+        assert_eq!(decoded("hayrick damage 0\n"), Err(DecodeError::Damaged));
+        assert_eq!(decoded("hayrick damage 1\nneedle 7\n"), Err(DecodeError::Damaged));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(text in "(hayrick damage 1\n)?((stretch|needle) ([0-9a-f]{1,17} ?){0,5}\n){0,3}") {
+            if let Ok(listed) = Listed::decode(with_checksum(&text).as_bytes()) {
+                let again = Listed::decode(listed.encode().as_bytes());
+                prop_assert_eq!(again, Ok(listed));
+            }
+        }
+    }
+}
