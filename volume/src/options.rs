@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use hayrick_protocol::limits::NAME_BYTES_MAX;
+
 use crate::store::SEGMENT_BYTES_MAX;
 
 /// The least segment that may be set: a volume of smaller ones has more files than a process may open.
@@ -57,6 +59,15 @@ impl Options {
     /// # Errors
     /// When there is one.
     pub fn check(&self) -> Result<(), String> {
+        if self.masters.is_empty() {
+            return Err("no masters are named; set --masters HOST:PORT,…".to_owned());
+        }
+        let names = [Some(&self.zone), self.advertise.as_ref(), self.peer_advertise.as_ref()];
+        if names.into_iter().flatten().any(|name| name.len() > NAME_BYTES_MAX) {
+            return Err(format!(
+                "a zone or an address has at most {NAME_BYTES_MAX} bytes; choose a shorter one"
+            ));
+        }
         if let Some(capacity) = self.capacity_bytes.filter(|bytes| *bytes < CAPACITY_BYTES_MIN) {
             return Err(format!(
                 "--capacity is {capacity} bytes; the least that works is {}MiB: segments are an eighth of it and no \
@@ -108,6 +119,9 @@ mod tests {
             let reason = options.check().expect_err("it cannot work");
             assert!(reason.contains(words), "{reason:?} does not say {words:?}");
         };
+        refused(|o| o.masters.clear(), "set --masters");
+        refused(|o| o.zone = "z".repeat(NAME_BYTES_MAX + 1), "choose a shorter one");
+        refused(|o| o.advertise = Some("a".repeat(NAME_BYTES_MAX + 1)), "choose a shorter one");
         refused(|o| o.capacity_bytes = Some(CAPACITY_BYTES_MIN - 1), "the least that works is 8MiB");
         refused(|o| o.segment_bytes = SEGMENT_BYTES_MIN - 1, "between 1MiB");
         refused(|o| o.segment_bytes = SEGMENT_BYTES_MAX + 1, "and 16GiB");

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use hayrick_disk::{Disk, RealDisk};
 use hayrick_protocol::ids::{ClusterId, VolumeId};
-use hayrick_protocol::limits::NAME_BYTES_MAX;
 use hayrick_protocol::messages::Identity;
 use hayrick_rpc::{Client, Local};
 use thiserror::Error;
@@ -94,7 +93,7 @@ pub struct Running {
 
 /// Starts a volume; returns when it is registered and serves. While no master answers it keeps asking, and logs why.
 pub async fn start(options: Options) -> Result<Running, StartError> {
-    check(&options)?;
+    options.check().map_err(StartError::Options)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let mut directory = Directory::open(&disk, &options.data)?;
     let store_options = store_options(disk.as_ref(), &options, &directory)?;
@@ -221,21 +220,6 @@ fn keep_in_touch(
         }
     });
     tasks
-}
-
-fn check(options: &Options) -> Result<(), StartError> {
-    let too_long = |name: &str| name.len() > NAME_BYTES_MAX;
-    if options.masters.is_empty() {
-        return Err(StartError::Options("no masters are named; set --masters HOST:PORT,…".to_owned()));
-    }
-    if options.zone.len() > NAME_BYTES_MAX
-        || options.advertise.as_deref().is_some_and(too_long)
-        || options.peer_advertise.as_deref().is_some_and(too_long)
-    {
-        let text = format!("a zone or an address has at most {NAME_BYTES_MAX} bytes; choose a shorter one");
-        return Err(StartError::Options(text));
-    }
-    Ok(())
 }
 
 fn store_options(

@@ -17,7 +17,7 @@ use hayrick_protocol::messages::volume::{Append, AppendError, AppendReply, Delet
 use hayrick_protocol::messages::{Identity, Message};
 use hayrick_protocol::needle::Body;
 use hayrick_rpc::{CallError, Client, HandleError, Handler, Local, Request, Response};
-use hayrick_volume::{Options, Running, Store, StoreOptions, start};
+use hayrick_volume::{Options, Running, StartError, Store, StoreOptions, start};
 use needles::{PLACEMENT, data, needle};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -224,13 +224,13 @@ async fn half_a_request_changes_nothing() {
 
 #[tokio::test]
 async fn a_full_volume_says_what_is_used_what_is_kept_and_what_frees_space() {
-    let capacity_bytes = 2 << 20;
+    let capacity_bytes = 8 << 20;
     let volume = Volume::start(capacity_bytes).await;
     let mut id = 0;
     let full = loop {
         id += 1;
         match volume.append(needle(id, 50_000)).await {
-            Ok(()) => assert!(id < 100, "it is never full"),
+            Ok(()) => assert!(id < 200, "it is never full"),
             Err(error) => break error,
         }
     };
@@ -251,6 +251,31 @@ async fn a_full_volume_says_what_is_used_what_is_kept_and_what_frees_space() {
     let dropped = volume.call(&Delete { needles: vec![NeedleId(1)] }, vec![]).await.expect("a good request");
     assert_eq!(dropped, Ok(()), "drops go on");
     in_time(volume.running.stop()).await;
+}
+
+#[tokio::test]
+async fn values_that_cannot_work_are_refused_in_the_words_of_the_command_line_and_nothing_is_made() {
+    let dir = TempDir::new().expect("a directory");
+    let data = dir.path().join("data");
+    let good = options(&data, 64 << 20).await;
+    let changes: [fn(&mut Options); 6] = [
+        |options| options.capacity_bytes = Some((8 << 20) - 1),
+        |options| options.segment_bytes = (1 << 20) - 1,
+        |options| options.segment_bytes = (16 << 30) + 1,
+        |options| options.listen = "0.0.0.0:0".to_owned(),
+        |options| options.zone = "z".repeat(1000),
+        |options| options.masters.clear(),
+    ];
+    for change in changes {
+        let mut options = good.clone();
+        change(&mut options);
+        let words = options.check().expect_err("the command line refuses it");
+        let error = in_time(start(options)).await.expect_err("it cannot work");
+        assert!(matches!(error, StartError::Options(_)), "{error}");
+        assert_eq!(error.to_string(), words);
+        assert!(!data.exists(), "{words}");
+    }
+    in_time(in_time(start(good)).await.expect("without a change it starts").stop()).await;
 }
 
 /// All files of a directory with their bytes, but for the lock.
