@@ -47,6 +47,13 @@ impl Quota {
         self.taken.lock().bytes
     }
 
+    /// Bytes that index files take.
+    pub(crate) fn index_file_bytes(&self) -> u64 {
+        let is_one =
+            |path: &Path| path.extension().is_some_and(|extension| extension == index_file::EXTENSION);
+        self.taken.lock().files.iter().filter(|(path, _)| is_one(path)).map(|(_, bytes)| bytes).sum()
+    }
+
     /// Bytes of a file, if it counts under this name.
     fn bytes_of(&self, path: &Path, name: &Path) -> io::Result<Option<u64>> {
         let extension = name.extension().and_then(|extension| extension.to_str());

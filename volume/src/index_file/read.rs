@@ -111,6 +111,25 @@ impl IndexFile {
         Ok(())
     }
 
+    /// Verifies blocks, from this one on, until so many bytes were read: how many were, those around the blocks with the
+    /// first of them, and which block is next; `None` behind the last.
+    pub(crate) fn verify(
+        &self,
+        first: usize,
+        bytes_max: u64,
+    ) -> Result<(u64, Option<usize>), IndexFileError> {
+        let around_blocks = HEADER_BYTES + self.blocks.len() * ENTRY_BYTES + TAIL_BYTES;
+        let mut bytes = if first == 0 { around_blocks as u64 } else { 0 };
+        for (number, (at, entry)) in self.blocks.iter().enumerate().skip(first) {
+            if bytes >= bytes_max {
+                return Ok((bytes, Some(number)));
+            }
+            self.block(*at, entry)?;
+            bytes += u64::from(entry.len);
+        }
+        Ok((bytes, None))
+    }
+
     fn of(&self, kind: Kind) -> impl Iterator<Item = &(u64, Entry)> {
         self.blocks.iter().filter(move |(_, entry)| entry.kind == kind)
     }

@@ -3,8 +3,8 @@
 //! A round goes through the segments there were when it began, the one that is appended to among them, in pieces of 1 MiB
 //! (or of one record, where that is longer), and waits after each, so long that a round takes a week ([`pace`]); then the
 //! next begins. Verified are each record with all its checksums, and the header block of each segment. Not the padding of
-//! records, nor a mark behind the seal's end: nothing is read from there. Nor index files, which are verified when they are
-//! used, and made anew from the data.
+//! records, nor a mark behind the seal's end: nothing is read from there. Before a sealed segment comes its index file, which
+//! is made anew from the data if it is bad: a list or a start that comes upon that has to read the data instead.
 //!
 //! Owns the walk and what is concluded from it. What seems damaged is read once more after the wait, and reported by
 //! `examine` if it still is. What was reported once, by whomever, and verifies now, is taken off the list again; a record
@@ -31,6 +31,7 @@ use parking_lot::Mutex;
 use crate::compact::Pause;
 use crate::examine::Examiner;
 use crate::housekeeping::Job;
+use crate::index_file::IndexFileError;
 use crate::recover;
 use crate::scrub::place::Place;
 use crate::segment::Needles;
@@ -50,7 +51,7 @@ const SAVE_AFTER: Duration = Duration::from_secs(60);
 pub struct Scrubbed {
     /// The round under way; the first is 1.
     pub round: u64,
-    /// Bytes verified in this round.
+    /// Bytes of segments verified in this round.
     pub done_bytes: u64,
     /// The same at the end of the round, as far as is known now.
     pub total_bytes: u64,
@@ -60,6 +61,10 @@ pub struct Scrubbed {
     pub found_bad: u64,
     /// The same of the round before.
     pub last_round_found_bad: u64,
+    /// Index files found bad in this round so far, and made anew from the data: nothing was lost with them.
+    pub bad_index_files: u64,
+    /// The same of the round before.
+    pub last_round_bad_index_files: u64,
 }
 
 /// What scrub works with.
@@ -114,6 +119,7 @@ impl Scrubber {
 
     /// Goes on to the end of the round; whether that was reached.
     pub(crate) fn round(&self, pause: &mut Pause<'_>) -> bool {
+        let mut indexed = None;
         loop {
             let Some(stream) = self.stream.upgrade() else { return false };
             let Some(piece) = self.next_piece(&stream) else {
@@ -123,6 +129,14 @@ impl Scrubber {
                 self.save();
                 return true;
             };
+            if piece.range.start == 0 && indexed != Some(piece.segment) {
+                drop(stream);
+                if !self.verify_index_file(piece.segment, pause) {
+                    return false;
+                }
+                indexed = Some(piece.segment);
+                continue;
+            }
             let (next, suspects) = self.look(&stream, &piece);
             drop(stream);
             // Where nothing was read, nothing is to be tried again without a wait.
@@ -152,6 +166,48 @@ impl Scrubber {
         let (reader, rest) = rests.find(|(_, rest)| !rest.is_empty())?;
         let range = rest.start..rest.end.min(rest.start + PIECE_BYTES);
         Some(Piece { segment: reader.file(), salt: reader.salt(), range, before: *place })
+    }
+
+    /// Reads the index file of a segment, if that is sealed, and has one that fails twice made anew. Whether to go on.
+    fn verify_index_file(&self, segment: FileId, pause: &mut Pause<'_>) -> bool {
+        let (mut block, mut is_suspect) = (0, false);
+        loop {
+            let Some(stream) = self.stream.upgrade() else { return false };
+            let Some(reader) = stream.reader(segment).filter(Reader::is_sealed) else { return true };
+            drop(stream);
+            let examiner = &self.examiner;
+            let file = recover::open(examiner.disk.as_ref(), &examiner.dir, segment, reader.end());
+            drop(reader);
+            let verified = file.and_then(|file| file.verify(block, PIECE_BYTES));
+            let looked_at = verified.as_ref().map_or(PIECE_BYTES, |(bytes, _)| *bytes);
+            if !self.wait_for(looked_at, pause) {
+                return false;
+            }
+            match verified {
+                Ok((_, Some(next))) => (block, is_suspect) = (next, false),
+                Ok((_, None)) => return true,
+                Err(_) if !is_suspect => is_suspect = true,
+                Err(error) => {
+                    self.make_index_file(segment, &error);
+                    return true;
+                }
+            }
+        }
+    }
+
+    fn make_index_file(&self, segment: FileId, error: &IndexFileError) {
+        // It may be gone with its segment.
+        if !self.stream.upgrade().is_some_and(|stream| stream.reader(segment).is_some()) {
+            return;
+        }
+        let is_missing =
+            matches!(error, IndexFileError::Io(error) if error.kind() == io::ErrorKind::NotFound);
+        if !is_missing {
+            tracing::warn!(%segment, %error, "an index file is of no use and is made anew from the data");
+            self.progress.lock().place.bad_index_files += 1;
+        }
+        // Refused only when the store is closing; the next round comes upon it again.
+        let _ = self.jobs.send(Job::Index(segment));
     }
 
     /// Reads a piece: where the next begins, and what seems damaged.
@@ -237,7 +293,8 @@ impl Scrubber {
                 return false;
             }
             let Some(stream) = self.stream.upgrade() else { return false };
-            let used_bytes = readers(&stream).iter().map(Reader::end).sum();
+            let of_segments: u64 = readers(&stream).iter().map(Reader::end).sum();
+            let used_bytes = of_segments + self.examiner.shared.disk.index_file_bytes();
             drop(stream);
             let whole = pace(due_bytes, used_bytes, self.bytes_per_s_max);
             let wait = whole.min(WAIT_MAX);
@@ -288,6 +345,8 @@ impl Scrubber {
             last_round_ended_ms: place.last_round_ended_ms,
             found_bad: place.found_bad,
             last_round_found_bad: place.last_round_found_bad,
+            bad_index_files: place.bad_index_files,
+            last_round_bad_index_files: place.last_round_bad_index_files,
         }
     }
 

@@ -10,9 +10,11 @@
 //! last_end 734003200
 //! done_bytes 3300000000
 //! found_bad 0
+//! bad_index_files 1
 //! last_round_ended 1767225600000
 //! last_round_found_bad 2
-//! crc32c bba61093
+//! last_round_bad_index_files 0
+//! crc32c 8b856454
 //! ```
 //! Owns these bytes. Invariant: a file that is not as it was written says nothing; scrub then begins anew, which costs
 //! some reading and nothing else.
@@ -51,10 +53,14 @@ pub(super) struct Place {
     pub(super) done_bytes: u64,
     /// Damaged stretches and needles that were found in this round.
     pub(super) found_bad: u64,
+    /// Index files that were found bad in this round.
+    pub(super) bad_index_files: u64,
     /// When the round before ended, in milliseconds since 1970.
     pub(super) last_round_ended_ms: Option<u64>,
     /// What that one had found.
     pub(super) last_round_found_bad: u64,
+    /// The same of index files.
+    pub(super) last_round_bad_index_files: u64,
 }
 
 impl Place {
@@ -68,8 +74,10 @@ impl Place {
         last_end: 0,
         done_bytes: 0,
         found_bad: 0,
+        bad_index_files: 0,
         last_round_ended_ms: None,
         last_round_found_bad: 0,
+        last_round_bad_index_files: 0,
     };
 
     /// Before the next round, when this one has ended.
@@ -78,6 +86,7 @@ impl Place {
             round: self.round + 1,
             last_round_ended_ms: Some(now_ms),
             last_round_found_bad: self.found_bad,
+            last_round_bad_index_files: self.bad_index_files,
             ..Self::START
         }
     }
@@ -121,9 +130,11 @@ impl Place {
         line("last_end", &self.last_end);
         line("done_bytes", &self.done_bytes);
         line("found_bad", &self.found_bad);
+        line("bad_index_files", &self.bad_index_files);
         if let Some(ended_ms) = self.last_round_ended_ms {
             line("last_round_ended", &ended_ms);
             line("last_round_found_bad", &self.last_round_found_bad);
+            line("last_round_bad_index_files", &self.last_round_bad_index_files);
         }
         let crc = crc32c::crc32c(text.as_bytes());
         text + &format!("crc32c {crc:08x}\n")
@@ -147,8 +158,11 @@ impl Place {
             last_end: number("last_end")?,
             done_bytes: number("done_bytes")?,
             found_bad: number("found_bad")?,
+            // Earlier builds did not look at index files.
+            bad_index_files: number("bad_index_files").unwrap_or(0),
             last_round_ended_ms: number("last_round_ended"),
             last_round_found_bad: number("last_round_found_bad").unwrap_or(0),
+            last_round_bad_index_files: number("last_round_bad_index_files").unwrap_or(0),
         })
     }
 }
@@ -176,16 +190,27 @@ mod tests {
         last_end: 734_003_200,
         done_bytes: 3_300_000_000,
         found_bad: 0,
+        bad_index_files: 1,
         last_round_ended_ms: Some(1_767_225_600_000),
         last_round_found_bad: 2,
+        last_round_bad_index_files: 0,
     };
 
     #[test]
     fn bytes_are_golden() {
         let text = "hayrick scrub 1\nround 3\nsegment 000000000000001f\nsalt 0123456789abcdef\noffset 4194304\n\
                     last 0000000000000025\nlast_end 734003200\ndone_bytes 3300000000\nfound_bad 0\n\
-                    last_round_ended 1767225600000\nlast_round_found_bad 2\ncrc32c bba61093\n";
+                    bad_index_files 1\nlast_round_ended 1767225600000\nlast_round_found_bad 2\n\
+                    last_round_bad_index_files 0\ncrc32c 8b856454\n";
         assert_eq!(PLACE.encode(), text);
+    }
+
+    #[test]
+    fn what_an_earlier_build_wrote_goes_on() {
+        let text = "hayrick scrub 1\nround 3\nsegment 000000000000001f\nsalt 0123456789abcdef\noffset 4194304\n\
+                    last 0000000000000025\nlast_end 734003200\ndone_bytes 3300000000\nfound_bad 0\n\
+                    last_round_ended 1767225600000\nlast_round_found_bad 2\ncrc32c bba61093\n";
+        assert_eq!(Place::decode(text), Some(Place { bad_index_files: 0, ..PLACE }));
     }
 
     #[test]

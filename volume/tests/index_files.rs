@@ -1,0 +1,189 @@
+//! What is promised of index files while a store runs: whoever comes upon a bad one gets what the data says, and it is made
+//! anew; and scrub comes upon each within a round.
+
+mod needles;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use hayrick_disk::{Disk, FaultyDisk, Op};
+use hayrick_protocol::ids::{NeedleId, PlacementId};
+use hayrick_protocol::needle::Body;
+use hayrick_volume::{Scrubbed, Store, StoreOptions};
+use needles::{PLACEMENT, needle};
+
+const DIR: &str = "/volume/needles";
+/// Bytes that scrub reads between two waits.
+const PIECE_BYTES: u64 = 1 << 20;
+
+fn options() -> StoreOptions {
+    let mut options = StoreOptions::new(DIR, 64 << 20);
+    options.segment_bytes = 64 << 10;
+    options.zero_ahead_bytes = 0;
+    options.threads = false;
+    options
+}
+
+fn open(disk: &FaultyDisk, options: StoreOptions) -> Store {
+    Store::open(Arc::new(disk.clone()), options).expect("the store opens")
+}
+
+fn append(store: &Store, needle: bytes::Bytes) {
+    let outcomes = store.append(vec![needle]);
+    store.work();
+    outcomes.now_or_never().expect("it was written").remove(0).expect("appended");
+}
+
+fn index_file() -> PathBuf {
+    Path::new(DIR).join(format!("{:016x}.idx", 1))
+}
+
+/// Some needles in a sealed segment with its index file, one behind it.
+fn indexed() -> (FaultyDisk, Store) {
+    let disk = FaultyDisk::new(1);
+    let store = open(&disk, options());
+    (1..=12).for_each(|id| append(&store, needle(id, 500)));
+    let dropped = store.delete(&[NeedleId(3)]);
+    store.work();
+    dropped.now_or_never().expect("it was written").expect("dropped");
+    store.seal();
+    append(&store, needle(13, 10));
+    store.keep_house();
+    (disk, store)
+}
+
+/// A round, and what it says when it is over.
+fn scrub(store: &Store) -> Scrubbed {
+    let round = store.scrubbed().round;
+    store.scrub(&mut |_| true);
+    assert_eq!(store.scrubbed().round, round + 1, "the round ends");
+    store.scrubbed()
+}
+
+/// Each needle once: one may be shown twice.
+fn list(store: &Store) -> Vec<u64> {
+    let mut listed = Vec::new();
+    let shown = store.list(&[PLACEMENT], &mut |placement, id, key| {
+        assert_eq!((placement, key), (PLACEMENT, format!("key/{id}").as_bytes()));
+        listed.push(id.0);
+    });
+    shown.expect("a list");
+    listed.sort_unstable();
+    listed.dedup();
+    listed
+}
+
+#[test]
+fn scrub_finds_flipped_bits_anywhere_in_an_index_file_and_has_it_made_anew() {
+    let (disk, store) = indexed();
+    let good = disk.bytes(&index_file()).expect("it is there");
+    assert_eq!(scrub(&store).last_round_bad_index_files, 0);
+    // A round waits ten thousand times, so not for each bit; that each is seen is told by the tests of the file itself.
+    for at in (0..good.len() as u64).step_by(3) {
+        let bits = 1 << (at % 8);
+        assert!(disk.flip(&index_file(), at, bits));
+        let scrubbed = scrub(&store);
+        assert_eq!((scrubbed.last_round_bad_index_files, scrubbed.bad_index_files), (1, 0), "byte {at}");
+        assert_eq!((scrubbed.last_round_found_bad, store.status().bad), (0, 0), "no needle is lost with it");
+        store.keep_house();
+        assert_eq!(disk.bytes(&index_file()).as_ref(), Some(&good), "byte {at}");
+    }
+    assert_eq!(scrub(&store).last_round_bad_index_files, 0);
+    // The count outlives the process, as the rest of scrub's figures does.
+    assert!(disk.flip(&index_file(), 60, 1));
+    scrub(&store);
+    store.close();
+    assert_eq!(open(&disk, options()).scrubbed().last_round_bad_index_files, 1);
+}
+
+#[test]
+fn a_list_never_shows_less_nor_other_rows_whatever_bit_of_an_index_file_flips() {
+    let (disk, store) = indexed();
+    let good = disk.bytes(&index_file()).expect("it is there");
+    let expected: Vec<u64> = (1..=13).filter(|id| *id != 3).collect();
+    let mut remade = 0;
+    for at in 0..good.len() as u64 {
+        for bits in [1, 0x80] {
+            assert!(disk.flip(&index_file(), at, bits));
+            assert_eq!(list(&store), expected, "byte {at}");
+            store.keep_house();
+            if disk.bytes(&index_file()).as_ref() == Some(&good) {
+                remade += 1;
+            } else {
+                // It reads the blocks that it needs, and no others.
+                assert!(disk.flip(&index_file(), at, bits));
+            }
+        }
+    }
+    assert!(remade > good.len(), "{remade} of {}", 2 * good.len());
+}
+
+#[test]
+fn an_index_file_that_fails_once_is_left_alone_and_one_that_is_missing_is_made() {
+    let (disk, store) = indexed();
+    assert!(disk.make_unreadable(&index_file(), 60..61));
+    // Were it made anew, that would fail.
+    disk.fail(Op::Create.on(".idx"), 1);
+    let mut waits = 0;
+    store.scrub(&mut |_| {
+        waits += 1;
+        // The first wait is the one behind the index file.
+        assert!(disk.make_unreadable(&index_file(), 0..0));
+        true
+    });
+    store.keep_house();
+    assert_eq!((store.scrubbed().last_round_bad_index_files, waits > 1), (0, true));
+    assert_eq!(disk.fired(), [], "it is not made anew");
+
+    let good = disk.bytes(&index_file()).expect("it is there");
+    disk.remove(&index_file()).expect("a sound disk");
+    assert_eq!(scrub(&store).last_round_bad_index_files, 0, "one that is missing is not damaged");
+    store.keep_house();
+    assert_eq!((disk.fired().len(), disk.bytes(&index_file())), (1, None), "the disk refuses");
+    scrub(&store);
+    store.keep_house();
+    assert_eq!(disk.bytes(&index_file()).as_ref(), Some(&good), "the next round does it");
+
+    assert!(disk.make_unreadable(&index_file(), 60..61));
+    assert_eq!(scrub(&store).last_round_bad_index_files, 1);
+    store.keep_house();
+    assert_eq!(disk.bytes(&index_file()).as_ref(), Some(&good), "another file, on other sectors");
+    assert_eq!(scrub(&store).last_round_bad_index_files, 0);
+}
+
+#[test]
+fn a_large_index_file_is_read_in_pieces_at_the_rate() {
+    let disk = FaultyDisk::new(2);
+    let options = StoreOptions { segment_bytes: 8 << 20, scrub_bytes_per_s_max: 1, ..options() };
+    let store = open(&disk, options);
+    for id in 1..=3000 {
+        let key = format!("{id:08x}").chars().cycle().take(1000).collect::<String>();
+        let body = Body::new(key.clone().into_bytes(), key.len());
+        append(&store, body.with_header(NeedleId(id), PlacementId(id as u32), 0).concat().into());
+    }
+    store.seal();
+    append(&store, needle(9999, 10));
+    store.keep_house();
+    let index_bytes = disk.bytes(&index_file()).expect("it is there").len() as u64;
+    assert!(index_bytes > 2 * PIECE_BYTES, "{index_bytes} bytes");
+    let (mut waited, mut most, mut reads) = (Duration::ZERO, 0, disk.counts().read_bytes);
+    let of_segments = store.scrubbed().total_bytes;
+    store.scrub(&mut |wait| {
+        waited += wait;
+        most = most.max(disk.counts().read_bytes - reads);
+        reads = disk.counts().read_bytes;
+        true
+    });
+    let off = waited.as_secs_f64() / (of_segments + index_bytes) as f64;
+    assert!(
+        (0.999..1.001).contains(&off),
+        "{waited:?} for {of_segments} + {index_bytes} bytes at one a second"
+    );
+    assert!(most < PIECE_BYTES + (100 << 10), "{most} bytes between two waits");
+    assert_eq!(store.scrubbed().last_round_bad_index_files, 0);
+    // Also behind the first piece.
+    assert!(disk.flip(&index_file(), index_bytes - 20_000, 1));
+    assert_eq!(scrub(&store).last_round_bad_index_files, 1);
+}
