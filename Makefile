@@ -46,8 +46,17 @@ integration: ## real processes, real files, real HTTP
 	$(CARGO) build -p hayrick-cli -p hayrick-launcher
 	$(CARGO) test -p hayrick-integration-tests --no-fail-fast -- --test-threads=$(TEST_THREADS)
 
-fuzz: need-cargo ## give ruined segments, index files and messages to what decodes them (FUZZ_SECONDS=60)
-	FUZZ_SECONDS='$(FUZZ_SECONDS)' $(CARGO) test -p hayrick-volume --test fuzz -- --nocapture
+# Where a nightly toolchain, cargo-fuzz and a C++ compiler are installed, libFuzzer does it; else a mutator of our own.
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+fuzz: need-cargo ## give ruined files and messages to what decodes them (FUZZ_SECONDS=60)
+	@if rustup toolchain list 2>/dev/null | grep -q ^nightly && command -v c++ >/dev/null \
+		&& $(CARGO) +nightly fuzz --version >/dev/null 2>&1; then \
+		fuzz/run.sh '$(FUZZ_SECONDS)' $(FUZZ_TARGETS); \
+	else \
+		echo 'fuzz: with our own mutator (volume/tests/fuzz). For fuzzing guided by coverage install a C++ compiler and:'; \
+		echo '    rustup toolchain install nightly --profile minimal && cargo install --locked cargo-fuzz'; \
+		FUZZ_SECONDS='$(FUZZ_SECONDS)' $(CARGO) test -p hayrick-volume --test fuzz -- --nocapture; \
+	fi
 
 bench: need-cargo ## measure engine and cluster against this machine's limits, into target/bench.json (ROWS=a,b for some)
 	@$(CARGO) build --release -p hayrick-cli -p hayrick-integration-tests

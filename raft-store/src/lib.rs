@@ -11,6 +11,8 @@ mod apply;
 mod backend;
 mod cluster;
 mod errors;
+#[doc(hidden)]
+pub mod fuzz;
 #[cfg(test)]
 mod install_tests;
 mod keeper;

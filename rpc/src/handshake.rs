@@ -123,7 +123,7 @@ pub(crate) enum HandshakeError {
 
 /// What an end says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Hello {
+pub(crate) struct Hello {
     versions: (u16, u16),
     cluster: ClusterId,
     identity: Identity,
@@ -136,7 +136,7 @@ impl Hello {
         Self { versions: (VERSION_MIN, VERSION_MAX), cluster, identity, expects }
     }
 
-    fn encode(&self) -> [u8; HELLO_BYTES] {
+    pub(crate) fn encode(&self) -> [u8; HELLO_BYTES] {
         let mut bytes = [0; HELLO_BYTES];
         bytes[..8].copy_from_slice(HELLO);
         bytes[8..10].copy_from_slice(&self.versions.0.to_le_bytes());
@@ -149,7 +149,7 @@ impl Hello {
         bytes
     }
 
-    fn decode(bytes: &[u8; HELLO_BYTES]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8; HELLO_BYTES]) -> Option<Self> {
         let crc = u32::from_le_bytes(*bytes[48..].first_chunk()?);
         if &bytes[..8] != HELLO || crc != crc32c::crc32c(&bytes[..48]) {
             return None;

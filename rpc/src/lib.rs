@@ -36,6 +36,8 @@ mod call_error;
 mod client;
 mod conversation;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod handshake;
 mod link;
 mod local;

@@ -11,6 +11,8 @@ mod damage;
 mod delete;
 mod directory;
 mod examine;
+#[doc(hidden)]
+pub mod fuzz;
 mod heartbeat;
 mod housekeeping;
 mod http;

@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::FutureExt;
 use hayrick_disk::{Disk, FaultyDisk};
 use hayrick_protocol::ids::NeedleId;
-use hayrick_volume::{Row, SegmentFile, Store, StoreOptions};
+use hayrick_volume::{Outcome, Row, SegmentFile, Store, StoreOptions};
 
 use crate::needles::needle;
 
@@ -28,7 +29,7 @@ pub(crate) fn options(segment_bytes: u64) -> StoreOptions {
     options.segment_bytes = segment_bytes;
     options.zero_ahead_bytes = 0;
     options.compact_bytes_per_s = 0;
-    options.idle_mark_after = Duration::from_secs(3600);
+    options.threads = false;
     options
 }
 
@@ -65,16 +66,17 @@ fn image(seed: u64, ids: Range<u64>, seals: bool, segment_bytes: u64) -> Image {
     let disk = FaultyDisk::new(seed);
     let store = Store::open(Arc::new(disk.clone()), options(segment_bytes)).expect("the store opens");
     for id in ids.clone() {
-        assert!(block_on(store.append(vec![needle(id, size_of(id))])).iter().all(Result::is_ok));
+        append(&store, needle(id, size_of(id))).expect("a good needle");
     }
     let dropped: Vec<_> = ids.clone().filter(|id| id % 10 == 5).map(NeedleId).collect();
-    block_on(store.delete(&dropped)).expect("dropped");
+    let dropping = store.delete(&dropped);
+    store.work();
+    dropping.now_or_never().expect("it was written").expect("dropped");
     if seals {
         store.seal();
-        block_on(store.append(vec![needle(9, 9)])).remove(0).expect("appended behind it");
-        while !disk.exists(&index_path()).expect("a sound disk") {
-            std::thread::yield_now();
-        }
+        append(&store, needle(9, 9)).expect("appended behind it");
+        store.keep_house();
+        assert!(disk.exists(&index_path()).expect("a sound disk"), "it has its index file");
     }
     store.close();
     let mut records = Vec::new();
@@ -92,7 +94,9 @@ fn image(seed: u64, ids: Range<u64>, seals: bool, segment_bytes: u64) -> Image {
     Image { segment, index: disk.bytes(&index_path()).unwrap_or_default(), records, ids }
 }
 
-pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(future)
+/// Appends to a store without threads.
+pub(crate) fn append(store: &Store, needle: Bytes) -> Outcome {
+    let outcomes = store.append(vec![needle]);
+    store.work();
+    outcomes.now_or_never().expect("it was written").remove(0)
 }

@@ -23,10 +23,10 @@ pub(crate) struct Case {
     pub(crate) segment: Vec<u8>,
     /// Empty if there is none.
     pub(crate) index: Vec<u8>,
-    /// Checksums were made right again: then what the bytes say is believed, though nobody stored it.
+    /// Checksums may have been made right again: then what the bytes say is believed, though nobody stored it.
     pub(crate) is_repaired: bool,
     /// What was done, for people.
-    done: Vec<String>,
+    pub(crate) done: Vec<String>,
 }
 
 impl Case {

@@ -5,14 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hayrick_disk::{Disk, FaultyDisk};
+use hayrick_protocol::digest;
 use hayrick_protocol::ids::{NeedleId, PlacementId};
-use hayrick_protocol::messages::volume::{Append, AppendReply, Delete, Read, ReadError};
-use hayrick_protocol::needle::{self, Header, WIRE_SALT};
-use hayrick_protocol::record::{Garbage, ObjectRecord};
-use hayrick_protocol::{codec, digest};
+use hayrick_protocol::messages::volume::ReadError;
 use hayrick_volume::{Row, SegmentFile, Store, StoreError};
 
-use crate::corpus::{DIR, Image, SMALL, block_on, index_path, options, segment_path, size_of};
+use crate::corpus::{DIR, Image, SMALL, append, index_path, options, segment_path, size_of};
+use crate::messages;
 use crate::mutate::Case;
 use crate::needles::{PLACEMENT, data, needle};
 
@@ -44,19 +43,11 @@ fn disk_with(case: &Case) -> FaultyDisk {
 fn decoders(case: &Case, at: usize) {
     let from = &case.segment[at.min(case.segment.len())..];
     for bytes in [from, &case.segment[case.segment.len().min(4096)..], &case.index] {
-        for salt in [WIRE_SALT, 1] {
-            let Ok(needle) = needle::parse(bytes, salt) else { continue };
-            assert_eq!(Header::peek(bytes), Some(needle.header));
-            assert!(needle.header.total_len() <= bytes.len());
-        }
-        let short = &bytes[..bytes.len().min(3000)];
-        let _ = codec::decode::<Append>(short);
-        let _ = codec::decode::<AppendReply>(short);
-        let _ = codec::decode::<Read>(short);
-        let _ = codec::decode::<Delete>(short);
-        let _ = ObjectRecord::decode(short);
-        let _ = Garbage::decode(short);
+        messages::needle(bytes);
+        messages::all(&bytes[..bytes.len().min(3000)]);
+        messages::frames(bytes);
     }
+    hayrick_volume::fuzz::index_file(&case.index);
 }
 
 /// `hayrick inspect`: what it shows lies in the file, one behind the other, and is what it counted.
@@ -86,7 +77,7 @@ fn opened(disk: &FaultyDisk, case: &Case, images: &[Image]) {
         Err(error) => panic!("the store does not open: {error}: {case:?}"),
     };
     let served = served(&store, case, images);
-    let appended = block_on(store.append(vec![needle(NEW, 500)])).remove(0);
+    let appended = append(&store, needle(NEW, 500));
     assert!(appended.is_ok(), "{appended:?}: {case:?}");
     store.close();
     let store = open().unwrap_or_else(|error| panic!("the store does not open again: {error}: {case:?}"));
