@@ -270,18 +270,7 @@ impl Store {
         recover::remove_orphans(disk.as_ref(), &options.dir).map_err(unreadable)?;
         let shared = Arc::new(Shared::new(quota));
         let (jobs, to_do) = mpsc::channel();
-        let found = Arc::new(Mutex::new(Found::default()));
-        let keeper = Keeper {
-            disk: Arc::clone(&disk),
-            dir: options.dir.clone(),
-            shared: Arc::clone(&shared),
-            sealed: jobs.clone(),
-            found: Arc::clone(&found),
-        };
-        let stream = Arc::new(Stream::open(Arc::clone(&disk), options.stream(), keeper)?);
-        if let Err(place) = found.lock().finish(&shared) {
-            return Err(StoreError::OutOfReach { dir: options.dir, place: place.to_string() });
-        }
+        let stream = Arc::new(open_stream(&disk, &options, &shared, &jobs)?);
         let kept = KeptDamage::open(Arc::clone(&disk), &options.dir, Arc::clone(&shared), &stream);
         let damage = kept.map_err(|found| {
             let path = options.dir.join(kept::FILE_NAME);
@@ -484,6 +473,27 @@ impl Store {
         }
         parts
     }
+}
+
+/// Opens the stream, and tells the index of all that is found.
+fn open_stream(
+    disk: &Arc<dyn Disk>,
+    options: &StoreOptions,
+    shared: &Arc<Shared>,
+    jobs: &Sender<Job>,
+) -> Result<Stream<Needles>, StoreError> {
+    let found = Arc::new(Mutex::new(Found::default()));
+    let keeper = Keeper {
+        disk: Arc::clone(disk),
+        dir: options.dir.clone(),
+        shared: Arc::clone(shared),
+        sealed: jobs.clone(),
+        found: Arc::clone(&found),
+    };
+    let stream = Stream::open(Arc::clone(disk), options.stream(), keeper)?;
+    let told = found.lock().finish(shared);
+    told.map_err(|place| StoreError::OutOfReach { dir: options.dir.clone(), place: place.to_string() })?;
+    Ok(stream)
 }
 
 impl fmt::Debug for Store {

@@ -197,7 +197,7 @@ impl Scrubber {
 
     fn make_index_file(&self, segment: FileId, error: &IndexFileError) {
         // It may be gone with its segment.
-        if !self.stream.upgrade().is_some_and(|stream| stream.reader(segment).is_some()) {
+        if self.stream.upgrade().is_none_or(|stream| stream.reader(segment).is_none()) {
             return;
         }
         let is_missing =
