@@ -19,6 +19,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Masters that are started with this volume need a moment; what stands in the way for longer is told.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// Masters that follow hear of a registration a moment after the leader has answered it, and those of a new cluster may
+/// have to hear of the cluster first: who of them asks for a registration sooner after one than this is not done waiting.
+pub(crate) const SETTLED: Duration = Duration::from_secs(2);
+
 /// What a volume says of itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Applicant {

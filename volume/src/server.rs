@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::directory::{Directory, DirectoryError};
@@ -25,7 +25,7 @@ use crate::heartbeat::Pulse;
 use crate::http::{Names, VolumePort};
 use crate::options::Options;
 use crate::peer::PeerPort;
-use crate::register::Applicant;
+use crate::register::{Applicant, SETTLED};
 use crate::store::{Store, StoreError, StoreOptions};
 
 /// What is in flight may take this share of the 10 s that a stop may take in all.
@@ -202,10 +202,16 @@ fn keep_in_touch(
     }
     let pulse = Arc::clone(pulse);
     tasks.spawn(async move {
+        let mut registered_at = Instant::now();
         loop {
             pulse.register.notified().await;
+            // If it is so still, the next heartbeat says so again.
+            if registered_at.elapsed() < SETTLED {
+                continue;
+            }
             match applicant.register(&masters, Some(known)).await {
                 Ok(registered) if (registered.volume, registered.cluster) == known => {
+                    registered_at = Instant::now();
                     tracing::info!("registered again");
                 }
                 Ok(_) => {

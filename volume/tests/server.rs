@@ -271,15 +271,34 @@ async fn a_volume_registers_again_when_asked_and_ends_when_refused() {
     let data = TempDir::new().expect("a directory");
     let (address, fake, _) = master(CLUSTER).await;
     let running = in_time(start(options(data.path(), &[&address]))).await.expect("it starts");
-    fake.replies.lock().await.extend([
-        HeartbeatReply::Register,
-        HeartbeatReply::Known,
-        HeartbeatReply::Refused("a copy of this directory runs elsewhere".to_owned()),
-    ]);
+    fake.replies.lock().await.extend(vec![HeartbeatReply::Register; 100]);
+    let again = async {
+        while fake.registered.lock().await.len() < 2 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    in_time(again).await;
+    *fake.replies.lock().await =
+        [HeartbeatReply::Refused("a copy of this directory runs elsewhere".to_owned())].into();
     assert_eq!(in_time(running.refused()).await, "a copy of this directory runs elsewhere");
     let registered = fake.registered.lock().await;
     let again = registered.last().expect("it asked");
     assert_eq!((registered.len(), again.volume.volume), (2, Some(VOLUME)));
+    in_time(running.stop()).await;
+}
+
+#[tokio::test]
+async fn a_volume_does_not_register_again_because_a_master_has_not_heard_of_it_yet() {
+    let data = TempDir::new().expect("a directory");
+    let (address, fake, _) = master(CLUSTER).await;
+    // As followers do for a moment after the leader has registered it.
+    fake.replies.lock().await.extend(vec![HeartbeatReply::Register; 2]);
+    let began = Instant::now();
+    let running = in_time(start(options(data.path(), &[&address]))).await.expect("it starts");
+    until("three heartbeats", || fake.heartbeats.load(Ordering::Relaxed) >= 3).await;
+    let registrations = fake.registered.lock().await.len();
+    // On a machine that stood still meanwhile it may take the master at its word.
+    assert!(registrations == 1 || began.elapsed() > Duration::from_secs(2), "{registrations} registrations");
     in_time(running.stop()).await;
 }
 
