@@ -8,10 +8,10 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use hayrick_disk::File;
+use parking_lot::{Condvar, Mutex};
 use redb::StorageBackend;
 
 /// Bytes that are written, and synced, between two pauses.
@@ -19,19 +19,42 @@ const PACE_BYTES: usize = 512 << 10;
 /// About what that takes.
 const PACE_PAUSE: Duration = Duration::from_millis(2);
 
+/// Whether there is time to pause.
+#[derive(Default)]
+pub(crate) struct Pace {
+    relaxed: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Pace {
+    /// From now on there is, or there is not: then pauses end.
+    pub(crate) fn relax(&self, relaxed: bool) {
+        *self.relaxed.lock() = relaxed;
+        self.changed.notify_all();
+    }
+
+    /// Pauses, if there is time.
+    pub(crate) fn pause(&self, time: Duration) {
+        let mut relaxed = self.relaxed.lock();
+        if *relaxed {
+            self.changed.wait_for(&mut relaxed, time);
+        }
+    }
+}
+
 /// An index file as redb sees it.
 #[derive(Clone)]
 pub(crate) struct Backend {
     file: Arc<dyn File>,
     sealed: Arc<AtomicBool>,
-    paced: Arc<AtomicBool>,
+    pace: Arc<Pace>,
     /// Bytes written since the last pause.
     written: Arc<AtomicUsize>,
 }
 
 impl Backend {
     pub(crate) fn new(file: Arc<dyn File>) -> Self {
-        Self { file, sealed: Arc::default(), paced: Arc::default(), written: Arc::default() }
+        Self { file, sealed: Arc::default(), pace: Arc::default(), written: Arc::default() }
     }
 
     /// Refuses all writes from here on.
@@ -39,19 +62,18 @@ impl Backend {
         self.sealed.store(true, Ordering::SeqCst);
     }
 
-    /// Whether what is written from here on is written with pauses.
-    pub(crate) fn set_paced(&self, paced: bool) {
-        self.paced.store(paced, Ordering::Relaxed);
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// A sync more than redb asks for does no harm: what it writes counts only with the header that it writes last.
-    fn pace(&self, bytes: usize) -> io::Result<()> {
-        if self.paced.load(Ordering::Relaxed)
-            && self.written.fetch_add(bytes, Ordering::Relaxed) + bytes >= PACE_BYTES
-        {
+    fn pause_after(&self, bytes: usize) -> io::Result<()> {
+        if self.written.fetch_add(bytes, Ordering::Relaxed) + bytes >= PACE_BYTES {
             self.written.store(0, Ordering::Relaxed);
-            self.file.sync_data()?;
-            thread::sleep(PACE_PAUSE);
+            if *self.pace.relaxed.lock() {
+                self.file.sync_data()?;
+            }
+            self.pace.pause(PACE_PAUSE);
         }
         Ok(())
     }
@@ -92,6 +114,6 @@ impl StorageBackend for Backend {
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.writable()?;
         self.file.write_all_at(data, offset)?;
-        self.pace(data.len())
+        self.pause_after(data.len())
     }
 }

@@ -108,11 +108,7 @@ impl Machine {
         let path = options.dir.join(INDEX_FILE);
         let (store, state, applied) = Store::open(disk.as_ref(), &path, options.index_cache_bytes)?;
         let reader = store.reader().map_err(|error| error.into_open_error(&path))?;
-        let shown = Shown {
-            overlay: Overlay::default(),
-            reader: Arc::new(reader),
-            counters: state.counters,
-        };
+        let shown = Shown { overlay: Overlay::default(), reader: Arc::new(reader), counters: state.counters };
         let (index, cluster) = (applied.index(), Arc::new(state.cluster.clone()));
         let core = Core {
             store: Arc::new(store),
@@ -383,11 +379,8 @@ impl Shared {
         let replaced = core.replace(self, meta, data);
         let reader = self.fail(replaced)?;
         tracing::info!(index = core.applied.index(), "installed a snapshot from the leader");
-        *self.shown.write() = Shown {
-            overlay: Overlay::default(),
-            reader: Arc::new(reader),
-            counters: core.state.counters,
-        };
+        *self.shown.write() =
+            Shown { overlay: Overlay::default(), reader: Arc::new(reader), counters: core.state.counters };
         self.cluster.send_replace(Arc::new(core.state.cluster.clone()));
         self.applied.send_replace(core.applied.index());
         Ok(())

@@ -27,7 +27,7 @@ use redb::{
 use thiserror::Error;
 
 use crate::applied::Applied;
-use crate::backend::Backend;
+use crate::backend::{Backend, Pace};
 use crate::errors::{OpenError, ReadError};
 use crate::state::State;
 
@@ -147,9 +147,9 @@ impl Store {
         Ok(Self { open: Arc::new(open) })
     }
 
-    /// From here on a checkpoint is written in pieces with pauses, or at once.
-    pub(crate) fn set_paced(&self, paced: bool) {
-        self.open.backend.set_paced(paced);
+    /// Whether what is written is written with pauses.
+    pub(crate) fn pace(&self) -> &Pace {
+        self.open.backend.pace()
     }
 
     /// One transaction; durable, or not until the next one that is.

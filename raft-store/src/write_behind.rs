@@ -11,7 +11,6 @@
 
 use std::io;
 use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -58,23 +57,25 @@ pub(crate) fn run(shared: &Shared, jobs: &mpsc::Receiver<Job>) {
     }
 }
 
-fn checkpoint(shared: &Shared, paced: bool) -> io::Result<()> {
+fn checkpoint(shared: &Shared, relaxed: bool) -> io::Result<()> {
     let Some(checkpoint) = shared.begin_checkpoint()? else { return Ok(()) };
-    checkpoint.store.set_paced(paced);
+    let pace = checkpoint.store.pace();
+    pace.relax(relaxed);
     let written = checkpoint.write(|| {
-        let may_pause = paced && !shared.is_pressed();
-        checkpoint.store.set_paced(may_pause);
-        may_pause
+        if shared.is_pressed() {
+            pace.relax(false);
+        }
+        pace.pause(PAUSE);
     });
     shared.end_checkpoint(&checkpoint.applied, written)
 }
 
 impl Checkpoint {
     /// Writes it; gives what reads it.
-    fn write(&self, may_pause: impl Fn() -> bool) -> Result<Reader, StoreError> {
+    fn write(&self, pause: impl Fn()) -> Result<Reader, StoreError> {
         self.store.write(true, |tables| {
             for table in [TableId::Objects, TableId::Garbage] {
-                self.write_table(tables, table, &may_pause)?;
+                self.write_table(tables, table, &pause)?;
             }
             for (key, value) in &self.small {
                 tables.put(TableId::Small, key, value.as_deref())?;
@@ -88,7 +89,7 @@ impl Checkpoint {
         &self,
         tables: &mut Tables<'_>,
         table: TableId,
-        may_pause: impl Fn() -> bool,
+        pause: impl Fn(),
     ) -> Result<(), StoreError> {
         let mut at_once = 0;
         for (key, change) in Merged::new(&self.layers, table, std::ops::Bound::Unbounded) {
@@ -96,9 +97,7 @@ impl Checkpoint {
             at_once += 1;
             if at_once == ROWS_AT_ONCE {
                 at_once = 0;
-                if may_pause() {
-                    thread::sleep(PAUSE);
-                }
+                pause();
             }
         }
         Ok(())

@@ -42,7 +42,11 @@ pub(crate) enum Pushed {
 impl<T> Gather<T> {
     /// A queue of at most `waiting_max` items and `flights_max` flights.
     pub(crate) fn new(waiting_max: usize, flights_max: usize) -> Self {
-        Self { state: Mutex::new(State { waiting: VecDeque::new(), flights: 0, alone: 0 }), waiting_max, flights_max }
+        Self {
+            state: Mutex::new(State { waiting: VecDeque::new(), flights: 0, alone: 0 }),
+            waiting_max,
+            flights_max,
+        }
     }
 
     /// Puts `item` last.
