@@ -1,5 +1,6 @@
 //! Making the checksums of ruined files right again, so that what is behind them is decoded. The layouts are docs/format.md's.
 
+use hayrick_disk::salt_at;
 use hayrick_protocol::needle::{self, Header};
 
 const SEAL_AT: usize = 2048;
@@ -23,7 +24,7 @@ pub(crate) fn segment(bytes: &mut [u8], records: &[usize]) {
     for at in records {
         let Some(record) = bytes.get_mut(*at..) else { continue };
         if let Some(header) = Header::peek(record).filter(|header| header.data_at() <= record.len()) {
-            needle::seal(record, salt, header.batch_start);
+            needle::seal(record, salt_at(salt, *at as u64), header.batch_start);
         }
     }
 }
