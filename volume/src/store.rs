@@ -27,6 +27,7 @@ use crate::damage::{Damage, Stretch};
 use crate::examine::Examiner;
 use crate::housekeeping::{Housekeeper, Job};
 use crate::index::Index;
+use crate::later::{self, LaterVersion};
 use crate::quota::Quota;
 use crate::recover::{self, Found, Keeper};
 use crate::scrub::{Scrubbed, Scrubber, Scrubbing};
@@ -148,6 +149,9 @@ pub enum StoreError {
         /// The segment and offset.
         place: String,
     },
+    /// A later version of Hayrick was at work in the directory. Nothing was changed.
+    #[error(transparent)]
+    LaterVersion(#[from] LaterVersion),
     /// No thread to be had.
     #[error("a thread of the store does not start: {0}")]
     Thread(io::Error),
@@ -242,6 +246,9 @@ impl Store {
         let quota = Quota::new(disk, &options.dir, options.capacity_bytes).map_err(unreadable)?;
         let quota = Arc::new(quota);
         let disk: Arc<dyn Disk> = Arc::clone(&quota) as _;
+        if let Some(later) = later::find(disk.as_ref(), &options.dir).map_err(unreadable)? {
+            return Err(later.into());
+        }
         recover::remove_orphans(disk.as_ref(), &options.dir).map_err(unreadable)?;
         let shared = Arc::new(Shared::new(quota));
         let (jobs, to_do) = mpsc::channel();

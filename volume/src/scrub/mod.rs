@@ -14,7 +14,7 @@
 //! Invariants: no lock that appends or reads need is held while the disk is read; no segment is held open over a wait, so
 //! that the space of one that is compacted comes back at once; it ends at once when the store closes.
 
-mod place;
+pub(crate) mod place;
 
 use std::io;
 use std::ops::Range;

@@ -15,7 +15,7 @@
 //! crc32c bba61093
 //! ```
 //! Owns these bytes. Invariant: a file that is not as it was written says nothing; scrub then begins anew, which costs
-//! some reading and nothing else.
+//! some reading and nothing else. With one of a later version nothing is begun (`later`).
 
 use std::fmt::Write;
 use std::io;
@@ -24,7 +24,10 @@ use std::path::Path;
 use hayrick_disk::{Disk, FileId, write_atomically};
 
 /// The file's name, beside the segments.
-pub(super) const FILE_NAME: &str = "scrub";
+pub(crate) const FILE_NAME: &str = "scrub";
+
+/// The version of the file.
+pub(crate) const VERSION: u16 = 1;
 
 /// The first line; the number is the version.
 const TITLE: &str = "hayrick scrub 1";
@@ -91,7 +94,7 @@ impl Place {
     pub(super) fn read(disk: &dyn Disk, path: &Path) -> Self {
         match read(disk, path) {
             Ok(text) => Self::decode(&text).unwrap_or_else(|| {
-                tracing::warn!(path = %path.display(), "the file that says where scrub is is damaged or of another version; it begins anew");
+                tracing::warn!(path = %path.display(), "the file that says where scrub is is damaged; it begins anew");
                 Self::START
             }),
             Err(error) => {
@@ -130,11 +133,7 @@ impl Place {
     }
 
     fn decode(text: &str) -> Option<Self> {
-        let (fields, checksum) = text.split_at(text.rfind("crc32c ")?);
-        if checksum != format!("crc32c {:08x}\n", crc32c::crc32c(fields.as_bytes())) {
-            return None;
-        }
-        let fields = fields.strip_prefix(TITLE)?.strip_prefix('\n')?;
+        let fields = whole(text)?.strip_prefix(TITLE)?.strip_prefix('\n')?;
         let field = |name: &str| fields.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         let number = |name: &str| field(name)?.parse::<u64>().ok();
         let hex = |name: &str| u64::from_str_radix(field(name)?, 16).ok();
@@ -151,6 +150,19 @@ impl Place {
             last_round_found_bad: number("last_round_found_bad").unwrap_or(0),
         })
     }
+}
+
+/// The version of a file that its last line proves whole; `None` if it is damaged. Every later version keeps the first and
+/// the last line.
+pub(crate) fn version_of(disk: &dyn Disk, path: &Path) -> Option<u16> {
+    let text = read(disk, path).ok()?;
+    whole(&text)?.lines().next()?.strip_prefix("hayrick scrub ")?.parse().ok()
+}
+
+/// What lies before the checksum, if that is right.
+fn whole(text: &str) -> Option<&str> {
+    let (fields, checksum) = text.split_at(text.rfind("crc32c ")?);
+    (checksum == format!("crc32c {:08x}\n", crc32c::crc32c(fields.as_bytes()))).then_some(fields)
 }
 
 fn read(disk: &dyn Disk, path: &Path) -> io::Result<String> {
@@ -206,5 +218,14 @@ mod tests {
         let fields = &later[..later.len() - "crc32c 01234567\n".len()];
         let later = format!("{fields}crc32c {:08x}\n", crc32c::crc32c(fields.as_bytes()));
         assert_eq!(Place::decode(&later), None, "another version");
+        assert_eq!(version_of(&disk, path), Some(VERSION));
+        let file = disk.open(path).and_then(|file| file.set_len(0).map(|()| file)).expect("a sound disk");
+        file.write_all_at(later.as_bytes(), 0).expect("a sound disk");
+        assert_eq!(version_of(&disk, path), Some(2));
+        for at in 0..later.len() {
+            disk.flip(path, at as u64, 1);
+            assert_eq!(version_of(&disk, path), None, "byte {at}");
+            disk.flip(path, at as u64, 1);
+        }
     }
 }
