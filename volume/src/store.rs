@@ -62,9 +62,11 @@ pub struct StoreOptions {
     /// Bytes of a segment that compaction goes through in a second, as long as space is not short; with 0 there is none
     /// in the background.
     pub compact_bytes_per_s: u64,
-    /// Bytes that scrub reads in a second, at most: it is slower where a round takes less than a week at that rate. With 0
-    /// there is none in the background.
+    /// Bytes that scrub reads in a second, at most: it is slower where a round is shorter than `scrub_round` at that rate.
+    /// With 0 there is none in the background.
     pub scrub_bytes_per_s_max: u64,
+    /// How long scrub takes to verify everything once, if that is not too fast.
+    pub scrub_round: Duration,
     /// Whether the store has threads of its own. Without, for tests that must do the same each time, the work of all of
     /// them is done by [`Store::work`] and [`Store::keep_house`].
     pub threads: bool,
@@ -72,7 +74,7 @@ pub struct StoreOptions {
 
 impl StoreOptions {
     /// Segments of 1 GiB, zeroed ahead by 4 MiB, marks after 20 ms, compaction of 64 MiB a second, scrub of 50 MiB a second
-    /// at most.
+    /// at most, and once a week.
     pub fn new(dir: impl Into<PathBuf>, capacity_bytes: u64) -> Self {
         Self {
             dir: dir.into(),
@@ -82,6 +84,7 @@ impl StoreOptions {
             idle_mark_after: Duration::from_millis(20),
             compact_bytes_per_s: 64 << 20,
             scrub_bytes_per_s_max: 50 << 20,
+            scrub_round: Duration::from_secs(7 * 24 * 3600),
             threads: true,
         }
     }
@@ -295,7 +298,7 @@ impl Store {
             (None, Some(Mutex::new(to_do)))
         };
         let bytes_per_s_max = options.scrub_bytes_per_s_max;
-        let scrubber = Scrubber::new(examiner, Arc::downgrade(&stream), jobs.clone(), bytes_per_s_max);
+        let scrubber = Scrubber::new(examiner, Arc::downgrade(&stream), jobs.clone(), &options);
         let mut store = Self {
             shared,
             stream,
