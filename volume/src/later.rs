@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::index_file::{self, PREFIX_BYTES};
 use crate::recover::id_of;
 use crate::scrub::place;
+use crate::store::StoreError;
 
 /// A file that a later version wrote.
 #[derive(Debug, Error)]
@@ -28,8 +29,13 @@ pub struct LaterVersion {
     remove: &'static str,
 }
 
-/// The first file of a later version in the directory of the segments.
-pub(crate) fn find(disk: &dyn Disk, dir: &Path) -> io::Result<Option<LaterVersion>> {
+/// Refuses the directory of the segments if there is a file of a later version in it.
+pub(crate) fn refuse(disk: &dyn Disk, dir: &Path) -> Result<(), StoreError> {
+    let unreadable = |source| StoreError::Directory { dir: dir.to_owned(), source };
+    find(disk, dir).map_err(unreadable)?.map_or(Ok(()), |later| Err(later.into()))
+}
+
+fn find(disk: &dyn Disk, dir: &Path) -> io::Result<Option<LaterVersion>> {
     let names = if disk.exists(dir)? { disk.list(dir)? } else { Vec::new() };
     Ok(names.into_iter().find_map(|name| {
         let path = dir.join(&name);

@@ -249,9 +249,7 @@ impl Store {
         let quota = Quota::new(disk, &options.dir, options.capacity_bytes).map_err(unreadable)?;
         let quota = Arc::new(quota);
         let disk: Arc<dyn Disk> = Arc::clone(&quota) as _;
-        if let Some(later) = later::find(disk.as_ref(), &options.dir).map_err(unreadable)? {
-            return Err(later.into());
-        }
+        later::refuse(disk.as_ref(), &options.dir)?;
         recover::remove_orphans(disk.as_ref(), &options.dir).map_err(unreadable)?;
         let shared = Arc::new(Shared::new(quota));
         let (jobs, to_do) = mpsc::channel();
@@ -297,7 +295,6 @@ impl Store {
         } else {
             (None, Some(Mutex::new(to_do)))
         };
-        let bytes_per_s_max = options.scrub_bytes_per_s_max;
         let scrubber = Scrubber::new(examiner, Arc::downgrade(&stream), jobs.clone(), &options);
         let mut store = Self {
             shared,
@@ -313,7 +310,7 @@ impl Store {
             by_hand,
             lock: None,
         };
-        if bytes_per_s_max > 0 && store.options.threads {
+        if store.options.scrub_bytes_per_s_max > 0 && store.options.threads {
             let scrubbing = Scrubbing::begin(Arc::clone(&store.scrubber)).map_err(StoreError::Thread)?;
             store.scrubbing = Some(scrubbing);
         }
