@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Condvar, Mutex};
 
 use crate::disk::{Disk, File};
-use crate::format::{FileId, Format};
+use crate::format::{FileId, Format, salt_at};
 use crate::limits::ZERO_WRITE_BYTES;
 
 /// Bytes of the header block: where the records of a file begin.
@@ -222,6 +222,11 @@ impl AppendFile {
 
     pub(crate) fn salt(&self) -> u64 {
         self.header.salt
+    }
+
+    /// The salt of the record at an offset.
+    pub(crate) fn salt_at(&self, offset: u64) -> u64 {
+        salt_at(self.header.salt, offset)
     }
 
     pub(crate) fn capacity(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! What a stream asks of those who stand on it: the bytes of a record ([`Format`]) and what becomes of it ([`Owner`]).
 //! How records reach the disk is left to the stream. The invariant: a record is made of whole [`ALIGN`]ed words, and only
-//! the stream calls [`Format::seal`], with the salt of the file that the record goes to.
+//! the stream calls [`Format::seal`], with the salt of the place that the record goes to ([`salt_at`]).
 
 use std::fmt;
 use std::ops::Range;
@@ -10,10 +10,23 @@ use bytes::Bytes;
 /// Every record begins and ends at a multiple of this many bytes.
 pub const ALIGN: usize = 8;
 
+/// The salt of the record at an offset in the file with this salt: a record vouches for its place, too, so that a write
+/// that the disk put at another place of the same file, or a stale copy there, is damage and no record.
+///
+/// Offsets are multiples of [`ALIGN`], and in files of up to 32 GiB less than 2^35. So the salts of two places in one file
+/// differ in 32 bits next to each other at most, of what the checksum covers in nothing else, and CRC-32C sees every burst
+/// of that length: the same record at another place of its file never parses, whatever is in it. (In a longer file, two
+/// places that far apart would be taken for each other with a chance of 1 in 2^32, as records of two files are.)
+#[must_use]
+pub const fn salt_at(file_salt: u64, offset: u64) -> u64 {
+    file_salt ^ offset
+}
+
 /// How the records of a stream look.
 ///
-/// The header of a sealed record has a checksum that covers the salt, so that zeros, and the bytes of another file, never
-/// parse. The first [`ALIGN`] bytes of a sealed record are never all zero (a magic number will do): recovery skips zeros
+/// The header of a sealed record has a checksum that covers the salt, which is that of its place in its file
+/// ([`salt_at`]): so zeros, the bytes of another file, and a record that the disk put elsewhere in its own, never parse.
+/// A format only takes the salt into the checksum, as 8 bytes, little-endian. The first [`ALIGN`] bytes of a sealed record are never all zero (a magic number will do): recovery skips zeros
 /// by the word.
 pub trait Format: Send + Sync + 'static {
     /// The first bytes of each file of the stream.

@@ -212,14 +212,16 @@ impl<F: Format, O: Owner> Writer<F, O> {
             self.run.extend_from_slice(chunk);
         }
         self.run.resize(start + len, 0);
-        F::seal(&mut self.run[start..], active.file.salt(), start == 0);
+        let offset = active.end + start as u64;
+        let salt = active.file.salt_at(offset);
+        F::seal(&mut self.run[start..], salt, start == 0);
         debug_assert_eq!(
-            F::head(&self.run[start..start + F::HEADER_LEN], active.file.salt()).map(|head| head.len),
+            F::head(&self.run[start..start + F::HEADER_LEN], salt).map(|head| head.len),
             Some(len),
             "the format must read back what it sealed"
         );
         let len = u32::try_from(len).expect("submit refuses what is too long");
-        let location = Location { file: active.file.id(), offset: active.end + start as u64, len };
+        let location = Location { file: active.file.id(), offset, len };
         self.run_locations.push(location);
         location
     }
@@ -345,7 +347,7 @@ impl<F: Format, O: Owner> Writer<F, O> {
         let (file, end) = (active.file, active.end);
         self.shared.stall.watch(|| {
             if !active.marked && end + self.mark_len <= file.capacity() {
-                file.write_run(&sealed_mark::<F>(file.salt()), end)?;
+                file.write_run(&sealed_mark::<F>(&file, end), end)?;
             }
             file.write_seal(end)?;
             file.file().sync_data()
@@ -369,7 +371,7 @@ impl<F: Format, O: Owner> Writer<F, O> {
     /// Appends and syncs a mark: a batch of its own. There is an active file, and it fits.
     fn append_mark(&mut self) -> io::Result<()> {
         let active = self.active.as_mut().expect("a mark goes to an active file");
-        let mark = sealed_mark::<F>(active.file.salt());
+        let mark = sealed_mark::<F>(&active.file, active.end);
         self.shared.stall.watch(|| {
             active.file.write_run(&mark, active.end)?;
             active.file.file().sync_data()
@@ -415,9 +417,10 @@ impl<F: Format, O: Owner> Writer<F, O> {
     /// Writes and syncs the last mark once more, with the same bytes. There is an active file, and it ends with a mark.
     fn rewrite_mark(&mut self) -> io::Result<()> {
         let active = self.active.as_ref().expect("it ends with a mark");
-        let mark = sealed_mark::<F>(active.file.salt());
+        let offset = active.end - self.mark_len;
+        let mark = sealed_mark::<F>(&active.file, offset);
         self.shared.stall.watch(|| {
-            active.file.file().write_all_at(&mark, active.end - self.mark_len)?;
+            active.file.file().write_all_at(&mark, offset)?;
             active.file.file().sync_data()
         })?;
         self.syncs += 1;
@@ -452,9 +455,9 @@ fn poisoned_by(shared: &Shared) -> Option<AppendError> {
     shared.poison.get().map(|cause| AppendError::Poisoned { cause: Arc::clone(cause) })
 }
 
-fn sealed_mark<F: Format>(salt: u64) -> Vec<u8> {
+fn sealed_mark<F: Format>(file: &AppendFile, offset: u64) -> Vec<u8> {
     let mut mark = F::mark();
-    F::seal(&mut mark, salt, true);
+    F::seal(&mut mark, file.salt_at(offset), true);
     mark
 }
 

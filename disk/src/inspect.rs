@@ -2,8 +2,8 @@
 //!
 //! For people and tools, on a file that may belong to a running process, or be damaged, cut, or none of ours; recovery is
 //! `recover`'s, and what a record means is the caller's. The invariant: nothing is written, and nothing is shown as a
-//! record that does not verify under the salt in the file's header. So even a damaged header is believed as far as
-//! records verify under its salt.
+//! record that does not verify where it is under the salt in the file's header. So even a damaged header is believed as
+//! far as records verify under its salt.
 
 use std::io;
 use std::ops::Range;

@@ -32,7 +32,7 @@ mod zero_ahead;
 pub use append_file::HEADER_BYTES;
 pub use disk::{Disk, File, Lock, write_atomically};
 pub use faulty::{Aim, Counts, Failure, Fault, FaultyDisk, Gate, Moment, Op, Plan};
-pub use format::{ALIGN, DurableRecords, FileId, Format, Head, Location, Owner, Record};
+pub use format::{ALIGN, DurableRecords, FileId, Format, Head, Location, Owner, Record, salt_at};
 pub use inspect::{Ending, InspectError, Inspected, Seal};
 pub use limits::{BATCH_BYTES_MAX, FILE_BYTES_MIN, FIRST_RECORDS_BYTES_MAX, RECORD_BYTES_MAX};
 pub use reader::Reader;

@@ -20,10 +20,16 @@ impl Reader {
         self.0.id()
     }
 
-    /// The salt under which its records verify.
+    /// The random number in its header, which tells it from any other file of that name.
     #[must_use]
     pub fn salt(&self) -> u64 {
         self.0.salt()
+    }
+
+    /// The salt under which the record at an offset verifies.
+    #[must_use]
+    pub fn salt_at(&self, offset: u64) -> u64 {
+        self.0.salt_at(offset)
     }
 
     /// Whether nothing is appended to it any more.

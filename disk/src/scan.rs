@@ -8,14 +8,14 @@
 //! left last: a mark follows it.)
 //!
 //! What to do about a torn tail is left to `recover`. The invariant: nothing is shown as a record whose head and body do
-//! not verify under the salt of this file.
+//! not verify under the salt of that very place in this file.
 
 use std::io;
 use std::ops::Range;
 
 use crate::append_file::{AppendFile, HEADER_BYTES};
 use crate::disk::File;
-use crate::format::{ALIGN, FileId, Format, Head, Location};
+use crate::format::{ALIGN, FileId, Format, Head, Location, salt_at};
 use crate::limits::{RECORD_BYTES_MAX, SCAN_WINDOW_BYTES};
 
 /// Something found in a file.
@@ -193,11 +193,12 @@ enum Wanted {
     FirstOfBatch,
 }
 
-/// The whole, verified record at a position.
-fn record_at<'w, F: Format>(window: &'w mut Window<'_>, at: u64, salt: u64) -> Option<(Head, &'w [u8])> {
+/// The whole, verified record at a position of the file with this salt.
+fn record_at<'w, F: Format>(window: &'w mut Window<'_>, at: u64, file_salt: u64) -> Option<(Head, &'w [u8])> {
     if window.limit.saturating_sub(at) < F::HEADER_LEN as u64 {
         return None;
     }
+    let salt = salt_at(file_salt, at);
     let head = F::head(&window.ahead(at, F::HEADER_LEN)[..F::HEADER_LEN], salt)?;
     let fits =
         head.len >= F::HEADER_LEN && head.len <= RECORD_BYTES_MAX && head.len as u64 <= window.limit - at;
@@ -213,14 +214,19 @@ fn record_at<'w, F: Format>(window: &'w mut Window<'_>, at: u64, salt: u64) -> O
 }
 
 /// The first wanted record behind the start of the range, if one is found before its end.
-fn find<F: Format>(window: &mut Window<'_>, range: Range<u64>, salt: u64, wanted: Wanted) -> Option<u64> {
+fn find<F: Format>(
+    window: &mut Window<'_>,
+    range: Range<u64>,
+    file_salt: u64,
+    wanted: Wanted,
+) -> Option<u64> {
     let mut at = range.start + ALIGN as u64;
     while at < range.end && at + F::HEADER_LEN as u64 <= window.limit {
         let bytes = window.ahead(at, F::HEADER_LEN);
-        let (skipped, candidate) = skip_to_head::<F>(bytes, salt, wanted);
+        let (skipped, candidate) = skip_to_head::<F>(bytes, (file_salt, at), wanted);
         at += skipped as u64;
         if candidate {
-            if record_at::<F>(window, at, salt).is_some() {
+            if record_at::<F>(window, at, file_salt).is_some() {
                 return Some(at);
             }
             at += ALIGN as u64;
@@ -229,8 +235,9 @@ fn find<F: Format>(window: &mut Window<'_>, range: Range<u64>, salt: u64, wanted
     None
 }
 
-/// How many bytes to skip to the next plausible head, or to where more bytes are needed to tell.
-fn skip_to_head<F: Format>(bytes: &[u8], salt: u64, wanted: Wanted) -> (usize, bool) {
+/// How many bytes to skip to the next plausible head, or to where more bytes are needed to tell. The bytes lie at this
+/// offset of the file with this salt.
+fn skip_to_head<F: Format>(bytes: &[u8], (file_salt, offset): (u64, u64), wanted: Wanted) -> (usize, bool) {
     let mut at = 0;
     while at + F::HEADER_LEN <= bytes.len() {
         if bytes[at..].first_chunk::<ZERO_RUN>().is_some_and(is_zero) {
@@ -238,7 +245,7 @@ fn skip_to_head<F: Format>(bytes: &[u8], salt: u64, wanted: Wanted) -> (usize, b
             continue;
         }
         let plausible = bytes[at..at + ALIGN] != [0; ALIGN]
-            && F::head(&bytes[at..at + F::HEADER_LEN], salt)
+            && F::head(&bytes[at..at + F::HEADER_LEN], salt_at(file_salt, offset + at as u64))
                 .is_some_and(|head| wanted == Wanted::Any || head.batch_start || head.mark);
         if plausible {
             return (at, true);

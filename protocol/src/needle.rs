@@ -19,7 +19,8 @@
 //! All numbers are little-endian. That is at most 40 bytes besides key and data for an object of one block.
 //!
 //! Owns the layout and its checks. On the wire the salt is 0; a volume, having verified a needle, salts the header
-//! anew with its segment's random number, so that zeros, recycled bytes and other segments' bytes never parse. A
+//! anew with its segment's random number XOR the offset in the segment, so that zeros, recycled bytes, other segments'
+//! bytes, and the needle itself at another place never parse. A
 //! *mark* is a header with no key and no data and the id 0; it says that all before it was synced. A *tombstone* is a
 //! header with no key and no data and the id of a needle; it says that the needle was dropped.
 //! Invariant: `parse` accepts only what was written whole; it never panics and allocates nothing.

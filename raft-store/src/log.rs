@@ -228,7 +228,7 @@ impl Log {
 fn read_stored(id: &LogId, at: &Location, reader: &hayrick_disk::Reader) -> io::Result<Entry> {
     let mut record = vec![0; at.len as usize];
     reader.read_exact_at(at.offset, &mut record)?;
-    if !LogFormat::verify(&record, reader.salt()) {
+    if !LogFormat::verify(&record, reader.salt_at(at.offset)) {
         return Err(unreadable(id, "its checksum does not match"));
     }
     match log_record::read_entry(record) {

@@ -1,4 +1,5 @@
-//! The bytes of the Raft log: what a record is, and how it is told from zeros, torn bytes and another file's bytes.
+//! The bytes of the Raft log: what a record is, and how it is told from zeros, torn bytes, another file's bytes, and
+//! records of another place.
 //!
 //! ```text
 //! offset  bytes
@@ -8,7 +9,7 @@
 //!      3      1  0
 //!      4      4  length of the payload
 //!      8      4  crc32c of the payload
-//!     12      4  crc32c of the file's salt (8 bytes) and the 12 bytes above
+//!     12      4  crc32c of the salt (8 bytes: the file's, XOR the offset of the record in the file) and the 12 bytes above
 //!     16      …  payload, then zeros up to a multiple of 8
 //! ```
 //! All integers are little-endian. Payloads by kind:
@@ -225,6 +226,7 @@ fn u32_at_checked(bytes: &[u8], at: usize) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use hayrick_disk::salt_at;
     use openraft::EntryPayload;
     use proptest::prelude::*;
 
@@ -297,6 +299,21 @@ mod tests {
             prop_assert_eq!((head.len, head.batch_start, head.mark), (record.len(), batch_start, false));
             prop_assert_eq!(content(&record).expect("own bytes"), Content::Entry(want.log_id));
             prop_assert_eq!(read_entry(record).expect("own bytes"), want);
+        }
+
+        #[test]
+        fn a_record_at_another_place_of_its_file_never_verifies(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            salt: u64,
+            // Up to 32 GiB.
+            places in prop::collection::vec(0..1_u64 << 32, 2..50),
+        ) {
+            let mut record = sealed(entry(&commands(&bytes)), true);
+            let own = 8 * places[0];
+            LogFormat::seal(&mut record, salt_at(salt, own), true);
+            for at in places.into_iter().map(|place| 8 * place) {
+                prop_assert_eq!(LogFormat::verify(&record, salt_at(salt, at)), at == own, "from {} at {}", own, at);
+            }
         }
 
         #[test]

@@ -215,7 +215,8 @@ impl Compactor {
                     return Err(io::ErrorKind::Interrupted.into());
                 }
             }
-            let needle = needle::parse_unverified_data(record, reader.salt()).map_err(io::Error::other)?;
+            let needle =
+                needle::parse_unverified_data(record, reader.salt_at(at.offset)).map_err(io::Error::other)?;
             if !self.shared.index.read().names(needle.header.id, at) {
                 return Ok(());
             }

@@ -66,8 +66,9 @@ impl Store {
             }
         }
         let all_was_read = self.stream.scan(file, &mut |found| {
-            let Found::Record(_, record) = found else { return Ok(()) };
-            let needle = needle::parse_unverified_data(record, reader.salt()).map_err(io::Error::other)?;
+            let Found::Record(at, record) = found else { return Ok(()) };
+            let needle =
+                needle::parse_unverified_data(record, reader.salt_at(at.offset)).map_err(io::Error::other)?;
             // A tombstone has a placement, too, and a needle that lives nevertheless may lie behind it.
             let is_needle = needle.header.kind == Kind::Needle;
             if is_needle && wanted.binary_search(&needle.header.placement).is_ok() {

@@ -1,9 +1,9 @@
 //! The disk as a store sees it: with no more room than the store's capacity leaves.
 //!
-//! Owns the sum of what the files in one directory take, whoever makes them: segments and index files alike. Everything else
-//! is the disk's. A file counts from when it gets its name until it is removed; an index file that is being written does not
-//! count yet, but there is never more than one, and the reserve holds it. Invariant: a file that has its name never
-//! grows.
+//! Owns the sum of what the files in one directory take, whoever makes them: segments, index files, scrub's place and the
+//! list of damage. Everything else is the disk's. A file counts from when it gets its name until it is removed; an index file that is
+//! being written does not count yet, but there is never more than one, and the reserve holds it. Invariant: a file that
+//! has its name never grows.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,6 +13,8 @@ use std::sync::Arc;
 use hayrick_disk::{Disk, File, Lock};
 use parking_lot::Mutex;
 
+use crate::damage::kept;
+use crate::scrub::place;
 use crate::{index_file, segment};
 
 /// A disk on which one directory has a capacity.
@@ -57,7 +59,8 @@ impl Quota {
     /// Bytes of a file, if it counts under this name.
     fn bytes_of(&self, path: &Path, name: &Path) -> io::Result<Option<u64>> {
         let extension = name.extension().and_then(|extension| extension.to_str());
-        let counts = matches!(extension, Some(segment::EXTENSION | index_file::EXTENSION | "new"));
+        let counts = matches!(extension, Some(segment::EXTENSION | index_file::EXTENSION | "new"))
+            || name.file_name().is_some_and(|name| name == place::FILE_NAME || name == kept::FILE_NAME);
         if counts && name.parent() == Some(&self.dir) {
             self.disk.open(path)?.len().map(Some)
         } else {

@@ -133,7 +133,7 @@ fn open_large(reader: Reader, at: Location, id: NeedleId) -> Result<Opened, Read
     reader.read_exact_at(at.offset, &mut head).map_err(|error| disk_error(&error))?;
     let header = Header::peek(&head).ok_or(ReadError::Damaged)?;
     let key = &head[HEADER_BYTES..header.data_at()];
-    if !is_needle(&header, at, id) || !needle::header_matches(&head, key, reader.salt()) {
+    if !is_needle(&header, at, id) || !needle::header_matches(&head, key, reader.salt_at(at.offset)) {
         return Err(ReadError::Damaged);
     }
     let mut table = vec![0; digest::table_bytes(header.data_len as usize)];
@@ -146,7 +146,7 @@ fn open_large(reader: Reader, at: Location, id: NeedleId) -> Result<Opened, Read
 pub(crate) fn record(reader: &Reader, at: Location, id: NeedleId) -> Result<Bytes, ReadError> {
     let mut record = vec![0; at.len as usize];
     reader.read_exact_at(at.offset, &mut record).map_err(|error| disk_error(&error))?;
-    match needle::parse(&record, reader.salt()) {
+    match needle::parse(&record, reader.salt_at(at.offset)) {
         Ok(needle) if is_needle(&needle.header, at, id) => Ok(record.into()),
         _ => Err(ReadError::Damaged),
     }
@@ -158,7 +158,7 @@ pub(crate) fn start(reader: &Reader, at: Location, id: NeedleId) -> Option<Vec<u
     reader.read_exact_at(at.offset, &mut start).ok()?;
     let header = Header::peek(&start)?;
     let key = start.get(HEADER_BYTES..header.data_at())?;
-    if !is_needle(&header, at, id) || !needle::header_matches(&start, key, reader.salt()) {
+    if !is_needle(&header, at, id) || !needle::header_matches(&start, key, reader.salt_at(at.offset)) {
         return None;
     }
     start.truncate(header.data_at());

@@ -180,7 +180,7 @@ pub(crate) fn remove_orphans(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
 }
 
 /// The segment in a file's name.
-fn id_of(name: &str, extension: &str) -> Option<FileId> {
+pub(crate) fn id_of(name: &str, extension: &str) -> Option<FileId> {
     let digits = name.strip_suffix(extension)?.strip_suffix('.')?;
     let id = FileId(u64::from_str_radix(digits, 16).ok()?);
     (id.to_string() == digits).then_some(id)

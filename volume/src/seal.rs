@@ -82,8 +82,8 @@ impl Indexer {
             }
             match found {
                 Found::Record(at, record) => {
-                    let needle =
-                        needle::parse_unverified_data(record, reader.salt()).map_err(io::Error::other)?;
+                    let needle = needle::parse_unverified_data(record, reader.salt_at(at.offset))
+                        .map_err(io::Error::other)?;
                     writer.add(at, &needle)
                 }
                 Found::Damage(range) => {

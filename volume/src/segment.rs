@@ -1,7 +1,7 @@
 //! Needles as the records of an append stream: how `disk` tells where one ends and whether it is whole.
 //!
 //! The layout itself is `protocol::needle`'s, and files, batches and recovery are `disk`'s. Invariant: what verifies
-//! here was sealed for this very segment; a needle as it travels, with the wire's salt, does not.
+//! here was sealed for this very place of this very segment; a needle as it travels, with the wire's salt, does not.
 
 use hayrick_disk::{Format, Head};
 use hayrick_protocol::limits::KEY_BYTES_MAX;

@@ -23,11 +23,12 @@ use tokio::sync::oneshot;
 
 use crate::append::{InFlight, closed, submit_error};
 use crate::compact::{Compacted, Compactor, Tally};
-use crate::damage::kept::{self, KeptDamage};
+use crate::damage::kept::KeptDamage;
 use crate::damage::{Damage, Stretch};
 use crate::examine::Examiner;
 use crate::housekeeping::{Housekeeper, Job};
 use crate::index::{Index, Known};
+use crate::later::{self, LaterVersion};
 use crate::quota::Quota;
 use crate::recover::{self, Found, Keeper};
 use crate::scrub::{Scrubbed, Scrubber, Scrubbing};
@@ -62,9 +63,11 @@ pub struct StoreOptions {
     /// Bytes of a segment that compaction goes through in a second, as long as space is not short; with 0 there is none
     /// in the background.
     pub compact_bytes_per_s: u64,
-    /// Bytes that scrub reads in a second, at most: it is slower where a round takes less than a week at that rate. With 0
-    /// there is none in the background.
+    /// Bytes that scrub reads in a second, at most: it is slower where a round is shorter than `scrub_round` at that rate.
+    /// With 0 there is none in the background.
     pub scrub_bytes_per_s_max: u64,
+    /// How long scrub takes to verify everything once, if that is not too fast.
+    pub scrub_round: Duration,
     /// Whether the store has threads of its own. Without, for tests that must do the same each time, the work of all of
     /// them is done by [`Store::work`] and [`Store::keep_house`].
     pub threads: bool,
@@ -72,7 +75,7 @@ pub struct StoreOptions {
 
 impl StoreOptions {
     /// Segments of 1 GiB, zeroed ahead by 4 MiB, marks after 20 ms, compaction of 64 MiB a second, scrub of 50 MiB a second
-    /// at most.
+    /// at most, and once a week.
     pub fn new(dir: impl Into<PathBuf>, capacity_bytes: u64) -> Self {
         Self {
             dir: dir.into(),
@@ -82,6 +85,7 @@ impl StoreOptions {
             idle_mark_after: Duration::from_millis(20),
             compact_bytes_per_s: 64 << 20,
             scrub_bytes_per_s_max: 50 << 20,
+            scrub_round: Duration::from_secs(7 * 24 * 3600),
             threads: true,
         }
     }
@@ -149,18 +153,9 @@ pub enum StoreError {
         /// The segment and offset.
         place: String,
     },
-    /// The list of damage was written by a later version.
-    #[error(
-        "{} has format version {found}, and this build knows versions up to {known}: start it with the newer build, or \
-         remove the file, and scrub finds anew what is damaged",
-        path.display(), known = kept::VERSION
-    )]
-    LaterDamage {
-        /// The file.
-        path: PathBuf,
-        /// The version in its first line.
-        found: u64,
-    },
+    /// A later version of Hayrick was at work in the directory. Nothing was changed.
+    #[error(transparent)]
+    LaterVersion(#[from] LaterVersion),
     /// No thread to be had.
     #[error("a thread of the store does not start: {0}")]
     Thread(io::Error),
@@ -267,15 +262,12 @@ impl Store {
         let quota = Quota::new(disk, &options.dir, options.capacity_bytes).map_err(unreadable)?;
         let quota = Arc::new(quota);
         let disk: Arc<dyn Disk> = Arc::clone(&quota) as _;
+        later::refuse(disk.as_ref(), &options.dir)?;
         recover::remove_orphans(disk.as_ref(), &options.dir).map_err(unreadable)?;
         let shared = Arc::new(Shared::new(quota));
         let (jobs, to_do) = mpsc::channel();
         let stream = Arc::new(open_stream(&disk, &options, &shared, &jobs)?);
-        let kept = KeptDamage::open(Arc::clone(&disk), &options.dir, Arc::clone(&shared), &stream);
-        let damage = kept.map_err(|found| {
-            let path = options.dir.join(kept::FILE_NAME);
-            StoreError::LaterDamage { path, found }
-        })?;
+        let damage = KeptDamage::open(Arc::clone(&disk), &options.dir, Arc::clone(&shared), &stream);
         let stopping = Arc::new(AtomicBool::new(false));
         let examiner = Examiner {
             disk: Arc::clone(&disk),
@@ -307,8 +299,7 @@ impl Store {
         } else {
             (None, Some(Mutex::new(to_do)))
         };
-        let bytes_per_s_max = options.scrub_bytes_per_s_max;
-        let scrubber = Scrubber::new(examiner, Arc::downgrade(&stream), jobs.clone(), bytes_per_s_max);
+        let scrubber = Scrubber::new(examiner, Arc::downgrade(&stream), jobs.clone(), &options);
         let mut store = Self {
             shared,
             stream,
@@ -323,7 +314,7 @@ impl Store {
             by_hand,
             lock: None,
         };
-        if bytes_per_s_max > 0 && store.options.threads {
+        if store.options.scrub_bytes_per_s_max > 0 && store.options.threads {
             let scrubbing = Scrubbing::begin(Arc::clone(&store.scrubber)).map_err(StoreError::Thread)?;
             store.scrubbing = Some(scrubbing);
         }

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use hayrick_disk::{Disk, FaultyDisk, Moment, Op, write_atomically};
 use hayrick_protocol::ids::NeedleId;
 use hayrick_protocol::messages::volume::ReadError;
-use hayrick_volume::{Store, StoreError, StoreOptions};
+use hayrick_volume::{Store, StoreOptions};
 use needles::{data, needle};
 use tokio::time::{sleep, timeout};
 
@@ -212,9 +212,8 @@ fn a_list_of_a_later_version_is_refused_in_a_sentence_that_says_what_to_do() {
     let text = format!("{text}crc32c {:08x}\n", crc32c::crc32c(text.as_bytes()));
     write_atomically(&disk, &list_file(), text.as_bytes()).expect("a sound disk");
     let error = Store::open(Arc::new(disk.clone()), options()).expect_err("a later version");
-    assert!(matches!(error, StoreError::LaterDamage { found: 2, .. }), "{error}");
-    let words = "/volume/needles/damage has format version 2, and this build knows versions up to 1: start it with the \
-                 newer build, or remove the file, and scrub finds anew what is damaged";
+    let words = "/volume/needles/damage has format version 2, and this build knows versions up to 1: start the newer hayrick, \
+                 or remove that file, so that scrub finds anew what is damaged";
     assert_eq!(error.to_string(), words);
     assert_eq!(disk.bytes(&list_file()).expect("it is left as it is"), text.as_bytes());
 }

@@ -1,5 +1,6 @@
 //! Bytes that are no needles of a segment never count as such, whatever they once were: zeros, noise, needles as they
-//! travel, needles of an older segment in whose blocks this one lies. Each through the real recovery.
+//! travel, needles of an older segment in whose blocks this one lies, needles of this very segment at another place. Each
+//! through the real recovery.
 
 mod needles;
 
@@ -7,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hayrick_disk::FaultyDisk;
+use hayrick_disk::{Failure, Fault, FaultyDisk, Op, salt_at};
 use hayrick_protocol::ids::NeedleId;
 use hayrick_protocol::messages::volume::ReadError;
+use hayrick_protocol::needle::{self, Header};
 use hayrick_volume::{Store, StoreOptions};
 use needles::{data, holding, needle};
 use proptest::prelude::*;
@@ -17,6 +19,8 @@ use proptest::prelude::*;
 const HEADER_BYTES: usize = 4096;
 /// What needles of the older segment are numbered from; the others are numbered from 1.
 const OLDER: u64 = 1000;
+/// Bytes of the needle with the number [`OLDER`], if it is empty.
+const FIRST_BYTES: usize = 40;
 
 fn open(disk: &FaultyDisk) -> Store {
     let mut options = StoreOptions::new("/needles", 64 << 20);
@@ -87,6 +91,49 @@ fn assert_never_parse_behind(lens: &[usize], shift: usize, bytes: &[u8]) {
     assert!(left.iter().skip(64).all(|byte| *byte == 0), "the tail was cut, so that it never comes back");
 }
 
+/// Writes these bytes over a segment with needles of these lengths, from there on behind its header, and opens: what they
+/// changed is lost and counted as one stretch, all else is there, and nothing new.
+fn assert_damage_costs_what_it_covers(
+    lens: &[usize],
+    from: usize,
+    bytes: &[u8],
+) -> Result<(), TestCaseError> {
+    let disk = written(1, 1, lens);
+    let own = records_of(&disk);
+    assert!(disk.overwrite(&segment(), (HEADER_BYTES + from) as u64, bytes));
+    let now = records_of(&disk);
+    let store = open(&disk);
+    let (mut at, mut lost, mut lost_bytes) = (0, 0, 0);
+    for (id, len) in (1..).zip(lens) {
+        let record = at..at + needle(id, *len).len();
+        // Its padding says nothing.
+        let said = at..at + Header::peek(&needle(id, *len)).expect("a needle").end();
+        let is_covered = own[said.clone()] != now[said];
+        match read(&store, id) {
+            Ok(bytes) => prop_assert!(!is_covered && bytes == data(id, *len)),
+            error => {
+                prop_assert_eq!(error, Err(ReadError::NotFound));
+                prop_assert!(
+                    is_covered,
+                    "needle {} at {:?} was lost, the bytes begin at {}",
+                    id,
+                    record,
+                    from
+                );
+                (lost, lost_bytes) = (lost + 1, lost_bytes + record.len());
+            }
+        }
+        at = record.end;
+    }
+    let status = store.status();
+    prop_assert_eq!(status.needles, lens.len() as u64 - lost);
+    prop_assert_eq!((status.bad, status.bad_bytes), (u64::from(lost > 0), lost_bytes as u64));
+    for id in OLDER..OLDER + 12 {
+        prop_assert_eq!(read(&store, id), Err(ReadError::NotFound));
+    }
+    Ok(())
+}
+
 fn lens() -> impl Strategy<Value = Vec<usize>> {
     prop::collection::vec(0..900_usize, 1..12)
 }
@@ -119,41 +166,88 @@ proptest! {
         blocks in 1..4_usize,
     ) {
         let older = records_of(&written(2, OLDER, &older));
-        let disk = written(1, 1, &lens);
-        let own = records_of(&disk);
+        let own = records_of(&written(1, 1, &lens));
         // Sectors that were never written over, so that the older ones show; the last record, a mark, proves what is before.
         let whole = (own.len() - 32) / 512;
         prop_assume!(whole > 0 && !older.is_empty());
         let from = from.index(whole) * 512;
         let stale: Vec<u8> = older.iter().copied().cycle().take((blocks * 512).min(whole * 512 - from)).collect();
-        assert!(disk.overwrite(&segment(), (HEADER_BYTES + from) as u64, &stale));
-        let store = open(&disk);
-        let (mut at, mut lost, mut lost_bytes) = (0, 0, 0);
-        for (id, len) in (1..).zip(&lens) {
-            let record = at..at + needle(id, *len).len();
-            let is_covered = record.start < from + stale.len() && from < record.end;
-            match read(&store, id) {
-                Ok(bytes) => prop_assert!(!is_covered && bytes == data(id, *len)),
-                error => {
-                    prop_assert_eq!(error, Err(ReadError::NotFound));
-                    prop_assert!(is_covered, "needle {} at {:?} was lost, and the stale bytes begin at {}", id, record, from);
-                    (lost, lost_bytes) = (lost + 1, lost_bytes + record.len());
-                }
-            }
-            at = record.end;
-        }
-        let status = store.status();
-        prop_assert_eq!(status.needles, lens.len() as u64 - lost);
-        prop_assert_eq!((status.bad, status.bad_bytes), (u64::from(lost > 0), lost_bytes as u64));
-        for id in OLDER..OLDER + 12 {
-            prop_assert_eq!(read(&store, id), Err(ReadError::NotFound));
+        assert_damage_costs_what_it_covers(&lens, from, &stale)?;
+    }
+
+    #[test]
+    fn blocks_of_this_segment_at_another_place_are_damage_and_cost_what_they_cover(
+        lens in prop::collection::vec(0..900_usize, 4..12),
+        from: prop::sample::Index,
+        to: prop::sample::Index,
+        blocks in 1..6_usize,
+    ) {
+        // As a write that went astray leaves it, or a block that was moved and is there twice.
+        let own = records_of(&written(1, 1, &lens));
+        let whole = (own.len() - 32) / 512;
+        prop_assume!(whole > 1);
+        let (from, to) = (from.index(whole) * 512, to.index(whole) * 512);
+        prop_assume!(from != to);
+        let len = (blocks * 512).min(whole * 512 - from.max(to));
+        assert_damage_costs_what_it_covers(&lens, to, &own[from..from + len])?;
+    }
+
+    #[test]
+    fn needles_of_this_segment_behind_its_end_never_parse(lens in lens(), shift in 0..200_usize) {
+        let own = records_of(&written(1, 1, &lens));
+        assert_never_parse_behind(&lens, 8 * shift, &own);
+    }
+
+    #[test]
+    fn a_needle_at_another_place_of_its_segment_never_parses(
+        len in 0..900_usize,
+        salt: u64,
+        // Up to 32 GiB, twice what a segment has.
+        own in 0..1_u64 << 32,
+        others in prop::collection::vec(0..1_u64 << 32, 1..50),
+    ) {
+        let mut record = needle(1, len).to_vec();
+        needle::seal(&mut record, salt_at(salt, 8 * own), false);
+        prop_assert!(needle::parse(&record, salt_at(salt, 8 * own)).is_ok());
+        for other in others.into_iter().filter(|other| *other != own) {
+            prop_assert!(needle::parse(&record, salt_at(salt, 8 * other)).is_err(), "from {} at {}", own, other);
         }
     }
 
     #[test]
+    fn a_write_that_went_astray_is_damage_and_serves_nothing_wrong(
+        lens in prop::collection::vec(1..900_usize, 4..12),
+        astray: prop::sample::Index,
+        seed: u64,
+    ) {
+        let astray = 1 + astray.index(lens.len()) as u64;
+        let disk = FaultyDisk::new(seed);
+        let store = open(&disk);
+        for (id, len) in (1..).zip(&lens) {
+            if id == astray {
+                disk.order(Fault::new(Op::Write.on("0000000000000001.seg"), 1, Failure::Misdirected));
+            }
+            block_on(store.append(vec![needle(id, *len)])).remove(0).expect("the disk says nothing");
+        }
+        prop_assert_eq!(read(&store, astray), Err(ReadError::Damaged));
+        store.close();
+        let store = open(&disk);
+        prop_assert!(store.status().bad > 0);
+        prop_assert_eq!(read(&store, astray), Err(ReadError::NotFound));
+        let there = (1..).zip(&lens).filter(|(id, len)| match read(&store, *id) {
+            Ok(bytes) => bytes == data(*id, **len) || panic!("needle {id} has other bytes"),
+            Err(_) => false,
+        });
+        prop_assert_eq!(store.status().needles, there.count() as u64);
+    }
+
+    #[test]
     fn a_needle_made_of_needles_is_one_needle(older in lens(), behind in 0..900_usize) {
-        // Sealed for a segment of the very same salt: the seed makes it.
-        let records = records_of(&written(1, OLDER, &older));
+        // Sealed for a segment of the very same salt, as the seed makes it, and for these very places: header and key of the
+        // needle around them, filled up to a multiple of 8, are as long as the empty needle before them.
+        let records = records_of(&written(1, OLDER, &[&[0], &older[..]].concat()));
+        let before = Header::peek(&needle(1, 0)).expect("a needle").data_at();
+        let records = [&vec![0; FIRST_BYTES - before], &records[FIRST_BYTES..]].concat();
         let disk = FaultyDisk::new(1);
         let store = open(&disk);
         block_on(store.append(vec![holding(1, &records)])).remove(0).expect("a good needle");

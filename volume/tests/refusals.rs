@@ -314,7 +314,18 @@ async fn a_directory_of_a_later_version_is_refused_and_left_as_it_is() {
         bytes[40..44].copy_from_slice(&crc);
         bytes
     };
-    let rewrites: [(&Path, Rewrite<'_>, &str); 2] = [
+    let index = dir.path().join("needles/0000000000000001.idx");
+    let later_index = |_: &[u8]| {
+        let mut bytes = b"hayindex\x04\0\0\0".to_vec();
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+        [&bytes, "whatever follows".as_bytes()].concat()
+    };
+    let scrub = dir.path().join("needles/scrub");
+    let later_scrub = |_: &[u8]| {
+        let fields = "hayrick scrub 2\nwhatever follows\n";
+        format!("{fields}crc32c {:08x}\n", crc32c::crc32c(fields.as_bytes())).into_bytes()
+    };
+    let rewrites: [(&Path, Rewrite<'_>, &str); 4] = [
         (
             &identity,
             &later_identity,
@@ -325,10 +336,22 @@ async fn a_directory_of_a_later_version_is_refused_and_left_as_it_is() {
             &later_segment,
             "has format version 2, and this build knows versions up to 1: start it with the newer build",
         ),
+        (
+            &index,
+            &later_index,
+            "has format version 4, and this build knows versions up to 3: start the newer hayrick, or remove the .idx \
+             files beside it, which are then made anew from the segments",
+        ),
+        (
+            &scrub,
+            &later_scrub,
+            "has format version 2, and this build knows versions up to 1: start the newer hayrick, or remove that file, so \
+             that scrub begins a new round",
+        ),
     ];
     for (path, rewrite, says) in rewrites {
-        let own = std::fs::read(path).expect("it is there");
-        std::fs::write(path, rewrite(&own)).expect("written");
+        let own = std::fs::read(path).ok();
+        std::fs::write(path, rewrite(own.as_deref().unwrap_or_default())).expect("written");
         let before = files(dir.path());
         let refused = in_time(start(options(dir.path(), 64 << 20).await)).await.expect_err("a later version");
         let refused = refused.to_string();
@@ -336,14 +359,17 @@ async fn a_directory_of_a_later_version_is_refused_and_left_as_it_is() {
         assert!(refused.starts_with(&name) && refused.contains(says), "{refused}");
         assert!(!refused.contains('\n'), "one sentence: {refused}");
         assert!(files(dir.path()) == before, "{name}: something was changed");
-        std::fs::write(path, own).expect("written");
+        match own {
+            Some(own) => std::fs::write(path, own).expect("written"),
+            None => std::fs::remove_file(path).expect("removed"),
+        }
     }
     let running = in_time(start(options(dir.path(), 64 << 20).await)).await.expect("it starts again");
     in_time(running.stop()).await;
 }
 
 #[tokio::test]
-async fn an_index_file_of_a_later_version_is_made_anew_and_costs_nothing() {
+async fn an_index_file_that_is_damaged_or_of_an_earlier_version_is_made_anew_and_costs_nothing() {
     let disk = FaultyDisk::new(1);
     let open = || {
         let mut options = StoreOptions::new("/needles", 64 << 20);
@@ -363,13 +389,17 @@ async fn an_index_file_of_a_later_version_is_made_anew_and_costs_nothing() {
     let store = open();
     store.append(vec![needle(1, 100)]).await.remove(0).expect("a good needle");
     store.seal();
-    until_indexed(2).await;
+    until_indexed(3).await;
     store.close();
-    assert!(disk.overwrite(index, 8, &[9]));
-    let store = open();
-    assert_eq!(store.status().needles, 1);
-    until_indexed(2).await;
-    store.close();
+    let earlier = [&b"\x02\0\0\0"[..], &crc32c::crc32c(b"hayindex\x02\0\0\0").to_le_bytes()].concat();
+    // Of the others, the checksum does not vouch for the version: a later one, by a flipped bit, must not stop a start.
+    for version in [&earlier[..], &[9], &[7], &[2]] {
+        assert!(disk.overwrite(index, 8, version));
+        let store = open();
+        assert_eq!(store.status().needles, 1);
+        until_indexed(3).await;
+        store.close();
+    }
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use parking_lot::MutexGuard;
 use rand::Rng;
 
 use super::chance::{draw, mix};
-use super::node::{Change, Node};
+use super::node::{Change, Node, SECTOR_BYTES};
 use super::plan::{Failure, Op};
 use super::{FaultyDisk, State};
 use crate::disk::{Disk, File, Lock, parent_of};
@@ -100,6 +100,13 @@ fn error_of(failure: Failure) -> io::Error {
         Failure::Full => io::ErrorKind::StorageFull.into(),
         _ => io::Error::other("input/output error, ordered by a test"),
     }
+}
+
+/// Another place for a write in a file of this length, whole sectors away; `None` if there is none.
+fn another_place(offset: u64, len: u64, file_len: u64, random: &mut impl Rng) -> Option<u64> {
+    let (sector, within) = (offset / SECTOR_BYTES, offset % SECTOR_BYTES);
+    let places = file_len.checked_sub(within + len)? / SECTOR_BYTES + 1;
+    (places > 1).then(|| (sector + random.random_range(1..places)) % places * SECTOR_BYTES + within)
 }
 
 fn not_for_writing() -> io::Error {
@@ -283,8 +290,14 @@ impl File for FaultyFile {
             let at = random.random_range(0..written.len());
             written[at] ^= 1 << random.random_range(0..8);
         }
-        if !written.is_empty() {
-            let change = Change::Write(offset, written.into());
+        let place = match failure {
+            Some(Failure::Misdirected) => {
+                another_place(offset, written.len() as u64, file.live.len(), &mut random)
+            }
+            _ => Some(offset),
+        };
+        if let Some(place) = place.filter(|_| !written.is_empty()) {
+            let change = Change::Write(place, written.into());
             if failure == Some(Failure::LostLater) {
                 file.change_in_vain(&change);
             } else {

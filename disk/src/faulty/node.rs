@@ -15,7 +15,7 @@ use super::chance::{Chance, Fate};
 use super::pages::Pages;
 
 /// What a device writes whole or not at all.
-const SECTOR_BYTES: u64 = 512;
+pub(super) const SECTOR_BYTES: u64 = 512;
 
 #[derive(Clone)]
 pub(super) struct Node {

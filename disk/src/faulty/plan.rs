@@ -75,9 +75,14 @@ impl Op {
     pub fn failures(self) -> &'static [Failure] {
         match self {
             Self::Read => &[Failure::Broken, Failure::Short, Failure::Flipped],
-            Self::Write => {
-                &[Failure::Broken, Failure::Full, Failure::Short, Failure::Flipped, Failure::LostLater]
-            }
+            Self::Write => &[
+                Failure::Broken,
+                Failure::Full,
+                Failure::Short,
+                Failure::Flipped,
+                Failure::LostLater,
+                Failure::Misdirected,
+            ],
             Self::Sync | Self::Allocate | Self::Create => &[Failure::Broken, Failure::Full],
             _ => &[Failure::Broken],
         }
@@ -119,6 +124,8 @@ pub enum Failure {
     Flipped,
     /// The write succeeds and can be read, but is never written back: each descriptor's next sync says so, once.
     LostLater,
+    /// The write succeeds, but lands some sectors away in the same file (nowhere, if the file has no other place for it).
+    Misdirected,
 }
 
 /// One operation that is to fail.

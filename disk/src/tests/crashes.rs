@@ -211,8 +211,10 @@ fn acked_records_survive_any_failed_operation() {
     {
         let did = history(replay.seed(), &Trouble::None);
         for op in Op::ALL {
-            // What was flipped is told from what is torn, but it is lost: that is for the tests of damage.
-            for failure in op.failures().iter().filter(|failure| **failure != Failure::Flipped) {
+            // What was flipped, or written elsewhere, is told from what is torn, but it is lost: that is for the tests of
+            // damage.
+            let loses = |failure: &Failure| matches!(failure, Failure::Flipped | Failure::Misdirected);
+            for failure in op.failures().iter().filter(|failure| !loses(failure)) {
                 for nth in 1..=did.of(op) {
                     let fault = Fault::new(op, nth, *failure);
                     replay.note(&fault);

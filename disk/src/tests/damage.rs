@@ -1,8 +1,10 @@
 //! What is torn is cut, what is corrupt is reported, and never the other way round.
 
+use std::sync::Arc;
+
 use crate::append_file::HEADER_BYTES;
 use crate::disk::Disk;
-use crate::faulty::{FaultyDisk, Op};
+use crate::faulty::{Failure, Fault, FaultyDisk, Op};
 use crate::format::{FileId, Location};
 use crate::recover::OpenError;
 use crate::scan::Found;
@@ -33,6 +35,44 @@ fn five_batches(disk: &FaultyDisk) -> (Stream<Plain>, Vec<Location>) {
     let places =
         bodies.iter().map(|body| append(&stream, &[body.as_slice()]).expect("it is acked")[0]).collect();
     (stream, places)
+}
+
+#[test]
+fn a_misdirected_write_is_damage_where_it_is_missing_and_no_record_where_it_landed() {
+    let landed_on_records = (0..200).filter(|seed| {
+        let disk = FaultyDisk::new(*seed);
+        let stream = open(&disk, &Noting::default());
+        let bodies: Vec<Vec<u8>> = (0..40_u8).map(|number| vec![number; 300]).collect();
+        let mut places = Vec::new();
+        for (number, body) in bodies.iter().enumerate() {
+            if number == 20 {
+                disk.order(Fault::new(Op::Write, 1, Failure::Misdirected));
+            }
+            places.push(append(&stream, &[body.as_slice()]).expect("the disk says nothing")[0]);
+        }
+        let disk = kill(&disk, stream);
+        let owner = Noting::default();
+        match Stream::<Plain>::open(Arc::new(disk), quiet_options(), owner.clone()) {
+            Ok(_) => {}
+            // It landed there.
+            Err(OpenError::DamagedHeader { .. }) => return false,
+            Err(error) => panic!("seed {seed}: {error}"),
+        }
+        let notes = owner.notes.lock();
+        let missing = places[20].offset;
+        assert!(notes.damaged.iter().any(|(_, range)| range.contains(&missing)), "seed {seed}");
+        for (at, body) in &notes.recovered {
+            let number = usize::from(body[0]);
+            assert!(number != 20 && *at == places[number] && *body == bodies[number], "seed {seed}: {at:?}");
+        }
+        let is_damaged = |at: &Location| notes.damaged.iter().any(|(_, range)| range.contains(&at.offset));
+        let lost = places.iter().filter(|at| !notes.recovered.iter().any(|(found, _)| found == *at));
+        let lost: Vec<_> = lost.collect();
+        assert!(lost.iter().all(|at| is_damaged(at)), "seed {seed}: what is lost is told");
+        assert!(lost.len() <= 4, "seed {seed}: {lost:?}");
+        lost.len() > 1
+    });
+    assert!(landed_on_records.count() > 10, "it lands on other records often enough to tell");
 }
 
 #[test]

@@ -4,7 +4,8 @@ use proptest::prelude::{ProptestConfig, any, prop, prop_assert, prop_assert_eq, 
 
 use crate::append_file::HEADER_BYTES;
 use crate::faulty::FaultyDisk;
-use crate::testing::{Noting, append, open, path_of};
+use crate::format::{Format, salt_at};
+use crate::testing::{Noting, PLAIN_HEADER, Plain, append, open, path_of};
 
 /// A file with these bodies in one batch each, all its bytes, and the disk.
 fn written(seed: u64, bodies: &[Vec<u8>]) -> (FaultyDisk, Vec<u8>) {
@@ -40,12 +41,46 @@ proptest! {
     }
 
     #[test]
+    fn a_record_at_another_place_never_verifies(
+        body in prop::collection::vec(any::<u8>(), 0..200),
+        salt: u64,
+        // Up to 32 GiB.
+        places in prop::collection::vec(0_u64..1 << 32, 2..50),
+    ) {
+        let mut record = Plain::record(&body);
+        record.resize(record.len().next_multiple_of(8), 0);
+        let own = 8 * places[0];
+        Plain::seal(&mut record, salt_at(salt, own), true);
+        for at in places.into_iter().map(|place| 8 * place) {
+            let verifies = Plain::head(&record[..PLAIN_HEADER], salt_at(salt, at)).is_some();
+            prop_assert_eq!(verifies, at == own, "sealed for {}, found at {}", own, at);
+        }
+    }
+
+    #[test]
+    fn its_own_bytes_moved_behind_the_end_never_parse(
+        bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 8..200), 1..8),
+        shift in 0_usize..40,
+    ) {
+        let (disk, bytes) = written(1, &bodies);
+        let len = bodies.iter().map(|body| (PLAIN_HEADER + body.len()).next_multiple_of(8)).sum::<usize>();
+        let (start, end) = (HEADER_BYTES as usize, HEADER_BYTES as usize + len);
+        assert!(disk.overwrite(&path_of(crate::format::FileId(1)), (end + 8 * shift) as u64, &bytes[start..end]));
+        let owner = Noting::default();
+        let _stream = open(&disk, &owner);
+        prop_assert_eq!(owner.bodies(), bodies);
+        prop_assert!(owner.notes.lock().damaged.is_empty());
+    }
+
+    #[test]
     fn a_body_made_of_records_is_one_record(
         bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 8..200), 1..8),
     ) {
-        // Even of this very file's records: only where a record cannot be read is the next one searched for.
-        let (_, bytes) = written(1, &bodies);
-        let body = bytes[HEADER_BYTES as usize..HEADER_BYTES as usize + 2000].to_vec();
+        // Even of records of this very file and this very place (behind a header, as the first of them is empty): only
+        // where a record cannot be read is the next one searched for.
+        let (_, bytes) = written(1, &[&[Vec::new()], &bodies[..]].concat());
+        let from = HEADER_BYTES as usize + PLAIN_HEADER;
+        let body = bytes[from..from + 2000].to_vec();
         let (disk, _) = written(1, &[body.clone(), b"behind it".to_vec()]);
         let owner = Noting::default();
         let _stream = open(&disk, &owner);

@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 
 use crate::damage::{Snapshot, Stretch};
 use crate::index::Known;
+use crate::sealed_text;
 use crate::segment::Needles;
 use crate::store::Shared;
 
@@ -32,13 +33,13 @@ use crate::store::Shared;
 pub(crate) const FILE_NAME: &str = "damage";
 
 /// The version of these bytes.
-pub(crate) const VERSION: u64 = 1;
+pub(crate) const VERSION: u16 = 1;
 
 /// The first line, without the version.
-const TITLE: &str = "hayrick damage ";
+pub(crate) const TITLE: &str = "hayrick damage";
 
 /// More bytes than the longest list takes: so many lines, twice, of less than 100 bytes.
-const BYTES_MAX: u64 = 16 << 20;
+pub(crate) const BYTES_MAX: u64 = 16 << 20;
 
 /// What is written.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -47,13 +48,6 @@ struct Listed {
     stretches: Vec<(Stretch, u64)>,
     /// Segment, salt and offset of the copy.
     needles: Vec<(NeedleId, (FileId, u64, u64))>,
-}
-
-/// Why a file is none of ours.
-#[derive(Debug, PartialEq, Eq)]
-enum DecodeError {
-    LaterVersion(u64),
-    Damaged,
 }
 
 /// Keeps the file as the list is.
@@ -74,24 +68,22 @@ struct State {
 }
 
 impl KeptDamage {
-    /// Lists what the file says and still holds. The index is to be told of everything before. An error is the version of
-    /// a file that a later build wrote.
+    /// Lists what the file says and still holds. The index is to be told of everything before.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
         shared: Arc<Shared>,
         stream: &Arc<Stream<Needles>>,
-    ) -> Result<Self, u64> {
+    ) -> Self {
         let path = dir.join(FILE_NAME);
-        let listed = match read(disk.as_ref(), &path) {
-            Ok(bytes) => match Listed::decode(&bytes) {
-                Ok(listed) => Some(listed),
-                Err(DecodeError::LaterVersion(found)) => return Err(found),
-                Err(DecodeError::Damaged) => {
+        let listed = match sealed_text::read(disk.as_ref(), &path, BYTES_MAX) {
+            Ok(text) => {
+                let listed = Listed::decode(&text);
+                if listed.is_none() {
                     tracing::warn!(path = %path.display(), "the list of what is damaged is damaged itself; scrub finds anew what was on it");
-                    None
                 }
-            },
+                listed
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Listed::default()),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "the list of what is damaged cannot be read; scrub finds anew what was on it");
@@ -106,7 +98,7 @@ impl KeptDamage {
                 kept.state.lock().written = Some(now.changes);
             }
         }
-        Ok(kept)
+        kept
     }
 
     /// Lists what holds still.
@@ -176,7 +168,7 @@ impl Listed {
     }
 
     fn encode(&self) -> String {
-        let mut text = format!("{TITLE}{VERSION}\n");
+        let mut text = format!("{TITLE} {VERSION}\n");
         for (Stretch { segment, range }, salt) in &self.stretches {
             let (from, to) = (range.start, range.end);
             writeln!(text, "stretch {segment} {salt:016x} {from} {to}").expect("a string takes any text");
@@ -184,28 +176,15 @@ impl Listed {
         for (id, (segment, salt, offset)) in &self.needles {
             writeln!(text, "needle {id} {segment} {salt:016x} {offset}").expect("a string takes any text");
         }
-        let crc = crc32c::crc32c(text.as_bytes());
-        text + &format!("crc32c {crc:08x}\n")
+        sealed_text::seal(&text)
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::Damaged)?;
-        let (lines, checksum) = text.split_at(text.rfind("crc32c ").ok_or(DecodeError::Damaged)?);
-        if checksum != format!("crc32c {:08x}\n", crc32c::crc32c(lines.as_bytes())) {
-            return Err(DecodeError::Damaged);
-        }
-        let mut lines = lines.lines();
-        let title = lines.next().and_then(|title| title.strip_prefix(TITLE)?.parse().ok());
-        match title.ok_or(DecodeError::Damaged)? {
-            VERSION => {}
-            later if later > VERSION => return Err(DecodeError::LaterVersion(later)),
-            _ => return Err(DecodeError::Damaged),
-        }
+    fn decode(text: &str) -> Option<Self> {
+        let mut lines = sealed_text::open(text)?.lines();
+        let title = lines.next()?;
         let mut listed = Self::default();
-        for line in lines {
-            listed.add(line).ok_or(DecodeError::Damaged)?;
-        }
-        Ok(listed)
+        lines.try_for_each(|line| listed.add(line))?;
+        (title == format!("{TITLE} {VERSION}")).then_some(listed)
     }
 
     fn add(&mut self, line: &str) -> Option<()> {
@@ -233,14 +212,6 @@ fn salt_of(stream: &Stream<Needles>, segment: FileId) -> Option<u64> {
     stream.reader(segment).map(|reader| reader.salt())
 }
 
-fn read(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
-    let file = disk.open(path)?;
-    let len = file.len()?.min(BYTES_MAX);
-    let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -253,42 +224,38 @@ mod tests {
         Listed { stretches: vec![(stretch, copy.1)], needles: vec![(NeedleId(1 << 32 | 7), copy)] }
     }
 
-    fn with_checksum(text: &str) -> String {
-        format!("{text}crc32c {:08x}\n", crc32c::crc32c(text.as_bytes()))
-    }
-
     #[test]
     fn golden_text() {
         let text = "hayrick damage 1\nstretch 000000000000001f 0123456789abcdef 4194304 4198400\n\
                     needle 4294967303 000000000000001f 0123456789abcdef 4194304\n";
-        assert_eq!(listed().encode(), with_checksum(text));
-        assert_eq!(Listed::decode(listed().encode().as_bytes()), Ok(listed()));
-        assert_eq!(Listed::decode(Listed::default().encode().as_bytes()), Ok(Listed::default()));
+        assert_eq!(listed().encode(), sealed_text::seal(text));
+        assert_eq!(Listed::decode(&listed().encode()), Some(listed()));
+        assert_eq!(Listed::decode(&Listed::default().encode()), Some(Listed::default()));
     }
 
     #[test]
-    fn every_flipped_bit_and_every_truncation_is_seen_and_a_later_version_told_from_damage() {
+    fn every_flipped_bit_and_every_truncation_is_seen() {
         let bytes = listed().encode().into_bytes();
         for at in 0..bytes.len() {
             for bit in 0..8 {
                 let mut flipped = bytes.clone();
                 flipped[at] ^= 1 << bit;
-                assert_eq!(Listed::decode(&flipped), Err(DecodeError::Damaged), "bit {bit} of byte {at}");
+                let flipped = String::from_utf8_lossy(&flipped);
+                assert_eq!(Listed::decode(&flipped), None, "bit {bit} of byte {at}");
             }
-            assert_eq!(Listed::decode(&bytes[..at]), Err(DecodeError::Damaged), "cut to {at}");
+            assert_eq!(Listed::decode(&String::from_utf8_lossy(&bytes[..at])), None, "cut to {at}");
         }
-        let decoded = |text: &str| Listed::decode(with_checksum(text).as_bytes());
-        assert_eq!(decoded("hayrick damage 2\nwhat else\n"), Err(DecodeError::LaterVersion(2)));
-        assert_eq!(decoded("hayrick damage 0\n"), Err(DecodeError::Damaged));
-        assert_eq!(decoded("hayrick damage 1\nneedle 7\n"), Err(DecodeError::Damaged));
+        for text in ["hayrick damage 0\n", "hayrick damage 1\nneedle 7\n", "hayrick damage 2\nwhat else\n"] {
+            assert_eq!(Listed::decode(&sealed_text::seal(text)), None, "{text}");
+        }
     }
 
     proptest! {
         #[test]
         fn garbage_never_panics(text in "(hayrick damage 1\n)?((stretch|needle) ([0-9a-f]{1,17} ?){0,5}\n){0,3}") {
-            if let Ok(listed) = Listed::decode(with_checksum(&text).as_bytes()) {
-                let again = Listed::decode(listed.encode().as_bytes());
-                prop_assert_eq!(again, Ok(listed));
+            if let Some(listed) = Listed::decode(&sealed_text::seal(&text)) {
+                let again = Listed::decode(&listed.encode());
+                prop_assert_eq!(again, Some(listed));
             }
         }
     }

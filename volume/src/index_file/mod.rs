@@ -4,17 +4,18 @@
 //! ```text
 //! offset  bytes
 //!      0      8  magic "hayindex"
-//!      8      2  version (2)
+//!      8      2  version (3)
 //!     10      2  zeros
-//!     12     44  the first 44 bytes of the segment file: its id and its random salt are in there, so an index is
+//!     12      4  crc32c of the 12 bytes before; to here the same in every later version, so that one is told from damage
+//!     16     44  the first 44 bytes of the segment file: its id and its random salt are in there, so an index is
 //!                never taken for another segment's, nor for that of an earlier segment of this name
-//!     56      …  blocks, of some 64 KiB
+//!     60      …  blocks, of some 64 KiB
 //!      …   25·b  the table of blocks, in their order: kind u8 (1 places, 2 keys, 3 damage), first placement u32, first
 //!                id u64, length u32, rows u32, crc32c of the block
 //!      …      8  where the records of the segment end: an index of a segment that lost its seal, was appended to and
 //!                sealed again, is void
 //!      …      4  blocks b
-//!      …      4  crc32c of the first 56 bytes, the table, and the 12 bytes before
+//!      …      4  crc32c of the first 60 bytes, the table, and the 12 bytes before
 //! ```
 //! All numbers are little-endian, but those in blocks (`block` has their layout), which are as short as they can be. A
 //! segment is indexed in *parts* of up to half a million records, so that neither writing nor reading one takes much memory:
@@ -24,7 +25,8 @@
 //! other on the disk, too.
 //!
 //! Owns these bytes only; when one is written and what a bad one leads to is `seal`'s and `recover`'s. Invariant: it says
-//! nothing that the segment does not say; so it may be lost at any time.
+//! nothing that the segment does not say; so it may be lost at any time. A start with one of a later version is refused
+//! all the same (`later`): whoever went back by mistake is told so before anything of the later version is gone.
 
 mod block;
 mod read;
@@ -58,8 +60,8 @@ pub(crate) struct SegmentMark {
 pub(crate) enum IndexFileError {
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("it is no index file of this version")]
-    Unknown,
+    #[error("it is of version {0}, and this build writes {VERSION}")]
+    OtherVersion(u16),
     #[error("its checksum or lengths are off")]
     Damaged,
     #[error("it belongs to another segment, or to what this one once was")]
@@ -69,8 +71,10 @@ pub(crate) enum IndexFileError {
 const SEGMENT_HEAD_BYTES: usize = 44;
 
 const MAGIC: [u8; 8] = *b"hayindex";
-const VERSION: u16 = 2;
-const HEADER_BYTES: usize = 12 + SEGMENT_HEAD_BYTES;
+pub(crate) const VERSION: u16 = 3;
+/// What all versions begin with.
+pub(crate) const PREFIX_BYTES: usize = 16;
+const HEADER_BYTES: usize = PREFIX_BYTES + SEGMENT_HEAD_BYTES;
 const ENTRY_BYTES: usize = 25;
 const TAIL_BYTES: usize = 16;
 
@@ -130,10 +134,24 @@ impl Entry {
 
 fn header(segment: &SegmentMark) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
-    bytes[..8].copy_from_slice(&MAGIC);
-    bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
-    bytes[12..].copy_from_slice(&segment.head);
+    bytes[..PREFIX_BYTES].copy_from_slice(&prefix(VERSION));
+    bytes[PREFIX_BYTES..].copy_from_slice(&segment.head);
     bytes
+}
+
+fn prefix(version: u16) -> [u8; PREFIX_BYTES] {
+    let mut bytes = [0; PREFIX_BYTES];
+    bytes[..8].copy_from_slice(&MAGIC);
+    bytes[8..10].copy_from_slice(&version.to_le_bytes());
+    let crc = crc32c::crc32c(&bytes[..12]);
+    bytes[12..].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// The version in the first bytes of an index file of whatever version; `None` if they are damaged, or those of another file.
+pub(crate) fn version_of(bytes: &[u8; PREFIX_BYTES]) -> Option<u16> {
+    let version = u16::from_le_bytes([bytes[8], bytes[9]]);
+    (*bytes == prefix(version)).then_some(version)
 }
 
 /// The end of the file, behind the table.

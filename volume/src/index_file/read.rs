@@ -11,8 +11,8 @@ use hayrick_protocol::ids::{NeedleId, PlacementId};
 
 use crate::index::Place;
 use crate::index_file::{
-    ENTRY_BYTES, Entry, HEADER_BYTES, IndexFileError, Kind, MAGIC, SegmentMark, TAIL_BYTES, VERSION, block,
-    header, tail,
+    ENTRY_BYTES, Entry, HEADER_BYTES, IndexFileError, Kind, SegmentMark, TAIL_BYTES, VERSION, block, header,
+    tail, version_of,
 };
 
 /// An index file whose header and table are good.
@@ -31,8 +31,10 @@ impl IndexFile {
             bytes.checked_sub((HEADER_BYTES + TAIL_BYTES) as u64).ok_or(IndexFileError::Damaged)?;
         let mut head = [0; HEADER_BYTES];
         file.read_exact_at(&mut head, 0)?;
-        if head[..8] != MAGIC || head[8..10] != VERSION.to_le_bytes() {
-            return Err(IndexFileError::Unknown);
+        match head.first_chunk().and_then(version_of) {
+            Some(VERSION) => {}
+            Some(other) => return Err(IndexFileError::OtherVersion(other)),
+            None => return Err(IndexFileError::Damaged),
         }
         let mut end = [0; TAIL_BYTES];
         let tail_at = bytes - TAIL_BYTES as u64;

@@ -120,8 +120,9 @@ fn golden_bytes() {
     let bytes = records.write(&damaged, None);
     let golden = [
         "686179696e646578",
-        "0200",
+        "0300",
         "0000",
+        "ce11d82e",
         &"05".repeat(44),
         // The tombstone of 3, at word 653; 8 of epoch 1, of 4 words, 135 before that; 9, of 6 words, 10 before the end of
         // that; 300, of 131 words, 4 behind that.
@@ -140,7 +141,7 @@ fn golden_bytes() {
         "03000000000000000000000000050000000200000036c61491",
         "0000004000000000",
         "03000000",
-        "fbe952d3",
+        "f131e0b5",
     ];
     assert_eq!(hex(&bytes), golden.concat());
     assert_eq!(read(&bytes).ok(), Some(records.contents(&damaged)));
@@ -150,8 +151,21 @@ fn golden_bytes() {
 fn an_index_of_another_version_is_of_no_use() {
     let mut bytes = records(&[(2, 9, "b", 4)]).write(&[], None);
     assert!(read(&bytes).is_ok());
-    bytes[8] = 1;
-    assert!(matches!(read(&bytes), Err(IndexFileError::Unknown)));
+    for version in [VERSION - 1, VERSION + 1] {
+        bytes[..PREFIX_BYTES].copy_from_slice(&prefix(version));
+        assert!(matches!(read(&bytes), Err(IndexFileError::OtherVersion(found)) if found == version));
+    }
+}
+
+#[test]
+fn a_version_is_believed_only_of_what_its_checksum_vouches_for() {
+    let good = prefix(VERSION + 1);
+    assert_eq!(version_of(&good), Some(VERSION + 1));
+    for bit in 0..good.len() * 8 {
+        let mut bytes = good;
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(version_of(&bytes), None, "bit {bit}");
+    }
 }
 
 #[test]

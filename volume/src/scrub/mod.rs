@@ -1,8 +1,8 @@
 //! Scrub: all that is durable is read again and verified, round after round, slowly.
 //!
 //! A round goes through the segments there were when it began, the one that is appended to among them, in pieces of 1 MiB
-//! (or of one record, where that is longer), and waits after each, so long that a round takes a week ([`pace`]); then the
-//! next begins. Verified are each record with all its checksums, and the header block of each segment. Not the padding of
+//! (or of one record, where that is longer), and waits after each, so long that a round takes a week, or as
+//! long as it is told ([`pace`]); then the next begins. Verified are each record with all its checksums, and the header block of each segment. Not the padding of
 //! records, nor a mark behind the seal's end: nothing is read from there. Before a sealed segment comes its index file, which
 //! is made anew from the data if it is bad: a list or a start that comes upon that has to read the data instead.
 //!
@@ -14,7 +14,7 @@
 //! Invariants: no lock that appends or reads need is held while the disk is read; no segment is held open over a wait, so
 //! that the space of one that is compacted comes back at once; it ends at once when the store closes.
 
-mod place;
+pub(crate) mod place;
 
 use std::io;
 use std::ops::Range;
@@ -35,9 +35,8 @@ use crate::index_file::IndexFileError;
 use crate::recover;
 use crate::scrub::place::Place;
 use crate::segment::Needles;
+use crate::store::StoreOptions;
 
-/// How long a round takes, if that is not too fast.
-const ROUND: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What is read between two waits.
 const PIECE_BYTES: u64 = 1 << 20;
 /// The longest wait in one go: then it is looked anew how much there is, because a small volume that fills up is not to
@@ -75,6 +74,8 @@ pub(crate) struct Scrubber {
     pub(crate) jobs: Sender<Job>,
     /// Bytes that are read in a second, at most; 0: no bound.
     pub(crate) bytes_per_s_max: u64,
+    /// How long a round takes, if that is not too fast.
+    round: Duration,
     progress: Mutex<Progress>,
 }
 
@@ -102,12 +103,13 @@ impl Scrubber {
         examiner: Examiner,
         stream: Weak<Stream<Needles>>,
         jobs: Sender<Job>,
-        bytes_per_s_max: u64,
+        options: &StoreOptions,
     ) -> Self {
         let place = Place::read(examiner.disk.as_ref(), &examiner.dir.join(place::FILE_NAME));
         let good_from = place.offset;
         let progress = Mutex::new(Progress { place, saved: place, waited: Duration::ZERO, good_from });
-        Self { examiner, stream, jobs, bytes_per_s_max, progress }
+        let (bytes_per_s_max, round) = (options.scrub_bytes_per_s_max, options.scrub_round);
+        Self { examiner, stream, jobs, bytes_per_s_max, round, progress }
     }
 
     /// Round after round, until it is stopped.
@@ -296,7 +298,7 @@ impl Scrubber {
             let of_segments: u64 = readers(&stream).iter().map(Reader::end).sum();
             let used_bytes = of_segments + self.examiner.shared.disk.index_file_bytes();
             drop(stream);
-            let whole = pace(due_bytes, used_bytes, self.bytes_per_s_max);
+            let whole = pace(self.round, due_bytes, used_bytes, self.bytes_per_s_max);
             let wait = whole.min(WAIT_MAX);
             if !wait.is_zero() && !pause(wait) {
                 return false;
@@ -372,9 +374,9 @@ fn len(range: &Range<u64>) -> u64 {
     range.end.saturating_sub(range.start)
 }
 
-/// How long so many of all bytes are to take: their share of [`ROUND`], or longer if that would be too fast.
-fn pace(bytes: f64, used_bytes: u64, bytes_per_s_max: u64) -> Duration {
-    let of_round = ROUND.mul_f64(bytes / used_bytes.max(bytes as u64).max(1) as f64);
+/// How long so many of all bytes are to take: their share of a round, or longer if that would be too fast.
+fn pace(round: Duration, bytes: f64, used_bytes: u64, bytes_per_s_max: u64) -> Duration {
+    let of_round = round.mul_f64(bytes / used_bytes.max(bytes as u64).max(1) as f64);
     let fastest = if bytes_per_s_max == 0 { 0.0 } else { bytes / bytes_per_s_max as f64 };
     of_round.max(Duration::from_secs_f64(fastest))
 }
@@ -422,7 +424,7 @@ mod tests {
     use hayrick_protocol::needle::Body;
 
     use super::*;
-    use crate::store::{Store, StoreOptions};
+    use crate::store::Store;
 
     fn open(disk: &FaultyDisk) -> Store {
         let mut options = StoreOptions::new("/needles", 64 << 20);
@@ -458,12 +460,14 @@ mod tests {
 
     #[test]
     fn all_together_takes_a_week_or_longer() {
-        let (used_bytes, week) = (1u64 << 40, 604_800.0);
-        let piece = pace(PIECE_BYTES as f64, used_bytes, 50 << 20).as_secs_f64();
-        assert!((piece * (used_bytes / PIECE_BYTES) as f64 / week - 1.0).abs() < 1e-6, "{piece} s");
-        let fastest = pace(PIECE_BYTES as f64, 1 << 50, 50 << 20);
+        let (used_bytes, week) = (1u64 << 40, StoreOptions::new("/needles", 1).scrub_round);
+        assert_eq!(week, Duration::from_secs(604_800));
+        let piece = pace(week, PIECE_BYTES as f64, used_bytes, 50 << 20).as_secs_f64();
+        let all = piece * (used_bytes / PIECE_BYTES) as f64;
+        assert!((all / week.as_secs_f64() - 1.0).abs() < 1e-6, "{piece} s");
+        let fastest = pace(week, PIECE_BYTES as f64, 1 << 50, 50 << 20);
         assert_eq!(fastest, Duration::from_millis(20), "never faster than the rate");
-        assert_eq!(pace(0.0, used_bytes, 50 << 20), Duration::ZERO);
-        assert_eq!(pace(PIECE_BYTES as f64, 0, 0), ROUND, "of nothing, a piece is all");
+        assert_eq!(pace(week, 0.0, used_bytes, 50 << 20), Duration::ZERO);
+        assert_eq!(pace(week, PIECE_BYTES as f64, 0, 0), week, "of nothing, a piece is all");
     }
 }

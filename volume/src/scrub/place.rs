@@ -17,7 +17,7 @@
 //! crc32c 8b856454
 //! ```
 //! Owns these bytes. Invariant: a file that is not as it was written says nothing; scrub then begins anew, which costs
-//! some reading and nothing else.
+//! some reading and nothing else. With one of a later version nothing is begun (`later`).
 
 use std::fmt::Write;
 use std::io;
@@ -25,14 +25,19 @@ use std::path::Path;
 
 use hayrick_disk::{Disk, FileId, write_atomically};
 
-/// The file's name, beside the segments.
-pub(super) const FILE_NAME: &str = "scrub";
+use crate::sealed_text;
 
-/// The first line; the number is the version.
-const TITLE: &str = "hayrick scrub 1";
+/// The file's name, beside the segments.
+pub(crate) const FILE_NAME: &str = "scrub";
+
+/// The version of the file.
+pub(crate) const VERSION: u16 = 1;
+
+/// The first line, without the version.
+pub(crate) const TITLE: &str = "hayrick scrub";
 
 /// More bytes than the file ever has.
-const BYTES_MAX: u64 = 4096;
+pub(crate) const BYTES_MAX: u64 = 4096;
 
 /// How far scrub has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,9 +103,9 @@ impl Place {
 
     /// Reads the file. What is none, or no good one, is `START`.
     pub(super) fn read(disk: &dyn Disk, path: &Path) -> Self {
-        match read(disk, path) {
+        match sealed_text::read(disk, path, BYTES_MAX) {
             Ok(text) => Self::decode(&text).unwrap_or_else(|| {
-                tracing::warn!(path = %path.display(), "the file that says where scrub is is damaged or of another version; it begins anew");
+                tracing::warn!(path = %path.display(), "the file that says where scrub is is damaged; it begins anew");
                 Self::START
             }),
             Err(error) => {
@@ -118,7 +123,7 @@ impl Place {
     }
 
     fn encode(&self) -> String {
-        let mut text = format!("{TITLE}\n");
+        let mut text = format!("{TITLE} {VERSION}\n");
         let mut line = |name: &str, value: &dyn std::fmt::Display| {
             writeln!(text, "{name} {value}").expect("a string takes any text");
         };
@@ -136,16 +141,11 @@ impl Place {
             line("last_round_found_bad", &self.last_round_found_bad);
             line("last_round_bad_index_files", &self.last_round_bad_index_files);
         }
-        let crc = crc32c::crc32c(text.as_bytes());
-        text + &format!("crc32c {crc:08x}\n")
+        sealed_text::seal(&text)
     }
 
     fn decode(text: &str) -> Option<Self> {
-        let (fields, checksum) = text.split_at(text.rfind("crc32c ")?);
-        if checksum != format!("crc32c {:08x}\n", crc32c::crc32c(fields.as_bytes())) {
-            return None;
-        }
-        let fields = fields.strip_prefix(TITLE)?.strip_prefix('\n')?;
+        let fields = sealed_text::open(text)?.strip_prefix(&format!("{TITLE} {VERSION}\n"))?;
         let field = |name: &str| fields.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         let number = |name: &str| field(name)?.parse::<u64>().ok();
         let hex = |name: &str| u64::from_str_radix(field(name)?, 16).ok();
@@ -165,14 +165,6 @@ impl Place {
             last_round_bad_index_files: number("last_round_bad_index_files").unwrap_or(0),
         })
     }
-}
-
-fn read(disk: &dyn Disk, path: &Path) -> io::Result<String> {
-    let file = disk.open(path)?;
-    let len = file.len()?.min(BYTES_MAX);
-    let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
-    file.read_exact_at(&mut bytes, 0)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
@@ -231,5 +223,14 @@ mod tests {
         let fields = &later[..later.len() - "crc32c 01234567\n".len()];
         let later = format!("{fields}crc32c {:08x}\n", crc32c::crc32c(fields.as_bytes()));
         assert_eq!(Place::decode(&later), None, "another version");
+        assert_eq!(sealed_text::version_of(&disk, path, TITLE, BYTES_MAX), Some(VERSION));
+        let file = disk.open(path).and_then(|file| file.set_len(0).map(|()| file)).expect("a sound disk");
+        file.write_all_at(later.as_bytes(), 0).expect("a sound disk");
+        assert_eq!(sealed_text::version_of(&disk, path, TITLE, BYTES_MAX), Some(2));
+        for at in 0..later.len() {
+            disk.flip(path, at as u64, 1);
+            assert_eq!(sealed_text::version_of(&disk, path, TITLE, BYTES_MAX), None, "byte {at}");
+            disk.flip(path, at as u64, 1);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Making the checksums of ruined files right again, so that what is behind them is decoded. The layouts are docs/format.md's.
 
+use hayrick_disk::salt_at;
 use hayrick_protocol::needle::{self, Header};
 
 const SEAL_AT: usize = 2048;
@@ -23,17 +24,22 @@ pub(crate) fn segment(bytes: &mut [u8], records: &[usize]) {
     for at in records {
         let Some(record) = bytes.get_mut(*at..) else { continue };
         if let Some(header) = Header::peek(record).filter(|header| header.data_at() <= record.len()) {
-            needle::seal(record, salt, header.batch_start);
+            needle::seal(record, salt_at(salt, *at as u64), header.batch_start);
         }
     }
 }
 
-const HEADER_BYTES: usize = 56;
+const PREFIX_BYTES: usize = 16;
+const HEADER_BYTES: usize = 60;
 const ENTRY_BYTES: usize = 25;
 const TAIL_BYTES: usize = 16;
 
-/// Each block that the table names, and the checksum over that.
+/// The first bytes, each block that the table names, and the checksum over that.
 pub(crate) fn index(bytes: &mut [u8]) {
+    if let Some(prefix) = bytes.get_mut(..PREFIX_BYTES) {
+        let crc = crc32c::crc32c(&prefix[..12]);
+        prefix[12..].copy_from_slice(&crc.to_le_bytes());
+    }
     let Some(tail_at) = bytes.len().checked_sub(TAIL_BYTES) else { return };
     let blocks = (word(bytes, tail_at + 8) as u32) as usize;
     let table_at = blocks.checked_mul(ENTRY_BYTES).and_then(|table| tail_at.checked_sub(table));

@@ -73,7 +73,11 @@ fn opened(disk: &FaultyDisk, case: &Case, images: &[Image]) {
     let store = match open() {
         Ok(store) => store,
         // A later version, or an offset that no volume ever made: only when the checksum vouches for it.
-        Err(StoreError::Stream(_) | StoreError::OutOfReach { .. }) if case.is_repaired => return,
+        Err(StoreError::Stream(_) | StoreError::LaterVersion(_) | StoreError::OutOfReach { .. })
+            if case.is_repaired =>
+        {
+            return;
+        }
         Err(error) => panic!("the store does not open: {error}: {case:?}"),
     };
     let served = served(&store, case, images);

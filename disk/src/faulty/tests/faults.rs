@@ -192,6 +192,31 @@ fn flips_and_short_transfers_show() {
 }
 
 #[test]
+fn a_misdirected_write_lands_whole_sectors_away_in_the_file_or_nowhere() {
+    for seed in 0..50 {
+        let disk = FaultyDisk::new(seed);
+        let path = Path::new("file");
+        let file = disk.create(path).expect("it is made");
+        disk.sync_dir(Path::new(".")).expect("it is synced");
+        file.write_all_at(&[0; 4000], 0).expect("it is written");
+        disk.order(Fault::new(Op::Write, 1, Failure::Misdirected));
+        file.write_all_at(&[7; 600], 1030).expect("it says nothing");
+        file.sync_data().expect("it says nothing");
+        let now = disk.moments().pop().expect("the present one");
+        let bytes = now.crash(0).bytes(path).expect("it is there");
+        let landed = bytes.iter().position(|byte| *byte == 7).expect("it lands somewhere");
+        assert!(landed % 512 == 1030 % 512 && landed != 1030, "seed {seed}: at {landed}");
+        assert_eq!(bytes.len(), 4000);
+        assert!(
+            bytes.iter().enumerate().all(|(at, byte)| (*byte == 7) == (landed..landed + 600).contains(&at))
+        );
+        disk.order(Fault::new(Op::Write, 1, Failure::Misdirected));
+        file.write_all_at(&[9; 4000], 0).expect("it says nothing");
+        assert_eq!(disk.bytes(path), Some(bytes), "there is no other place for all of it");
+    }
+}
+
+#[test]
 fn without_power_nothing_goes_and_nothing_counts() {
     let (disk, file) = with_file(b"somewhat");
     disk.fail_power_after(0);

@@ -1,11 +1,15 @@
-//! Seeded histories of appends, drops, seals, index files, compactions and restarts, and a crash at every step of each,
-//! with several subsets of what was not synced: what was acknowledged holds, and nothing else is there.
+//! Seeded histories of appends, drops, seals, index files, compactions, scrub and restarts, and a crash at every step of
+//! each, with several subsets of what was not synced: what was acknowledged holds, and nothing else is there; scrub takes
+//! nothing that a crash leaves for damage, and goes on where it was.
 
+#[path = "../needles/mod.rs"]
 mod needles;
+mod places;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use hayrick_disk::replay::{Replay, histories};
@@ -14,6 +18,7 @@ use hayrick_protocol::ids::NeedleId;
 use hayrick_protocol::messages::volume::ReadError;
 use hayrick_volume::{Store, StoreOptions};
 use needles::{data, needle};
+use places::{Place, Places};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -29,6 +34,7 @@ fn open(disk: &FaultyDisk) -> Store {
     let mut options = StoreOptions::new(DIR, 4 << 20);
     options.segment_bytes = 32 << 10;
     options.zero_ahead_bytes = 16 << 10;
+    options.scrub_round = Duration::from_secs(600);
     options.threads = false;
     Store::open(Arc::new(disk.clone()), options).expect("it opens")
 }
@@ -74,14 +80,17 @@ struct History {
     random: StdRng,
     next_id: u64,
     needles: BTreeMap<u64, Told>,
+    /// Where scrub was.
+    places: Places,
 }
 
 impl History {
     /// One life. It ends with what is synced and what is not as chance has it.
     fn live(&mut self, disk: &FaultyDisk) {
-        let mut store = open(disk);
+        self.places = Places::default();
+        let mut store = self.open(disk);
         for _ in 0..VERBS {
-            match self.random.random_range(0..12) {
+            match self.random.random_range(0..14) {
                 0..5 => self.append(disk, &store),
                 5..8 => self.delete(disk, &store),
                 8 => {
@@ -90,12 +99,35 @@ impl History {
                 }
                 9 => store.keep_house(),
                 10 => store.compact(),
+                11 | 12 => self.scrub(disk, &store),
                 _ => {
                     store.close();
-                    store = open(disk);
+                    store = self.open(disk);
                 }
             }
         }
+    }
+
+    fn open(&mut self, disk: &FaultyDisk) -> Store {
+        let at = disk.counts().steps;
+        let store = open(disk);
+        self.places.opened(at, Place::of(&store));
+        store
+    }
+
+    /// Some of a round, or what is left of it. In a wait the segment that is at hand may be compacted.
+    fn scrub(&mut self, disk: &FaultyDisk, store: &Store) {
+        let mut waits = self.random.random_range(0..20);
+        store.scrub(&mut |wait| {
+            if self.random.random_bool(0.05) {
+                store.compact();
+            }
+            self.places.waits(disk.counts().steps, Place::of(store), wait);
+            waits -= 1;
+            waits >= 0
+        });
+        self.places.saved(disk.counts().steps, Place::of(store));
+        assert_eq!((store.scrubbed().found_bad, store.status().bad), (0, 0), "nothing is damaged");
     }
 
     fn append(&mut self, disk: &FaultyDisk, store: &Store) {
@@ -133,7 +165,21 @@ impl History {
 
     /// Opens the store after a crash at this moment, and looks at everything; which needles are there.
     fn check(&self, disk: &FaultyDisk, steps: u64) -> Vec<u64> {
+        self.check_opened(disk, &open(disk), steps)
+    }
+
+    /// The same, and scrub looks at everything, too.
+    fn check_with_scrub(&self, disk: &FaultyDisk, steps: u64) {
         let store = open(disk);
+        self.check_opened(disk, &store, steps);
+        let place = Place::of(&store);
+        store.scrub(&mut |_| true);
+        assert_eq!(Place::of(&store), place.next_round(), "scrub goes on to the end of its round");
+        assert_eq!(store.scrubbed().last_round_found_bad, 0, "scrub takes a torn tail for damage");
+        assert_eq!((store.status().bad, store.status().used_bytes), (0, bytes_on(disk)));
+    }
+
+    fn check_opened(&self, disk: &FaultyDisk, store: &Store, steps: u64) -> Vec<u64> {
         let mut there = Vec::new();
         for (id, told) in &self.needles {
             let opened = store.open_needle(NeedleId(*id));
@@ -162,6 +208,7 @@ impl History {
         let segments = store.segments(usize::MAX);
         assert_eq!(segments.iter().map(|segment| segment.live_bytes).sum::<u64>(), held);
         assert_eq!(status.used_bytes, bytes_on(disk), "the account of space is exact");
+        self.places.assert_may_be_found(Place::of(store), steps);
         there
     }
 
@@ -197,7 +244,7 @@ fn bytes_on(disk: &FaultyDisk) -> u64 {
 /// Lives, with a crash at every moment of each.
 fn run(replay: &Replay) -> u64 {
     let random = StdRng::seed_from_u64(replay.seed());
-    let mut history = History { random, next_id: 0, needles: BTreeMap::new() };
+    let mut history = History { random, next_id: 0, needles: BTreeMap::new(), places: Places::default() };
     let mut disk = FaultyDisk::new(replay.seed());
     let mut crashes = 0;
     for life in 0..LIVES {
@@ -207,7 +254,13 @@ fn run(replay: &Replay) -> u64 {
         for moment in replay.moments(&disk).filter(|moment| moment.steps() >= begun) {
             for seed in 0..CRASHES_PER_MOMENT {
                 replay.note(format!("life {life}, crash {seed}"));
-                history.check(&moment.crash(seed), moment.steps());
+                let (crashed, steps) = (moment.crash(seed), moment.steps());
+                // Scrub reads all that was just read: after one crash of each moment is enough.
+                if steps % CRASHES_PER_MOMENT == seed {
+                    history.check_with_scrub(&crashed, steps);
+                } else {
+                    history.check(&crashed, steps);
+                }
                 crashes += 1;
             }
         }
