@@ -1,5 +1,6 @@
 //! Durable appends, as fast as so many writers get them acknowledged, each waiting for its own.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,14 +25,7 @@ pub(crate) async fn rate(
     let store = crate::open_store(crate::options(dir))?;
     let load = Arc::new(Load::new(size_bytes));
     let from = Instant::now() + WARM_UP;
-    let tasks: Vec<_> = (0..writers)
-        .map(|_| tokio::spawn(write(Arc::clone(&store), Arc::clone(&load), from, from + measured)))
-        .collect();
-    let mut latencies = Vec::new();
-    for task in tasks {
-        latencies.extend(task.await??);
-    }
-    let latencies = Latencies::new(latencies);
+    let latencies = Latencies::new(by_writers(&store, &load, writers, from..from + measured).await?);
     Ok(Figure {
         value: latencies.count() as f64 / measured.as_secs_f64(),
         p50_ms: Some(latencies.percentile_ms(50)),
@@ -40,18 +34,35 @@ pub(crate) async fn rate(
     })
 }
 
-/// One writer: how long each append took that was acknowledged in the time that counts.
-async fn write(store: Arc<Store>, load: Arc<Load>, from: Instant, to: Instant) -> Result<Vec<Duration>> {
+/// So many writers, from now on: how long each append took that was acknowledged in the time that counts.
+pub(crate) async fn by_writers(
+    store: &Arc<Store>,
+    load: &Arc<Load>,
+    writers: usize,
+    counts: Range<Instant>,
+) -> Result<Vec<Duration>> {
+    let tasks: Vec<_> = (0..writers)
+        .map(|_| tokio::spawn(write(Arc::clone(store), Arc::clone(load), counts.clone())))
+        .collect();
+    let mut latencies = Vec::new();
+    for task in tasks {
+        latencies.extend(task.await??);
+    }
+    Ok(latencies)
+}
+
+/// One writer of them.
+async fn write(store: Arc<Store>, load: Arc<Load>, counts: Range<Instant>) -> Result<Vec<Duration>> {
     let mut latencies = Vec::new();
     loop {
         let needle = load.needle();
         let begun = Instant::now();
         needles::append_one(&store, needle).await?;
         let ended = Instant::now();
-        if ended >= to {
+        if ended >= counts.end {
             return Ok(latencies);
         }
-        if ended >= from {
+        if ended >= counts.start {
             latencies.push(ended - begun);
         }
     }

@@ -9,6 +9,7 @@
 mod append;
 mod compacting;
 mod figure;
+mod large;
 mod needles;
 mod open;
 mod read;
@@ -31,6 +32,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "usage:
   engine append DIR BYTES WRITERS SECONDS    durable appends: so many a second
+  engine large DIR SECONDS                   durable appends of 1 MiB, beside a plain file written in turns
   engine read DIR NEEDLES SECONDS            random verified reads of 1 KiB, beside pread
   engine fill DIR NEEDLES                    needles of 100 bytes; then waits to be killed
   engine open DIR                            seconds of an open; then waits to be killed
@@ -40,6 +42,7 @@ const USAGE: &str = "usage:
 /// More than any row fills: what ends a store is the room on the file system.
 const CAPACITY_BYTES: u64 = 64 << 30;
 const KIB: usize = 1024;
+const MIB: usize = 1 << 20;
 
 fn main() -> ExitCode {
     match run() {
@@ -61,6 +64,7 @@ fn run() -> Result<()> {
             let (bytes, writers) = (number(bytes)? as usize, number(writers)? as usize);
             runtime.block_on(append::rate(Path::new(dir), bytes, writers, seconds(time)?))?
         }
+        ["large", dir, time] => large::rate(&runtime, Path::new(dir), seconds(time)?)?,
         ["read", dir, needles, time] => {
             read::rate(&runtime, Path::new(dir), number(needles)?, seconds(time)?)?
         }

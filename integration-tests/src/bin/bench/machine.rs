@@ -1,7 +1,6 @@
-//! What this machine can do by itself: its description, and the rates of its syncs and its writes.
+//! What this machine can do by itself: its description, and the rate of its syncs.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
@@ -15,9 +14,6 @@ use crate::place::file_system;
 /// One write of the baseline, and the file it goes round in.
 const WRITE_BYTES: usize = 4096;
 const FILE_BYTES: u64 = 64 << 20;
-/// One write of a sequential file, and how many of them between two syncs.
-const LARGE_WRITE_BYTES: usize = 1 << 20;
-const LARGE_WRITES_A_SYNC: usize = 8;
 const MEASURED: Duration = Duration::from_secs(2);
 
 /// One line about the machine.
@@ -46,26 +42,6 @@ pub(crate) fn fdatasync(dir: &Path) -> Result<Sample> {
         file.sync_data()?;
         latencies.push(begun.elapsed());
         offset = (offset + WRITE_BYTES as u64) % FILE_BYTES;
-    }
-    let sample = Sample::new(latencies, started.elapsed(), 0);
-    std::fs::remove_file(path)?;
-    Ok(sample)
-}
-
-/// A plain file that grows, written by 1 MiB from its beginning, with an `fdatasync` each 8 MiB.
-pub(crate) fn sequential_write(dir: &Path) -> Result<Sample> {
-    let path = dir.join("sequential");
-    let mut file = File::create(&path)?;
-    let bytes = vec![0x5a; LARGE_WRITE_BYTES];
-    let mut latencies = Vec::new();
-    let started = Instant::now();
-    while started.elapsed() < MEASURED {
-        for _ in 0..LARGE_WRITES_A_SYNC {
-            let begun = Instant::now();
-            file.write_all(&bytes)?;
-            latencies.push(begun.elapsed());
-        }
-        file.sync_data()?;
     }
     let sample = Sample::new(latencies, started.elapsed(), 0);
     std::fs::remove_file(path)?;
