@@ -305,7 +305,12 @@ impl AppendFile {
         }
         region.zeroing = Some(start..end);
         drop(region);
-        let result = write_zeros(file, start..end).and_then(|()| file.sync_data());
+        // Little by little: the sync of an append waits for all that is written and not synced, whoever wrote it.
+        let mut parts = (start..end).step_by(ZERO_WRITE_BYTES);
+        let result = parts.try_for_each(|part| {
+            write_zeros(file, part..end.min(part + ZERO_WRITE_BYTES as u64))?;
+            file.sync_data()
+        });
         let mut region = self.region.lock();
         region.zeroing = None;
         region.zeroed_to = end;

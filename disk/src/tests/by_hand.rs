@@ -154,3 +154,15 @@ fn closing_finishes_and_marks_as_threads_do() {
     stream.close();
     assert!(disk.counts().writes >= writes + 2, "the record, and a mark");
 }
+
+#[test]
+fn what_is_zeroed_ahead_is_synced_little_by_little() {
+    let disk = FaultyDisk::new(1);
+    let options = Options { zero_ahead_bytes: 1 << 20, file_bytes: 4 << 20, ..options() };
+    let stream = open_with(&disk, options, &Noting::default());
+    assert!(stream.prepare(), "the next file");
+    let before = disk.counts();
+    assert!(stream.prepare(), "a piece of zeros");
+    let done = disk.counts().since(&before);
+    assert_eq!((done.writes, done.syncs), (4, 4), "an append waits for no more than was just written");
+}
