@@ -22,11 +22,12 @@ use tokio::task::consume_budget;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use crate::KEEP_ALIVE;
+use crate::brief::Brief;
 use crate::budget::{Budget, Place};
 use crate::frame::{Decoder, ErrorCode, Frame, Header, Kind, Payload};
 use crate::handshake;
 use crate::local::{Local, Peer};
-use crate::outbox::Outbox;
+use crate::outbox::{Company, Outbox};
 use crate::server::{HandleError, Handler, Request};
 
 /// Bytes of requests in flight; at more, no further is read.
@@ -76,11 +77,12 @@ pub(crate) async fn run<H: Handler>(
             return;
         }
     };
+    let (mut reader, writer) = socket.into_split();
     let conversation = Arc::new(Conversation {
         handler,
         local,
         peer,
-        outbox: Outbox::default(),
+        outbox: Outbox::new(writer),
         budget,
         waits: AtomicBool::new(false),
         requests: AtomicUsize::new(0),
@@ -89,12 +91,11 @@ pub(crate) async fn run<H: Handler>(
         heard: AtomicBool::new(false),
         closing: AtomicBool::new(false),
     });
-    let (mut reader, writer) = socket.into_split();
     // What was asked is answered before the replies are gathered.
     let why = tokio::select! {
         biased;
         why = conversation.read(&mut reader) => why,
-        error = conversation.outbox.write_to(writer) => format!("the connection broke: {error}"),
+        error = conversation.outbox.write() => format!("the connection broke: {error}"),
         () = conversation.watch() => "the peer fell silent".to_owned(),
         () = conversation.finish(stopping) => {
             conversation.outbox.close();
@@ -180,13 +181,17 @@ impl<H: Handler> Conversation<H> {
         };
         if let Some(code) = refused {
             // Waiting for room here stops reading: who does not take answers may not ask on.
-            let _gone = self.outbox.push(error_header(code, frame.header.id), &Payload::empty()).await;
+            let _gone = self
+                .outbox
+                .push(error_header(code, frame.header.id), &Payload::empty(), Company::Others)
+                .await;
             return;
         }
         let bytes = frame.head.len() + frame.body.len();
         self.requests.fetch_add(1, Ordering::AcqRel);
         self.request_bytes.fetch_add(bytes, Ordering::AcqRel);
         let (conversation, id) = (Arc::clone(self), frame.header.id);
+        let is_brief = bytes <= INLINE_BYTES_MAX && self.handler.is_brief(Method(frame.header.code));
         let open = Open { conversation, id, bytes, _place: place, answered: false };
         let mut answer = Box::pin(open.answer(frame));
         if bytes <= INLINE_BYTES_MAX {
@@ -196,7 +201,11 @@ impl<H: Handler> Conversation<H> {
                 return;
             }
         }
-        tokio::spawn(answer);
+        if is_brief {
+            Brief::start(answer);
+        } else {
+            tokio::spawn(answer);
+        }
     }
 
     /// Whether the peer named no cluster, or another than ours: a stranger must not hold the places of those who belong
@@ -291,8 +300,10 @@ impl<H: Handler> Open<H> {
             Err(HandleError::Overloaded) => self.error(ErrorCode::Overloaded, String::new()),
         };
         self.answered = true;
+        let alone = conversation.requests.load(Ordering::Acquire) == 1;
+        let company = if alone { Company::Alone } else { Company::Others };
         // Who asked may be gone.
-        let _gone = conversation.outbox.push(header, &payload).await;
+        let _gone = conversation.outbox.push(header, &payload, company).await;
     }
 
     fn error(&self, code: ErrorCode, why: String) -> (Header, Payload) {

@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod brief;
 mod budget;
 mod call_error;
 mod client;

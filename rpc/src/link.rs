@@ -21,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::call_error::CallError;
 use crate::frame::{Decoder, ErrorCode, Frame, Header, Kind, Payload};
 use crate::local::Peer;
-use crate::outbox::Outbox;
+use crate::outbox::{Company, Outbox};
 use crate::{KEEP_ALIVE, SILENT_TICKS_MAX};
 
 /// An idle connection is tried this often, in keep-alive ticks, so that a dead one is found before it is needed.
@@ -76,11 +76,12 @@ pub(crate) enum RequestError {
 impl Link {
     /// Starts the connection's task on a socket that shook hands.
     pub(crate) fn start(socket: TcpStream, address: Arc<str>, peer: Peer, local_version: u64) -> Self {
+        let (reader, writer) = socket.into_split();
         let shared = Arc::new(Shared {
             address,
             peer,
             local_version,
-            outbox: Outbox::default(),
+            outbox: Outbox::new(writer),
             pending: Mutex::new(Some(HashMap::new())),
             next_id: AtomicU64::new(1),
             retired: AtomicBool::new(false),
@@ -89,7 +90,7 @@ impl Link {
             asked: AtomicBool::new(false),
             dropped: Notify::new(),
         });
-        tokio::spawn(Arc::clone(&shared).run(socket));
+        tokio::spawn(Arc::clone(&shared).run(reader));
         Self { shared }
     }
 
@@ -130,14 +131,17 @@ impl Link {
         let shared = &*self.shared;
         let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, reply) = oneshot::channel();
-        match &mut *shared.pending.lock() {
-            Some(pending) => pending.insert(id, sender),
+        let company = match &mut *shared.pending.lock() {
+            Some(pending) => {
+                pending.insert(id, sender);
+                if pending.len() == 1 { Company::Alone } else { Company::Others }
+            }
             None => return Err(RequestError::Stale),
         };
         let _forget = Forget { shared, id };
         let header = Header { kind: Kind::Request, code: method.0, deadline_ms: left_ms(deadline), id };
         shared.asked.store(true, Ordering::Relaxed);
-        let offset = shared.outbox.push(header, payload).await.map_err(|_| RequestError::Stale)?;
+        let offset = shared.outbox.push(header, payload, company).await.map_err(|_| RequestError::Stale)?;
         *sent = true;
         let frame = match reply.await {
             Ok(Ok(frame)) => frame,
@@ -203,13 +207,12 @@ impl Shared {
         }
     }
 
-    async fn run(self: Arc<Self>, socket: TcpStream) {
-        let (reader, writer) = socket.into_split();
+    async fn run(self: Arc<Self>, reader: OwnedReadHalf) {
         // Replies are handed out before requests are gathered: their callers may have the next ones.
         let why = tokio::select! {
             biased;
             why = self.read(reader) => why,
-            error = self.outbox.write_to(writer) => format!("the connection broke: {error}"),
+            error = self.outbox.write() => format!("the connection broke: {error}"),
             () = self.watch() => "the peer fell silent".to_owned(),
             () = self.dropped.notified() => "closed at this end".to_owned(),
         };

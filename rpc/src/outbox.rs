@@ -1,18 +1,20 @@
 //! What waits to be sent on one connection, and the writer that sends it.
 //!
 //! Owns the queue, its bound, and the coalescing: whatever gathered while the last write was under way, or while the
-//! other tasks had their turn, goes out with one vectored write. Small pieces are copied together; large chunks are
-//! sent from where they lie. Invariant: a frame whose first byte was not written before [`Outbox::close`] returned is
-//! never sent.
+//! other tasks had their turn, goes out with one vectored write. A frame that has nothing to wait for is written by who
+//! pushes it, from whatever thread. Small pieces are copied together; large chunks are sent from where they lie.
+//! Invariants: a frame whose first byte was not written before [`Outbox::close`] returned is never sent; nobody writes
+//! while another does.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::mem;
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes, BytesMut};
 use hayrick_protocol::limits::SEND_QUEUE_BYTES_MAX;
 use parking_lot::Mutex;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{Duration, timeout};
@@ -25,8 +27,6 @@ const COPY_BYTES_MAX: usize = 4 * 1024;
 const TAIL_BYTES: usize = 16 * 1024;
 /// Chunks in one write.
 const SLICES_MAX: usize = 64;
-/// After so many writes of one frame each, the next does not wait for others either.
-const ALONE_WRITES: u32 = 16;
 /// A peer that takes no byte for this long is given up.
 const WRITE_STALL: Duration = Duration::from_secs(10);
 
@@ -39,8 +39,16 @@ pub(crate) enum PushError {
     Closed,
 }
 
+/// Whether other frames may come that could go out with this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Company {
+    /// Nothing else is in flight on this connection: whom should it wait for?
+    Alone,
+    Others,
+}
+
 /// The send queue of one connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outbox {
     queue: Mutex<Queue>,
     /// Wakes the writer.
@@ -54,8 +62,10 @@ struct Queue {
     chunks: VecDeque<Bytes>,
     /// What comes behind the chunks: small frames, one after the other.
     tail: BytesMut,
-    /// Frames among them.
-    frames: usize,
+    /// The writer has taken chunks and not written them all yet.
+    writing: bool,
+    /// None once closed.
+    socket: Option<Arc<OwnedWriteHalf>>,
     /// Bytes ever queued and ever written: a frame is known by the offset of its first byte.
     pushed_bytes: u64,
     written_bytes: u64,
@@ -89,6 +99,17 @@ impl Queue {
         self.tail.extend_from_slice(bytes);
     }
 
+    /// Writes what is queued as far as the socket takes it at once; whether that was all. What goes wrong, the writer meets
+    /// too.
+    fn write_now(&mut self) -> bool {
+        let Some(socket) = self.socket.clone().filter(|_| !self.writing) else { return false };
+        self.cut_tail();
+        let written = write(&socket, &self.chunks).unwrap_or(0);
+        advance(&mut self.chunks, written);
+        self.written_bytes += written as u64;
+        self.chunks.is_empty()
+    }
+
     fn cut_tail(&mut self) {
         if !self.tail.is_empty() {
             self.chunks.push_back(self.tail.split().freeze());
@@ -97,10 +118,20 @@ impl Queue {
 }
 
 impl Outbox {
+    pub(crate) fn new(socket: OwnedWriteHalf) -> Self {
+        let queue = Queue { socket: Some(Arc::new(socket)), ..Queue::default() };
+        Self { queue: Mutex::new(queue), filled: Notify::new(), written: Notify::new() }
+    }
+
     /// Queues a frame, once less than [`SEND_QUEUE_BYTES_MAX`] wait; returns its offset in all that was ever queued.
-    pub(crate) async fn push(&self, header: Header, payload: &Payload) -> Result<u64, PushError> {
+    pub(crate) async fn push(
+        &self,
+        header: Header,
+        payload: &Payload,
+        company: Company,
+    ) -> Result<u64, PushError> {
         loop {
-            match self.try_push(header, payload) {
+            match self.push_if_room(header, payload, company) {
                 Err(PushError::Full) => {}
                 done => return done,
             }
@@ -114,18 +145,22 @@ impl Outbox {
 
     /// Queues a frame now or not at all.
     pub(crate) fn try_push(&self, header: Header, payload: &Payload) -> Result<u64, PushError> {
+        self.push_if_room(header, payload, Company::Others)
+    }
+
+    fn push_if_room(&self, header: Header, payload: &Payload, company: Company) -> Result<u64, PushError> {
         let bytes = header.encode(payload);
         let mut queue = self.queue.lock();
         if queue.is_full() {
             return Err(PushError::Full);
         }
-        self.put(&mut queue, &bytes, payload)
+        self.put(&mut queue, &bytes, payload, company)
     }
 
     /// Queues a frame beyond the bound: for what is small and bounded otherwise.
     pub(crate) fn force_push(&self, header: Header, payload: &Payload) {
         let bytes = header.encode(payload);
-        let _gone = self.put(&mut self.queue.lock(), &bytes, payload);
+        let _gone = self.put(&mut self.queue.lock(), &bytes, payload, Company::Others);
     }
 
     fn put(
@@ -133,17 +168,20 @@ impl Outbox {
         queue: &mut Queue,
         header: &[u8; HEADER_BYTES],
         payload: &Payload,
+        company: Company,
     ) -> Result<u64, PushError> {
         if queue.closed {
             return Err(PushError::Closed);
         }
         let offset = queue.pushed_bytes;
-        queue.frames += 1;
         queue.copy(header);
         queue.put(&payload.head);
         payload.body.iter().for_each(|chunk| queue.put(chunk));
-        if queue.written_bytes == offset {
-            // The queue was empty: the writer may be asleep.
+        let was_empty = queue.written_bytes == offset;
+        // Who waits for room or for the end waits for the queue as it was before.
+        let is_written = was_empty && company == Company::Alone && queue.write_now();
+        if was_empty && !is_written {
+            // The writer may be asleep.
             self.filled.notify_one();
         }
         Ok(offset)
@@ -155,6 +193,7 @@ impl Outbox {
         queue.closed = true;
         queue.chunks.clear();
         queue.tail = BytesMut::new();
+        queue.socket = None;
         self.written.notify_waiters();
         queue.written_bytes
     }
@@ -174,54 +213,60 @@ impl Outbox {
     }
 
     /// Writes whatever is queued, until writing fails.
-    pub(crate) async fn write_to<W: AsyncWrite + Unpin>(&self, mut socket: W) -> io::Error {
+    pub(crate) async fn write(&self) -> io::Error {
         let mut chunks = VecDeque::new();
-        let mut alone = 0_u32;
+        let Some(socket) = self.queue.lock().socket.clone() else {
+            return io::ErrorKind::NotConnected.into();
+        };
         loop {
             self.filled.notified().await;
-            if alone < ALONE_WRITES {
-                // Others that are ready to run may have more for the same write.
-                yield_now().await;
-            }
-            while let frames @ 1.. = self.take(&mut chunks) {
-                alone = if frames == 1 { alone.saturating_add(1) } else { 0 };
-                if let Err(error) = self.write_all(&mut socket, &mut chunks).await {
+            // Others that are ready to run may have more for the same write.
+            yield_now().await;
+            while self.take(&mut chunks) {
+                if let Err(error) = self.write_all(&socket, &mut chunks).await {
                     return error;
                 }
             }
         }
     }
 
-    /// Moves all that is queued to `chunks`; how many frames that is.
-    fn take(&self, chunks: &mut VecDeque<Bytes>) -> usize {
+    fn take(&self, chunks: &mut VecDeque<Bytes>) -> bool {
         let mut queue = self.queue.lock();
         queue.cut_tail();
         mem::swap(&mut queue.chunks, chunks);
-        mem::take(&mut queue.frames)
+        queue.writing = !chunks.is_empty();
+        queue.writing
     }
 
-    async fn write_all<W: AsyncWrite + Unpin>(
-        &self,
-        socket: &mut W,
-        chunks: &mut VecDeque<Bytes>,
-    ) -> io::Result<()> {
+    async fn write_all(&self, socket: &OwnedWriteHalf, chunks: &mut VecDeque<Bytes>) -> io::Result<()> {
         while !chunks.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = chunks.len().min(SLICES_MAX);
-            for (slice, chunk) in slices.iter_mut().zip(chunks.iter()) {
-                *slice = IoSlice::new(chunk);
-            }
-            let write = timeout(WRITE_STALL, socket.write_vectored(&slices[..count]));
-            let written_bytes = write.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-            if written_bytes == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
+            let written_bytes = match write(socket, chunks) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written_bytes) => written_bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let writable = timeout(WRITE_STALL, socket.writable());
+                    writable.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+                    0
+                }
+                Err(error) => return Err(error),
+            };
             advance(chunks, written_bytes);
             self.queue.lock().written_bytes += written_bytes as u64;
             self.written.notify_waiters();
         }
         Ok(())
     }
+}
+
+/// One write of as much as the socket takes now.
+fn write(socket: &OwnedWriteHalf, chunks: &VecDeque<Bytes>) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+    let count = chunks.len().min(SLICES_MAX);
+    for (slice, chunk) in slices.iter_mut().zip(chunks) {
+        *slice = IoSlice::new(chunk);
+    }
+    socket.try_write_vectored(&slices[..count])
 }
 
 fn advance(chunks: &mut VecDeque<Bytes>, mut written_bytes: usize) {

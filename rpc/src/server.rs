@@ -34,6 +34,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request, by its deadline if that matters to it.
     fn handle(&self, request: Request) -> impl Future<Output = Result<Response, HandleError>> + Send;
+
+    /// Whether all that is left to do for a small request of this kind, once what it waits for is there, takes
+    /// microseconds and needs no runtime. Then whoever brings that about does it, on its own thread.
+    fn is_brief(&self, _method: Method) -> bool {
+        false
+    }
 }
 
 /// One request as it came.

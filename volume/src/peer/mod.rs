@@ -13,7 +13,7 @@ mod status;
 use std::sync::Arc;
 
 use hayrick_protocol::messages::volume::{Append, Delete, Probe, Read, Status};
-use hayrick_protocol::messages::{Identity, Message};
+use hayrick_protocol::messages::{Identity, Message, Method};
 use hayrick_rpc::{HandleError, Handler, Local, Peer, Request, Response};
 
 use crate::store::Store;
@@ -54,5 +54,10 @@ impl Handler for PeerPort {
             Status::METHOD => status::answer(&self.store, &request),
             _ => Err(HandleError::UnknownMethod),
         }
+    }
+
+    /// What is left of an append once it is durable is to say so: the writer's thread does that itself.
+    fn is_brief(&self, method: Method) -> bool {
+        method == Append::METHOD
     }
 }
