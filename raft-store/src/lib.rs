@@ -24,6 +24,7 @@ mod log_tests;
 mod machine;
 #[cfg(test)]
 mod machine_tests;
+mod membership;
 mod network;
 mod node;
 mod observe;
@@ -43,7 +44,7 @@ mod wire;
 mod write_behind;
 
 pub use cluster::{Cluster, OpenEpoch, Table};
-pub use errors::{InitializeError, OpenError, ReadError, Timeout, TransferError};
+pub use errors::{ChangeError, InitializeError, OpenError, ReadError, Timeout, TransferError};
 pub use node::Node;
 pub use options::{LOG_FILE_BYTES_MIN, Options};
 pub use status::{Copies, Counters, Follower, LogStatus, Member, Page, Progress, Role, Status};

@@ -22,10 +22,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
-use crate::errors::{InitializeError, OpenError, ReadError, Timeout, TransferError};
+use crate::errors::{ChangeError, InitializeError, OpenError, ReadError, Timeout, TransferError};
 use crate::keeper::Keeper;
 use crate::log::Log;
 use crate::machine::Machine;
+use crate::membership::Membership;
 use crate::network::{self, Network, Transits};
 use crate::observe;
 use crate::options::{LOG_FILE_BYTES_MIN, Options};
@@ -38,6 +39,9 @@ use crate::view::Frozen;
 
 /// A snapshot is given up by its sender, chunk by chunk, not by the clock.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
+/// Between two looks whether the other one has caught up.
+const TRANSFER_PAUSE: Duration = Duration::from_millis(10);
 
 /// One master's part in a Raft group. Cheap to clone; all clones are the same node.
 #[derive(Clone)]
@@ -52,6 +56,7 @@ struct Inner {
     log: Log,
     receiver: Arc<Receiver>,
     proposer: Proposer,
+    membership: Membership,
     progress: watch::Receiver<Progress>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -91,10 +96,10 @@ impl Node {
             tokio::spawn(keeper.run()),
         ];
         let receiver = Arc::new(Receiver::new(disk, &options.dir));
+        let membership = Membership::new(raft.clone(), options.node, options.election.end);
         let tasks = Mutex::new(tasks);
-        Ok(Self {
-            inner: Arc::new(Inner { options, raft, machine, log, receiver, proposer, progress, tasks }),
-        })
+        let inner = Inner { options, raft, machine, log, receiver, proposer, membership, progress, tasks };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Whether neither log nor state has anything yet: no vote, no entry, no snapshot.
@@ -228,7 +233,53 @@ impl Node {
         observe::status(options, raft, machine, log)
     }
 
-    /// Hands leadership to a voter and waits until it took over.
+    /// Who votes; nobody before there is a log. Takes microseconds.
+    pub fn voters(&self) -> Vec<NodeId> {
+        self.inner.membership.voters()
+    }
+
+    /// Sends the log to `id` from now on, without a vote. Leader only. Success where it is a member already, with the same
+    /// address.
+    pub async fn add_learner(
+        &self,
+        id: NodeId,
+        address: String,
+        deadline: Instant,
+    ) -> Result<(), ChangeError> {
+        self.inner.membership.add_learner(id, address, deadline).await
+    }
+
+    /// Gives a learner that has caught up a vote. Leader only. Success where it votes already.
+    pub async fn promote(&self, id: NodeId, deadline: Instant) -> Result<(), ChangeError> {
+        self.inner.membership.promote(id, deadline).await
+    }
+
+    /// Takes a voter or learner out, unless those that stay could not decide anything. Leader only; a leader that is to go
+    /// itself hands leadership over and is none any more, so that the new one is to be asked. Success where it is no member.
+    pub async fn remove_member(&self, id: NodeId, deadline: Instant) -> Result<(), ChangeError> {
+        let is_alone = self.voters() == [id];
+        if id == self.inner.options.node && !is_alone {
+            let leader = self.hand_over(deadline).await;
+            return Err(ChangeError::NotLeader { leader: leader.ok() });
+        }
+        self.inner.membership.remove(id, deadline).await
+    }
+
+    /// Ends a change that a former leader left half done. Leader only; does nothing where there is none.
+    pub async fn settle_membership(&self, deadline: Instant) -> Result<(), ChangeError> {
+        self.inner.membership.settle(deadline).await
+    }
+
+    /// Hands leadership to the voter that is least behind, and waits until it took over.
+    pub async fn hand_over(&self, deadline: Instant) -> Result<NodeId, TransferError> {
+        if self.inner.progress.borrow().role != Role::Leader {
+            return Err(TransferError::NotLeader);
+        }
+        let to = self.inner.membership.successor().ok_or(TransferError::Lags)?;
+        self.transfer_leader(to, deadline).await.map(|()| to)
+    }
+
+    /// Hands leadership to a voter that has caught up, and waits until it took over.
     pub async fn transfer_leader(&self, to: NodeId, deadline: Instant) -> Result<(), TransferError> {
         if self.inner.progress.borrow().role != Role::Leader {
             return Err(TransferError::NotLeader);
@@ -236,9 +287,14 @@ impl Node {
         if to == self.inner.options.node {
             return Ok(());
         }
-        let is_voter = self.inner.raft.voter_ids().any(|id| id == to.0);
-        if !is_voter {
+        if !self.voters().contains(&to) {
             return Err(TransferError::NotAVoter);
+        }
+        while !self.inner.membership.may_succeed(to) {
+            if Instant::now() + TRANSFER_PAUSE >= deadline {
+                return Err(TransferError::Lags);
+            }
+            tokio::time::sleep(TRANSFER_PAUSE).await;
         }
         let stopped = |error: &dyn std::fmt::Display| TransferError::Stopped(error.to_string());
         self.inner.raft.trigger().transfer_leader(to.0).await.map_err(|error| stopped(&error))?;

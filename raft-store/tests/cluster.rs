@@ -1,6 +1,7 @@
 //! Three nodes in one process, over a transport that can be cut, on disks that can crash.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use hayrick_protocol::record::Headers;
 use hayrick_protocol::{
     ClusterId, EpochId, Generation, InstanceId, NodeId, ObjectKey, PartitionId, PlacementId, Seq, VolumeId,
 };
-use hayrick_raft_store::{Node, Options, Role, Transport, TransportError};
+use hayrick_raft_store::{ChangeError, Node, Options, Role, Status, Transport, TransportError};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -169,6 +170,58 @@ impl Cluster {
                 Err(error) => assert!(Instant::now() < deadline, "{error}"),
             }
         }
+    }
+
+    /// A node with an empty disk that is no member yet.
+    async fn open_new(&mut self, id: NodeId) -> Node {
+        self.disks.insert(id, FaultyDisk::new(id.0));
+        self.open(id).await
+    }
+
+    /// Asks whoever leads for a change of the membership, until it is made or refused for good.
+    async fn change<F: Future<Output = Result<(), ChangeError>>>(
+        &self,
+        change: impl Fn(Node) -> F,
+    ) -> Result<(), ChangeError> {
+        let deadline = soon();
+        loop {
+            let error = match change(self.leader().await).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let may_help = matches!(
+                error,
+                ChangeError::NotLeader { .. }
+                    | ChangeError::UnderWay
+                    | ChangeError::Lags { .. }
+                    | ChangeError::Unknown(_)
+            );
+            if !may_help || Instant::now() >= deadline {
+                return Err(error);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Makes a node a learner, then a voter.
+    async fn enter(&self, id: NodeId) -> Result<(), ChangeError> {
+        self.change(|leader| async move { leader.add_learner(id, format!("master-{id}"), soon()).await })
+            .await?;
+        self.change(|leader| async move { leader.promote(id, soon()).await }).await
+    }
+
+    async fn remove(&self, id: NodeId) -> Result<(), ChangeError> {
+        self.change(|leader| async move { leader.remove_member(id, soon()).await }).await
+    }
+
+    /// Ends a node for good.
+    async fn forget(&mut self, id: NodeId) {
+        self.kill(id, None).await;
+        self.disks.remove(&id);
+    }
+
+    async fn voters(&self) -> Vec<u64> {
+        self.leader().await.voters().into_iter().map(|id| id.0).collect()
     }
 
     /// A cluster with one volume, one partition and one open epoch.
@@ -432,4 +485,178 @@ async fn garbage_from_another_master_is_refused_in_words() {
     }
     assert!(node.handle(200, Bytes::new()).await.expect_err("unknown").contains("not known"));
     assert!(matches!(cluster.propose(vec![commit(epoch, 1)]).await[..], [Reply::Applied(_)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fourth_node_catches_up_and_votes() {
+    let mut cluster = Cluster::start(3, |_| ()).await;
+    let epoch = cluster.form().await;
+    cluster.propose((1..=50).map(|seq| commit(epoch, seq)).collect()).await;
+    let id = NodeId(4);
+    let new = cluster.open_new(id).await;
+
+    let unknown = cluster.change(|leader| async move { leader.promote(id, soon()).await }).await;
+    assert_eq!(unknown, Err(ChangeError::NotAMember(id)), "nobody votes who is not sent the log first");
+    cluster.enter(id).await.expect("it votes");
+    assert_eq!(cluster.voters().await, [1, 2, 3, 4]);
+    cluster.agree().await;
+    assert!(new.get(&key(50)).expect("readable").is_some());
+
+    cluster.enter(id).await.expect("it votes already");
+    let elsewhere = cluster
+        .change(|leader| async move { leader.add_learner(id, "elsewhere".into(), soon()).await })
+        .await;
+    assert_eq!(elsewhere, Err(ChangeError::OtherAddress { id, known: "master-4".into() }));
+
+    // Its vote counts: with one of the first three away, the other three go on.
+    let leader = cluster.leader().await.status().node;
+    let away = (1..=3).map(NodeId).find(|other| *other != leader).expect("there are three");
+    cluster.kill(away, None).await;
+    let before = cluster.voters().await;
+    assert_eq!(before.len(), 4);
+    cluster.propose(vec![commit(epoch, 51)]).await;
+    cluster.agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_enters_while_another_one_is_down() {
+    let mut cluster = Cluster::start(3, |_| ()).await;
+    let epoch = cluster.form().await;
+    let leader = cluster.leader().await.status().node;
+    let down = (1..=3).map(NodeId).find(|other| *other != leader).expect("there are three");
+    cluster.kill(down, None).await;
+    cluster.open_new(NodeId(4)).await;
+    cluster.enter(NodeId(4)).await.expect("three of four are there");
+    cluster.propose(vec![commit(epoch, 1)]).await;
+    cluster.open(down).await;
+    cluster.agree().await;
+    assert_eq!(cluster.node(down).voters().len(), 4, "it learned of it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_learner_that_is_not_there_never_votes() {
+    let cluster = Cluster::start(3, |_| ()).await;
+    let epoch = cluster.form().await;
+    let leader = cluster.leader().await;
+    leader.add_learner(NodeId(4), "master-4".into(), soon()).await.expect("a learner costs nothing");
+    let lags = leader.promote(NodeId(4), soon()).await;
+    assert_eq!(lags, Err(ChangeError::Lags { id: NodeId(4), lag_entries: None }));
+    cluster.propose(vec![commit(epoch, 1)]).await;
+    cluster.remove(NodeId(4)).await.expect("nobody misses it");
+    assert_eq!(cluster.leader().await.status().learners, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_is_removed_and_disturbs_nobody() {
+    let mut cluster = Cluster::start(3, |_| ()).await;
+    let epoch = cluster.form().await;
+    let leader = cluster.leader().await.status();
+    let gone = (1..=3).map(NodeId).find(|other| *other != leader.node).expect("there are three");
+    cluster.remove(gone).await.expect("removed");
+    cluster.remove(gone).await.expect("removed already");
+    assert!(!cluster.voters().await.contains(&gone.0));
+    // It runs on, and would stand for election for longer than a failover takes.
+    let until = Instant::now() + Duration::from_secs(3);
+    let mut seq = 0;
+    while Instant::now() < until {
+        seq += 1;
+        cluster.propose(vec![commit(epoch, seq)]).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_ne!(cluster.node(gone).status().role, Role::Leader);
+    cluster.forget(gone).await;
+    cluster.agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_removed_hands_over_first() {
+    let mut cluster = Cluster::start(3, |_| ()).await;
+    let epoch = cluster.form().await;
+    let old = cluster.leader().await;
+    let id = old.status().node;
+    match old.remove_member(id, soon()).await {
+        Err(ChangeError::NotLeader { .. }) => {}
+        other => panic!("it would have led on without a vote: {other:?}"),
+    }
+    cluster.remove(id).await.expect("the new leader does it");
+    assert_ne!(cluster.leader().await.status().node, id);
+    assert_eq!(cluster.voters().await.len(), 2);
+    cluster.forget(id).await;
+    cluster.propose(vec![commit(epoch, 1)]).await;
+    cluster.agree().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_node_is_replaced_by_one_with_a_new_id() {
+    let mut cluster = Cluster::start(3, |_| ()).await;
+    let epoch = cluster.form().await;
+    cluster.propose(vec![commit(epoch, 1)]).await;
+    let dead = cluster.leader().await.status().node;
+    cluster.forget(dead).await;
+    cluster.remove(dead).await.expect("two of three are there, and will be two of two");
+    cluster.open_new(NodeId(4)).await;
+    cluster.enter(NodeId(4)).await.expect("it votes");
+    assert_eq!(cluster.voters().await.len(), 3);
+    cluster.agree().await;
+    // Whole again: any one may die.
+    let next = cluster.leader().await.status().node;
+    cluster.kill(next, Some(1)).await;
+    cluster.propose(vec![commit(epoch, 2)]).await;
+    cluster.open(next).await;
+    cluster.agree().await;
+    assert!(cluster.node(NodeId(4)).get(&key(1)).expect("readable").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_removed_without_whom_nothing_could_be_decided() {
+    let mut cluster = Cluster::start(3, |_| ()).await;
+    let epoch = cluster.form().await;
+    let leader = cluster.leader().await.status().node;
+    let others: Vec<NodeId> = (1..=3).map(NodeId).filter(|other| *other != leader).collect();
+    cluster.kill(others[0], None).await;
+    // For as long as an election takes it may still look alive.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let refused = cluster.remove(others[1]).await;
+    let no_majority = ChangeError::NoMajority { id: others[1], staying: 2, silent: vec![others[0]] };
+    assert_eq!(refused, Err(no_majority));
+    cluster.propose(vec![commit(epoch, 1)]).await;
+    cluster.remove(others[0]).await.expect("the dead one may go");
+    cluster.remove(others[1]).await.expect("then the other one");
+    let last = cluster.remove(leader).await;
+    assert_eq!(last, Err(ChangeError::LastVoter(leader)));
+    cluster.propose(vec![commit(epoch, 2)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_change_is_refused_while_one_is_under_way_and_half_a_change_is_ended() {
+    let mut cluster = Cluster::start(3, |_| ()).await;
+    let epoch = cluster.form().await;
+    let id = NodeId(4);
+    cluster.open_new(id).await;
+    let leader = cluster.leader().await;
+    let own = leader.status().node;
+    leader.add_learner(id, "master-4".into(), soon()).await.expect("a learner");
+    let has_caught_up = |status: Status| {
+        status.followers.iter().any(|follower| follower.node == id && follower.lag_entries == Some(0))
+    };
+    let deadline = soon();
+    while !has_caught_up(leader.status()) {
+        assert!(Instant::now() < deadline, "it catches up");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // From here on nothing is decided. The change is in the leader's log and goes on for itself.
+    for other in (1..=4).map(NodeId).filter(|other| *other != own) {
+        cluster.cut(other);
+    }
+    let pending = leader.promote(id, Instant::now() + Duration::from_millis(200)).await;
+    assert!(matches!(pending, Err(ChangeError::Unknown(_))), "{pending:?}");
+    let second = leader.remove_member(id, Instant::now() + Duration::from_secs(1)).await;
+    assert_eq!(second, Err(ChangeError::UnderWay));
+    cluster.heal();
+    // Whatever became of it, whoever leads now: asked again it is done, and nothing joint is left.
+    cluster.enter(id).await.expect("it votes");
+    cluster.change(|leader| async move { leader.settle_membership(soon()).await }).await.expect("settled");
+    assert_eq!(cluster.voters().await, [1, 2, 3, 4]);
+    cluster.propose(vec![commit(epoch, 1)]).await;
+    cluster.agree().await;
 }
