@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hayrick_protocol::command::{Command, Refusal, Reply};
-use hayrick_protocol::messages::master::{Greeting, Propose, ProposeError};
+use hayrick_protocol::messages::master::{Belonging, Greeting, Propose, ProposeError};
 use hayrick_protocol::{ClusterId, InstanceId, NodeId};
 use hayrick_rpc::{CallError, RefusalReason};
 use parking_lot::Mutex;
@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use crate::cluster::members::greet;
+use crate::join;
 use crate::master::Master;
 use crate::meta::{Directory, Meta, Standing};
 
@@ -42,7 +43,7 @@ impl Admission {
     /// As the directory has it.
     pub(crate) fn new(directory: Directory, meta: Meta) -> Self {
         Self {
-            admitted: AtomicBool::new(meta.standing >= Standing::Admitted),
+            admitted: AtomicBool::new(matches!(meta.standing, Standing::Admitted | Standing::Member)),
             file: Mutex::new((directory, meta)),
             failed: watch::Sender::new(None),
         }
@@ -92,6 +93,19 @@ impl Admission {
         self.admitted.store(true, Ordering::Release);
     }
 
+    /// This master was removed: from here on it takes part in nothing, also after a restart, and is about to end.
+    pub(crate) fn remove(&self) {
+        self.admitted.store(false, Ordering::Release);
+        let mut file = self.file.lock();
+        let (directory, meta) = &mut *file;
+        *meta = Meta { standing: Standing::Removed, ..*meta };
+        if let Err(error) = directory.save(meta) {
+            // The others say it again at the next start.
+            warn!(%error, "that this master was removed could not be written down");
+        }
+        self.fail(removed(meta.id));
+    }
+
     fn cluster(&self) -> ClusterId {
         self.file.lock().1.cluster
     }
@@ -106,16 +120,26 @@ enum Decision {
     Enter { cluster: ClusterId, leader: Option<NodeId> },
     /// There is one, and it knows another directory under this id.
     Replaced(InstanceId),
+    /// There is one, and it removed this master.
+    Removed,
+    /// There is one, and this master is none of its masters.
+    Stranger(ClusterId),
     /// Too few have answered.
     AskAgain,
 }
 
 /// Meets the other masters, and remembers the cluster once it is known.
 pub(crate) async fn run(master: Arc<Master>) {
-    if master.node.is_pristine() {
-        meet(&master).await;
-    } else {
-        look_around(&master).await;
+    match &master.options.join {
+        Some(address) if master.node.is_pristine() => {
+            if let Some(cluster) = join::enter(&master, address).await {
+                master.admission.save(Standing::Admitted, cluster);
+            }
+        }
+        _ if !master.node.is_pristine() => look_around(&master).await,
+        // Let in before, and stopped before the log came: the leader sends it.
+        _ if master.options.masters.is_empty() => {}
+        _ => meet(&master).await,
     }
     if master.admission.failure().is_none() {
         tokio::spawn(remember_cluster(master));
@@ -142,6 +166,10 @@ async fn meet(master: &Master) {
             Decision::Replaced(instance) => {
                 return master.admission.fail(replaced(master.options.id, instance));
             }
+            Decision::Removed => return master.admission.remove(),
+            Decision::Stranger(cluster) => {
+                return master.admission.fail(stranger(master.options.id, cluster));
+            }
             Decision::Enter { cluster, leader } => {
                 master.peers.local().set_cluster(cluster);
                 if master.admission.is_admitted() || enter(master, cluster, leader).await {
@@ -164,10 +192,16 @@ async fn meet(master: &Master) {
 
 fn decide(masters: usize, own: InstanceId, answers: &[Greeting]) -> Decision {
     let known = || answers.iter().filter(|answer| answer.cluster.is_known());
+    if known().any(|answer| answer.you_are == Belonging::Removed) {
+        return Decision::Removed;
+    }
     if let Some(other) = known().filter_map(|answer| answer.knows_you_as).find(|instance| *instance != own) {
         return Decision::Replaced(other);
     }
     if let Some(first) = known().next() {
+        if known().all(|answer| answer.you_are == Belonging::Stranger) {
+            return Decision::Stranger(first.cluster);
+        }
         let leader = known().find_map(|answer| answer.leader);
         return Decision::Enter { cluster: first.cluster, leader };
     }
@@ -179,8 +213,24 @@ fn decide(masters: usize, own: InstanceId, answers: &[Greeting]) -> Decision {
 pub(crate) fn replaced(id: NodeId, known: InstanceId) -> String {
     format!(
         "the cluster knows master {id} by another data directory ({known}): this one is empty or a copy, and must not \
-         vote in its place; start it with its own directory. Where that is lost, the cluster runs on without it, until \
-         a version that knows `hayrick master remove {id}` and --join can replace it"
+         vote in its place; start it with its own directory. Where that is lost, replace it: `hayrick master remove {id}`, \
+         then a master with an empty directory, an id that was never used, and --join"
+    )
+}
+
+/// Why a master that was removed does not go on.
+pub(crate) fn removed(id: NodeId) -> String {
+    format!(
+        "master {id} was removed from its cluster for good, and serves no more; its data directory is of no use. A new \
+         master takes its place with an empty directory, an id that was never used, and --join"
+    )
+}
+
+/// Why a master that its cluster does not know does not start.
+fn stranger(id: NodeId, cluster: ClusterId) -> String {
+    format!(
+        "the masters of --masters form the cluster {cluster}, and master {id} is none of its masters; to enter it, start \
+         with --join HOST:PORT, the peer address of one of them, instead of --masters"
     )
 }
 
@@ -223,8 +273,14 @@ async fn enter(master: &Master, cluster: ClusterId, leader: Option<NodeId>) -> b
 
 /// A master with a log asks nobody for leave, but it does not start into a cluster that is not its own.
 async fn look_around(master: &Master) {
-    let others = master.options.masters.keys().copied().collect();
+    let known = master.node.cluster();
+    let others = master.voters().into_iter().chain(known.masters.keys().copied()).collect();
     let answers = greet(master, others, ASK_PATIENCE).await;
+    let says_removed =
+        |answer: &Result<Greeting, _>| answer.as_ref().is_ok_and(|it| it.you_are == Belonging::Removed);
+    if master.is_removed() || answers.iter().any(|(_, answer)| says_removed(answer)) {
+        return master.admission.remove();
+    }
     if answers.iter().any(|(_, answer)| answer.is_ok()) {
         return;
     }
@@ -266,7 +322,7 @@ async fn remember_cluster(master: Arc<Master>) {
     let options = &master.options;
     let told = (options.partitions, options.replicas, options.min_replicas);
     let fixed = (config.partitions, config.replicas, config.min_replicas);
-    if told != fixed {
+    if told != fixed && !options.masters.is_empty() {
         warn!(
             "the cluster was formed with --partitions {}, --replicas {} and --min-replicas {}, which are fixed; other \
              values are not used",
@@ -284,11 +340,12 @@ mod tests {
     const CLUSTER: ClusterId = ClusterId([9; 16]);
 
     fn no_cluster() -> Greeting {
-        Greeting { instance: OTHER, cluster: ClusterId::UNKNOWN, knows_you_as: None, leader: None }
+        Greeting { cluster: ClusterId::UNKNOWN, ..cluster(None, None) }
     }
 
     fn cluster(knows_you_as: Option<InstanceId>, leader: Option<NodeId>) -> Greeting {
-        Greeting { instance: OTHER, cluster: CLUSTER, knows_you_as, leader }
+        let (client, you_are) = (String::new(), Belonging::Member);
+        Greeting { instance: OTHER, cluster: CLUSTER, knows_you_as, leader, client, you_are }
     }
 
     #[test]
@@ -309,11 +366,22 @@ mod tests {
     }
 
     #[test]
+    fn who_is_no_member_is_told_to_join() {
+        let stranger = || Greeting { you_are: Belonging::Stranger, ..cluster(None, Some(NodeId(3))) };
+        assert_eq!(decide(4, OWN, &[no_cluster(), stranger()]), Decision::Stranger(CLUSTER));
+        // One that lags may not know of it yet.
+        let answers = [stranger(), cluster(None, Some(NodeId(3)))];
+        assert!(matches!(decide(4, OWN, &answers), Decision::Enter { .. }));
+    }
+
+    #[test]
     fn a_wiped_directory_is_not_let_in_whatever_others_have_heard() {
         let answers = [cluster(None, None), cluster(Some(OTHER), Some(NodeId(2)))];
         assert_eq!(decide(3, OWN, &answers), Decision::Replaced(OTHER));
         let same = [cluster(Some(OWN), Some(NodeId(2)))];
         assert!(matches!(decide(3, OWN, &same), Decision::Enter { .. }));
+        let gone = Greeting { you_are: Belonging::Removed, ..cluster(None, None) };
+        assert_eq!(decide(3, OWN, &[cluster(Some(OWN), None), gone]), Decision::Removed);
         let text = replaced(NodeId(1), OTHER);
         assert!(text.contains("hayrick master remove 1") && text.contains("--join"), "{text}");
     }

@@ -99,8 +99,7 @@ pub(crate) fn reachable(master: &Master) -> Option<NodeId> {
 pub(crate) fn is_out_of_reach(master: &Master) -> bool {
     let failover = UNREACHABLE_AFTER.max(master.options.election.1.saturating_mul(FAILOVER_ELECTIONS));
     // In this order, as every read asks, and the first half costs less.
-    master.members.is_alone(master.options.id, master.options.masters.keys(), failover)
-        && reachable(master).is_none()
+    master.members.is_alone(master.options.id, &master.voters(), failover) && reachable(master).is_none()
 }
 
 /// Waits until a command would reach a leader, as far as can be told beforehand: one that is connected, or this master
@@ -126,10 +125,19 @@ pub(crate) async fn wait_reachable(master: &Master, deadline: Instant) -> bool {
 /// Why the cluster cannot decide anything just now, and what would help, in one sentence.
 pub(crate) fn why_none(master: &Master) -> String {
     let me = master.options.id;
-    let masters = &master.options.masters;
+    if let Some(reason) = master.admission.failure() {
+        return reason;
+    }
+    if let Some(address) = master.options.join.as_ref().filter(|_| master.node.is_pristine()) {
+        return format!(
+            "master {me} has not entered its cluster yet: it asks at {address} (--join) and waits for the log; try again \
+             in a second"
+        );
+    }
+    let masters = master.voters();
     let connected =
         |id: &NodeId| *id == me || master.peers.master(*id).is_some_and(|client| client.is_connected());
-    let silent: Vec<String> = masters.keys().filter(|id| !connected(id)).map(NodeId::to_string).collect();
+    let silent: Vec<String> = masters.iter().filter(|id| !connected(id)).map(NodeId::to_string).collect();
     if masters.len() - silent.len() > masters.len() / 2 {
         return match current(master) {
             None => format!(

@@ -15,6 +15,7 @@ mod api;
 mod bootstrap;
 mod cluster;
 mod gateway;
+mod join;
 mod leader;
 mod master;
 mod meta;

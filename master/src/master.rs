@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use hayrick_protocol::NodeId;
 use hayrick_protocol::cluster_map;
 use hayrick_raft_store::{Cluster, Node};
 use tokio_util::sync::CancellationToken;
@@ -50,6 +51,17 @@ impl Master {
         self.node.watch().borrow().leader == Some(self.options.id)
     }
 
+    /// Whoever votes; those of the command line before it has a log.
+    pub(crate) fn voters(&self) -> Vec<NodeId> {
+        let voters = self.node.voters();
+        if voters.is_empty() { self.options.masters.keys().copied().collect() } else { voters }
+    }
+
+    /// Whether the state that it has applied says that it was removed.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.node.cluster().removed.contains(&self.options.id)
+    }
+
     /// Whether the state that it has applied names its data directory. Before that the others could not tell it from
     /// one whose directory was wiped, so that it serves nobody yet.
     pub(crate) fn is_registered(&self) -> bool {
@@ -65,7 +77,7 @@ fn names(cluster: &Cluster, own: &cluster_map::Master) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use hayrick_protocol::{InstanceId, NodeId};
+    use hayrick_protocol::InstanceId;
 
     use super::*;
 

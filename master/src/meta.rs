@@ -35,6 +35,8 @@ pub(crate) enum Standing {
     Admitted,
     /// It has a Raft log. Without one it was wiped, and must never vote again.
     Member,
+    /// It was removed from its cluster, and takes part in nothing any more.
+    Removed,
 }
 
 /// What the file holds.
@@ -190,11 +192,14 @@ impl Standing {
             Self::New => "new",
             Self::Admitted => "admitted",
             Self::Member => "member",
+            Self::Removed => "removed",
         }
     }
 
     fn parse(name: &str) -> Option<Self> {
-        [Self::New, Self::Admitted, Self::Member].into_iter().find(|standing| standing.name() == name)
+        [Self::New, Self::Admitted, Self::Member, Self::Removed]
+            .into_iter()
+            .find(|standing| standing.name() == name)
     }
 }
 

@@ -44,8 +44,11 @@ pub struct Options {
     pub advertise: Option<String>,
     /// Its peer address as others reach it; by default its entry of `masters`.
     pub peer_advertise: Option<String>,
-    /// Peer addresses of the first masters as others reach them, itself among them.
+    /// Peer addresses of the first masters as others reach them, itself among them. Empty for one that enters, or entered, a
+    /// running cluster.
     pub masters: BTreeMap<NodeId, String>,
+    /// Peer address of any master of a running cluster that this one is to enter, instead of forming one.
+    pub join: Option<String>,
     /// Copies that are aimed at; fixed when the cluster is formed.
     pub replicas: u8,
     /// Copies without which a write is refused; fixed when the cluster is formed.
@@ -85,6 +88,7 @@ impl Options {
             advertise: None,
             peer_advertise: None,
             masters,
+            join: None,
             replicas: 3,
             min_replicas: 2,
             partitions: 4096,
@@ -117,7 +121,7 @@ impl Options {
         if self.id == NodeId(0) {
             return refuse("--id must not be 0".to_owned());
         }
-        if !self.masters.contains_key(&self.id) {
+        if !self.masters.is_empty() && !self.masters.contains_key(&self.id) && self.join.is_none() {
             return refuse(format!(
                 "--masters does not name master {} itself; every master is started with the same list, its own entry in it",
                 self.id
@@ -132,12 +136,19 @@ impl Options {
         if let Some(address) = self.masters.values().find(|address| !address.contains(':')) {
             return refuse(format!("--masters holds {address:?}, which is no HOST:PORT"));
         }
-        let listens_anywhere =
-            self.listen.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified());
-        if self.advertise.is_none() && listens_anywhere {
+        let is_unspecified =
+            |text: &str| text.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified());
+        if self.advertise.is_none() && is_unspecified(&self.listen) {
             return refuse(format!(
                 "--listen {} does not say how others reach this master; set --advertise HOST:PORT",
                 self.listen
+            ));
+        }
+        let is_named = self.peer_advertise.is_some() || self.masters.contains_key(&self.id);
+        if !is_named && is_unspecified(&self.peer_listen) {
+            return refuse(format!(
+                "--peer-listen {} does not say how others reach this master; set --peer-advertise HOST:PORT",
+                self.peer_listen
             ));
         }
         if self.listen == self.peer_listen && !self.listen.ends_with(":0") {
@@ -281,6 +292,7 @@ mod tests {
         refused(|o| o.election = (Duration::from_millis(500), Duration::from_micros(500_001)), "--election");
         refused(|o| o.election.1 = Duration::from_secs(3600), "--election");
         refused(|o| o.listen = "0.0.0.0:9090".to_owned(), "--advertise");
+        refused(|o| (o.masters.clear(), o.peer_listen = "0.0.0.0:9092".to_owned()).1, "--peer-advertise");
         refused(|o| o.listen.clone_from(&o.peer_listen), "two ports");
         refused(|o| _ = o.masters.insert(NodeId(2), "nowhere".to_owned()), "HOST:PORT");
     }

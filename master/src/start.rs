@@ -1,7 +1,7 @@
 //! How a master starts and how it stops.
 //!
-//! Owns the order of both. A master that stops finishes what clients asked, fences its epoch, hands leadership over,
-//! and only then leaves the Raft group. Invariant: when [`start`] returns, both ports are served.
+//! Owns the order of both. A master that stops hands leadership over, finishes what clients asked, fences its epoch, and
+//! only then leaves the Raft group. Invariant: when [`start`] returns, both ports are served.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::api;
-use crate::bootstrap::{self, Admission};
+use crate::bootstrap::{self, Admission, removed};
 use crate::cluster::detect::Detect;
 use crate::cluster::heartbeats::Heartbeats;
 use crate::cluster::members::{self, Members};
@@ -41,9 +41,11 @@ const FIRST_MEETING: Duration = Duration::from_secs(1);
 /// whatever else is on its way.
 const FINISH_REQUESTS: Duration = Duration::from_millis(5500);
 const FENCE_EPOCH: Duration = Duration::from_millis(1200);
-const HAND_OVER: Duration = Duration::from_millis(1000);
+const HAND_OVER_LAST: Duration = Duration::from_millis(1000);
 const FINISH_PEERS: Duration = Duration::from_millis(500);
 const CLOSE_NODE: Duration = Duration::from_millis(1500);
+/// What handing leadership over may take while requests are finished.
+const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// Why a master did not start, in one plain sentence.
 #[derive(Debug, Error)]
@@ -87,10 +89,11 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let disk = Arc::new(RealDisk);
     let directory = Directory::lock(disk.clone(), &options.data)?;
     let meta = directory.load_or_create(options.id, InstanceId(rand::random()))?;
+    check_standing(&options, &meta)?;
     let web = bind(&options.listen, "--listen").await?;
     let peer = bind(&options.peer_listen, "--peer-listen").await?;
     let client = web.1;
-    let own = own(&options, meta.instance, client)?;
+    let own = own(&options, meta.instance, client, peer.1);
 
     let local = Local::new(Identity::Master(options.id), meta.cluster);
     let peers = Arc::new(Peers::new(local.clone(), options.masters.clone()));
@@ -133,13 +136,19 @@ impl Running {
     pub async fn stop(mut self) {
         let master = &self.master;
         self.web.stop.cancel();
-        within(FINISH_REQUESTS, "requests are still in flight", &mut self.web.served).await;
+        // At once and beside the rest, so that nobody waits for an election: what is in flight here is committed by the
+        // new leader.
+        tokio::join!(
+            within(FINISH_REQUESTS, "requests are still in flight", &mut self.web.served),
+            hand_leadership_over(master, HAND_OVER),
+        );
         master.stopping.cancel();
         within(FENCE_EPOCH, "the epoch is not fenced; the leader will", &mut self.gateway).await;
         for task in &self.background {
             task.abort();
         }
-        hand_leadership_over(master).await;
+        // Where nobody could take it over before, or it came back.
+        hand_leadership_over(master, HAND_OVER_LAST).await;
         self.peers.stop.cancel();
         within(FINISH_PEERS, "peers are still being answered", &mut self.peers.served).await;
         let node = master.node.clone();
@@ -203,20 +212,14 @@ async fn bind(address: &str, flag: &str) -> Result<(TcpListener, SocketAddr), St
 }
 
 /// What this master registers as.
-fn own(
-    options: &Options,
-    instance: InstanceId,
-    client: SocketAddr,
-) -> Result<cluster_map::Master, StartError> {
-    let peer = options.peer_advertise.as_ref().or_else(|| options.masters.get(&options.id));
-    Ok(cluster_map::Master {
+fn own(options: &Options, instance: InstanceId, client: SocketAddr, peer: SocketAddr) -> cluster_map::Master {
+    let named = options.peer_advertise.as_ref().or_else(|| options.masters.get(&options.id));
+    cluster_map::Master {
         id: options.id,
         instance,
         client: options.advertise.clone().unwrap_or_else(|| client.to_string()),
-        peer: peer
-            .cloned()
-            .ok_or_else(|| StartError("--masters does not name this master itself".to_owned()))?,
-    })
+        peer: named.cloned().unwrap_or_else(|| peer.to_string()),
+    }
 }
 
 fn node_options(options: &Options) -> hayrick_raft_store::Options {
@@ -232,14 +235,26 @@ fn node_options(options: &Options) -> hayrick_raft_store::Options {
     }
 }
 
+/// Whether the directory may be started at all, and is told enough.
+fn check_standing(options: &Options, meta: &Meta) -> Result<(), StartError> {
+    match meta.standing {
+        Standing::Removed => Err(StartError(removed(options.id))),
+        Standing::New if options.masters.is_empty() && options.join.is_none() => Err(StartError(format!(
+            "{} is a new directory: --masters says with whom to form a cluster, or --join which one to enter",
+            options.data.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Whether the log is there that the directory once had.
 fn check_log(options: &Options, meta: &Meta, is_pristine: bool) -> Result<(), StartError> {
     let (id, data) = (options.id, options.data.display());
     match (meta.standing, is_pristine) {
         (Standing::Member, true) => Err(StartError(format!(
             "the Raft log in {data} is gone: master {id} may have voted and must not again; put the directory back as \
-             it was. Where it is lost, the cluster runs on without this master, until a version that knows `hayrick \
-             master remove {id}` and --join can replace it"
+             it was. Where it is lost, replace this master: `hayrick master remove {id}`, then a master with an empty \
+             directory, an id that was never used, and --join"
         ))),
         (Standing::New, false) => Err(StartError(format!(
             "{data} holds a Raft log but nothing that says whose it is: it was put together from parts; restore the \
@@ -271,19 +286,12 @@ async fn within(patience: Duration, otherwise: &str, task: &mut JoinHandle<()>) 
 }
 
 /// To whoever is least behind, so that clients wait for no election.
-async fn hand_leadership_over(master: &Master) {
+async fn hand_leadership_over(master: &Master, patience: Duration) {
     if !master.leads() {
         return;
     }
-    let status = master.node.status();
-    let voters =
-        status.followers.iter().filter(|follower| status.voters.iter().any(|v| v.node == follower.node));
-    let Some(next) = voters.min_by_key(|follower| {
-        (follower.lag_entries.unwrap_or(u64::MAX), follower.last_heard_ms.unwrap_or(u64::MAX))
-    }) else {
-        return;
-    };
-    if let Err(error) = master.node.transfer_leader(next.node, Instant::now() + HAND_OVER).await {
-        debug!(%error, to = next.node.0, "leadership was not handed over; the others will elect");
+    match master.node.hand_over(Instant::now() + patience).await {
+        Ok(to) => info!(to = to.0, "leadership was handed over"),
+        Err(error) => debug!(%error, "leadership was not handed over; the others will elect"),
     }
 }

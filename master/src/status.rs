@@ -54,7 +54,7 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
         "garbage": { "needles": counters.garbage_needles, "bytes": counters.garbage_bytes },
         "orphans": { "bytes": 0 },
         "moves": [],
-        "waiting": waiting(&cluster, &config),
+        "waiting": waiting(master, &cluster, &config),
         "log": {
             "first": status.log.first, "last": status.log.last,
             "files": status.log.files, "bytes": status.log.bytes,
@@ -65,6 +65,9 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
 
 /// Why this master cannot serve linearizable reads and writes, as far as can be told without asking anybody.
 pub(crate) fn ready(master: &Master) -> Result<(), String> {
+    if let Some(reason) = master.admission.failure() {
+        return Err(reason);
+    }
     let cluster = master.node.cluster();
     if leader::reachable(master).is_none() {
         return Err(leader::why_none(master));
@@ -75,6 +78,12 @@ pub(crate) fn ready(master: &Master) -> Result<(), String> {
     if !master.is_registered() {
         return Err(format!(
             "master {} is not registered with the cluster yet: it asks the leader to take note of its data directory",
+            master.options.id
+        ));
+    }
+    if !master.node.voters().contains(&master.options.id) {
+        return Err(format!(
+            "master {} has no vote yet: it receives the log, and gets one once it has caught up",
             master.options.id
         ));
     }
@@ -182,8 +191,8 @@ fn volume(master: &Master, volume: &Volume) -> Value {
     })
 }
 
-fn waiting(cluster: &Cluster, config: &ClusterConfig) -> Vec<String> {
-    not_placed(cluster, config).err().into_iter().collect()
+fn waiting(master: &Master, cluster: &Cluster, config: &ClusterConfig) -> Vec<String> {
+    master.admission.failure().into_iter().chain(not_placed(cluster, config).err()).collect()
 }
 
 fn millis(duration: Duration) -> u64 {

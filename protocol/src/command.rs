@@ -147,6 +147,8 @@ pub enum Command {
     Doom(Vec<AppliedVersion>),
     /// These doomed rows' needles are gone from every member that is not down.
     Reaped(Vec<AppliedVersion>),
+    /// This master is out of the Raft group for good: fence its epochs, and take no master under its id any more.
+    RemoveMaster(NodeId),
 }
 
 impl Command {
@@ -219,4 +221,7 @@ pub enum Refusal {
     /// No cluster was formed yet.
     #[error("no cluster was formed yet")]
     NotFormed,
+    /// The master's id was removed from the cluster.
+    #[error("this master was removed from the cluster for good")]
+    MasterRemoved,
 }

@@ -112,5 +112,8 @@ pub const VOLUMES_MAX: usize = 4096;
 /// Masters of one cluster.
 pub const MASTERS_MAX: usize = 15;
 
+/// Ids of removed masters, which are kept for good: a few bytes each, and a master is replaced once in a while.
+pub const MASTERS_REMOVED_MAX: usize = 4096;
+
 /// Bytes of an address `HOST:PORT` or the name of a zone in a message.
 pub const NAME_BYTES_MAX: usize = 256;

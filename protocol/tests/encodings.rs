@@ -14,8 +14,9 @@ use hayrick_protocol::command::{
     Applied, Command, Commit, Delete, Precondition, Refusal, RegisterVolume, Reply, Session, StateChange,
 };
 use hayrick_protocol::messages::master::{
-    Greet, Greeting, HandOver, HandOverError, Heartbeat, HeartbeatReply, Propose, ProposeError, Raft,
-    ReadIndex, ReadIndexError, Register, RegisterError, Registered, ReportVolume, Verdict,
+    Belonging, ChangeMasters, ChangeMastersError, Greet, Greeting, HandOver, HandOverError, Heartbeat,
+    HeartbeatReply, MastersChanged, Propose, ProposeError, Raft, ReadIndex, ReadIndexError, Register,
+    RegisterError, Registered, ReportVolume, Verdict,
 };
 use hayrick_protocol::messages::volume::{self, Append, AppendError, AppendReply, Appended, Probe, Read};
 use hayrick_protocol::messages::volume::{ReadError, ReadReply, Status};
@@ -183,6 +184,7 @@ fn commands() -> Vec<Command> {
         Command::ChangeTable { map_version: 7, table_version: 8, changes: vec![change] },
         Command::Doom(vec![AppliedVersion(9), AppliedVersion(1 << 40)]),
         Command::Reaped(vec![AppliedVersion(9)]),
+        Command::RemoveMaster(NodeId(3)),
     ]
 }
 
@@ -206,6 +208,7 @@ fn replies() -> Vec<Reply> {
         Refusal::Invalid("why".into()),
         Refusal::OtherInstance(InstanceId([2; 16])),
         Refusal::NotFormed,
+        Refusal::MasterRemoved,
     ];
     let mut replies = vec![
         Reply::Done,
@@ -262,13 +265,30 @@ fn bytes_of_messages_between_masters_are_golden() {
     let no_leader = ReadIndexError::NotLeader { leader: None };
     golden.message(&ReadIndex, &[Ok(812), Err(no_leader), Err(ReadIndexError::NoQuorum)]);
     let greet = Greet { node: NodeId(1), instance: InstanceId([1; 16]) };
-    let greeting = Greeting {
+    let greeting = |you_are| Greeting {
         instance: InstanceId([3; 16]),
         cluster: ClusterId([9; 16]),
         knows_you_as: Some(InstanceId([1; 16])),
         leader: Some(NodeId(3)),
+        client: "c:9090".into(),
+        you_are,
     };
-    golden.message(&greet, &[greeting]);
+    golden.message(&greet, &[Belonging::Stranger, Belonging::Member, Belonging::Removed].map(greeting));
+    let changed = [
+        Ok(MastersChanged::Learner(None)),
+        Ok(MastersChanged::Learner(Some(7))),
+        Ok(MastersChanged::Voter),
+        Ok(MastersChanged::Removed),
+        Ok(MastersChanged::Leads),
+        Err(ChangeMastersError::NotLeader { leader: Some((NodeId(2), "p:9092".into())) }),
+        Err(ChangeMastersError::Conflict("why".into())),
+        Err(ChangeMastersError::Busy("why".into())),
+        Err(ChangeMastersError::NotFound("why".into())),
+        Err(ChangeMastersError::Later("why".into())),
+        Err(ChangeMastersError::Unknown("why".into())),
+    ];
+    golden.message(&ChangeMasters::Admit(master()), &changed);
+    golden.add_all("change", &[ChangeMasters::Remove(NodeId(3)), ChangeMasters::Transfer(NodeId(2))]);
     let hand_over = HandOver {
         key: key("k"),
         headers: headers(),
@@ -290,7 +310,8 @@ fn bytes_of_messages_with_volumes_are_golden() {
         process: 1 << 60,
         status: volume_status(),
     };
-    let beats = [HeartbeatReply::Known, HeartbeatReply::Register, HeartbeatReply::Refused("why".into())];
+    let known = HeartbeatReply::Known(vec!["p:9092".into(), "p:9192".into()]);
+    let beats = [known, HeartbeatReply::Register, HeartbeatReply::Refused("why".into())];
     golden.message(&heartbeat, &beats);
     let registration = Register { volume: register(), process: 7, cluster: ClusterId::UNKNOWN };
     let registered = Registered { volume: VolumeId(4), cluster: ClusterId([9; 16]) };

@@ -76,6 +76,7 @@ pub(crate) fn apply(state: &mut State, rows: &mut dyn Rows, command: Command) ->
         }
         Command::Doom(versions) => reap::doom(state, rows, &versions),
         Command::Reaped(versions) => reap::reaped(state, rows, &versions),
+        Command::RemoveMaster(master) => members::remove_master(state, master),
     };
     reply(outcome)
 }

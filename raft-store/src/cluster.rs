@@ -2,7 +2,7 @@
 //!
 //! Apply changes it and publishes a new [`Cluster`] only when something changed; taking it costs one reference count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hayrick_protocol::cluster_map::{ClusterConfig, ClusterMap, Master, Placement};
@@ -20,6 +20,8 @@ pub struct Cluster {
     pub table: Arc<Table>,
     /// The masters that registered.
     pub masters: Arc<BTreeMap<NodeId, Master>>,
+    /// The masters that were removed: their ids never come back.
+    pub removed: Arc<BTreeSet<NodeId>>,
     /// The epochs that are open.
     pub epochs: Arc<BTreeMap<EpochId, OpenEpoch>>,
 }

@@ -51,6 +51,15 @@ impl Membership {
         self.raft.metrics().borrow_watched().membership_config.voter_ids().map(NodeId).collect()
     }
 
+    pub(crate) fn learners(&self) -> Vec<NodeId> {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        metrics.membership_config.membership().learner_ids().map(NodeId).collect()
+    }
+
+    pub(crate) fn has(&self, id: NodeId) -> bool {
+        self.raft.metrics().borrow_watched().membership_config.get_node(&id.0).is_some()
+    }
+
     pub(crate) async fn add_learner(
         &self,
         id: NodeId,

@@ -238,6 +238,16 @@ impl Node {
         self.inner.membership.voters()
     }
 
+    /// Who receives the log without a vote.
+    pub fn learners(&self) -> Vec<NodeId> {
+        self.inner.membership.learners()
+    }
+
+    /// Whether `id` receives the log, with or without a vote.
+    pub fn is_member(&self, id: NodeId) -> bool {
+        self.inner.membership.has(id)
+    }
+
     /// Sends the log to `id` from now on, without a vote. Leader only. Success where it is a member already, with the same
     /// address.
     pub async fn add_learner(

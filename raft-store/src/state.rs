@@ -59,6 +59,7 @@ pub(crate) enum RowKey {
     Session(EpochId),
     Copies(PlacementId),
     Starts(NodeId),
+    Removed(NodeId),
 }
 
 impl RowKey {
@@ -76,6 +77,7 @@ impl RowKey {
             Self::Session(id) => with(9, &id.0.to_be_bytes()),
             Self::Copies(id) => with(10, &id.0.to_be_bytes()),
             Self::Starts(id) => with(11, &id.0.to_be_bytes()),
+            Self::Removed(id) => with(12, &id.0.to_be_bytes()),
         }
     }
 
@@ -95,6 +97,7 @@ impl RowKey {
             9 => u32_id().map(|id| Self::Session(EpochId(id))),
             10 => u32_id().map(|id| Self::Copies(PlacementId(id))),
             11 => id.try_into().ok().map(|id| Self::Starts(NodeId(u64::from_be_bytes(id)))),
+            12 => id.try_into().ok().map(|id| Self::Removed(NodeId(u64::from_be_bytes(id)))),
             _ => None,
         }
     }
@@ -103,7 +106,7 @@ impl RowKey {
 impl State {
     /// A row as it is now; `None` if there is none.
     pub(crate) fn row(&self, key: RowKey) -> Option<Vec<u8>> {
-        let Cluster { config, map, table, masters, .. } = &self.cluster;
+        let Cluster { config, map, table, masters, removed, .. } = &self.cluster;
         match key {
             RowKey::Config => config.as_ref().map(codec::encode),
             RowKey::Counters => Some(codec::encode(&(self.counters, self.next))),
@@ -118,6 +121,7 @@ impl State {
             RowKey::Session(id) => self.sessions.get(&id).map(|session| codec::encode(&**session)),
             RowKey::Copies(id) => self.copies.get(&id).map(codec::encode),
             RowKey::Starts(id) => self.starts.get(&id).map(codec::encode),
+            RowKey::Removed(id) => removed.contains(&id).then(|| codec::encode(&())),
         }
     }
 
@@ -135,6 +139,7 @@ impl State {
             .chain(self.sessions.keys().map(|id| RowKey::Session(*id)))
             .chain(self.copies.keys().map(|id| RowKey::Copies(*id)))
             .chain(self.starts.keys().map(|id| RowKey::Starts(*id)))
+            .chain(self.cluster.removed.iter().map(|id| RowKey::Removed(*id)))
             .filter_map(|key| Some((key.encode(), self.row(key)?)))
     }
 
@@ -187,6 +192,10 @@ impl State {
             }
             RowKey::Session(id) => drop(self.sessions.insert(id, Arc::new(read(value)?))),
             RowKey::Starts(id) => drop(self.starts.insert(id, read(value)?)),
+            RowKey::Removed(id) => {
+                let () = read(value)?;
+                Arc::make_mut(&mut self.cluster.removed).insert(id);
+            }
             RowKey::Copies(id) => drop(Arc::make_mut(&mut self.copies).insert(id, read(value)?)),
         }
         Some(())
@@ -224,6 +233,18 @@ impl State {
         self.cluster_changed = true;
         self.changed.insert(RowKey::Master(master));
         Arc::make_mut(&mut self.cluster.masters)
+    }
+
+    /// Takes a master out for good: its row, its epochs and the memory of its starts go, its id is kept.
+    pub(crate) fn remove_master(&mut self, master: NodeId) {
+        self.change_masters(master).remove(&master);
+        Arc::make_mut(&mut self.cluster.removed).insert(master);
+        self.starts.remove(&master);
+        self.changed.extend([RowKey::Removed(master), RowKey::Starts(master)]);
+        let epochs = self.cluster.epochs.iter().filter(|(_, epoch)| epoch.master == master);
+        for epoch in epochs.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.close_session(epoch);
+        }
     }
 
     pub(crate) fn open_session(&mut self, epoch: EpochId, session: Session) {

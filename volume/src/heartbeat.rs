@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hayrick_protocol::ids::{InstanceId, VolumeId};
+use hayrick_protocol::limits::MASTERS_MAX;
 use hayrick_protocol::messages::master::{Heartbeat, HeartbeatReply};
-use hayrick_rpc::Client;
+use hayrick_rpc::{Client, Local};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::store::Store;
@@ -22,6 +24,10 @@ const DEADLINE: Duration = Duration::from_secs(1);
 /// together with this volume, misses fewer.
 const MISSED_TOLD: u32 = 4;
 
+/// Addresses that heartbeats go to at most: every master a cluster may have, under its own address and another one, and as
+/// many again that were replaced since this volume was started.
+const MASTERS_TOLD_MAX: usize = 4 * MASTERS_MAX;
+
 /// What all heartbeats share.
 pub(crate) struct Pulse {
     pub(crate) store: Arc<Store>,
@@ -30,13 +36,46 @@ pub(crate) struct Pulse {
     pub(crate) process: u64,
     /// Asks for another registration.
     pub(crate) register: Notify,
+    /// Peer addresses of masters: those of the command line, and whatever masters named since. None is forgotten before the
+    /// next start: the one who leaves it out may be the one who is behind.
+    pub(crate) masters: watch::Sender<Vec<String>>,
     /// Why the cluster will never use this volume again, once it says so.
     pub(crate) refused: watch::Sender<Option<String>>,
 }
 
 impl Pulse {
+    /// Tells every master of the command line and every one that a master names, for ever.
+    pub(crate) async fn beat_all(self: Arc<Self>, local: Local) {
+        let mut masters = self.masters.subscribe();
+        // Connections of their own, so that a heartbeat never waits behind anything else.
+        let mut beating = JoinSet::new();
+        loop {
+            let known = masters.borrow_and_update().clone();
+            for address in known.into_iter().skip(beating.len()) {
+                let (pulse, client) = (Arc::clone(&self), Client::new(local.clone(), address, None));
+                beating.spawn(async move { pulse.beat(&client).await });
+            }
+            if masters.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn learn(&self, named: Vec<String>) {
+        self.masters.send_if_modified(|masters| {
+            let before = masters.len();
+            for address in named {
+                if masters.len() < MASTERS_TOLD_MAX && !masters.contains(&address) {
+                    tracing::info!(master = address, "the masters name another one; telling it, too");
+                    masters.push(address);
+                }
+            }
+            masters.len() > before
+        });
+    }
+
     /// Tells one master, for ever.
-    pub(crate) async fn beat(&self, master: &Client) {
+    async fn beat(&self, master: &Client) {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut missed = 0_u32;
@@ -52,7 +91,7 @@ impl Pulse {
             let before = missed;
             missed = if reply.is_ok() { 0 } else { missed.saturating_add(1) };
             match reply {
-                Ok((HeartbeatReply::Known, _)) => {}
+                Ok((HeartbeatReply::Known(masters), _)) => self.learn(masters),
                 Ok((HeartbeatReply::Register, _)) => self.register.notify_one(),
                 Ok((HeartbeatReply::Refused(reason), _)) => {
                     self.refused.send_replace(Some(reason));

@@ -147,11 +147,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         instance: identity.instance,
         process: applicant.process,
         register: Notify::new(),
+        masters: watch::Sender::new(options.masters),
         refused: refused_sender,
     });
-    // Connections of their own, so that a heartbeat never waits behind anything else.
-    let heartbeats = options.masters.iter().map(client).collect();
-    let tasks = keep_in_touch(&pulse, applicant, heartbeats, masters, (id, cluster));
+    let tasks = keep_in_touch(&pulse, applicant, local, (id, cluster));
     Ok(Running { id, http, peer, refused, stopping, ports, tasks, store })
 }
 
@@ -191,15 +190,11 @@ impl Running {
 fn keep_in_touch(
     pulse: &Arc<Pulse>,
     applicant: Applicant,
-    heartbeats: Vec<Client>,
-    masters: Vec<Client>,
+    local: Local,
     known: (VolumeId, ClusterId),
 ) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    for master in heartbeats {
-        let pulse = Arc::clone(pulse);
-        tasks.spawn(async move { pulse.beat(&master).await });
-    }
+    tasks.spawn(Arc::clone(pulse).beat_all(local.clone()));
     let pulse = Arc::clone(pulse);
     tasks.spawn(async move {
         let mut registered_at = Instant::now();
@@ -209,6 +204,9 @@ fn keep_in_touch(
             if registered_at.elapsed() < SETTLED {
                 continue;
             }
+            let masters = pulse.masters.borrow().clone();
+            let masters: Vec<Client> =
+                masters.into_iter().map(|address| Client::new(local.clone(), address, None)).collect();
             match applicant.register(&masters, Some(known)).await {
                 Ok(registered) if (registered.volume, registered.cluster) == known => {
                     registered_at = Instant::now();

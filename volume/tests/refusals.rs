@@ -37,7 +37,9 @@ impl Handler for Welcoming {
                 let answer = Ok(Registered { volume: VolumeId(7), cluster: CLUSTER });
                 Ok(Response::to::<Register>(&answer, Vec::new()))
             }
-            Heartbeat::METHOD => Ok(Response::to::<Heartbeat>(&HeartbeatReply::Known, Vec::new())),
+            Heartbeat::METHOD => {
+                Ok(Response::to::<Heartbeat>(&HeartbeatReply::Known(Vec::new()), Vec::new()))
+            }
             _ => Err(HandleError::UnknownMethod),
         }
     }

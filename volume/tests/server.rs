@@ -57,7 +57,8 @@ impl Handler for FakeMaster {
             Heartbeat::METHOD => {
                 self.heard.lock().await.push(request.message()?);
                 self.heartbeats.fetch_add(1, Ordering::Relaxed);
-                let reply = self.replies.lock().await.pop_front().unwrap_or(HeartbeatReply::Known);
+                let reply =
+                    self.replies.lock().await.pop_front().unwrap_or(HeartbeatReply::Known(Vec::new()));
                 Ok(Response::to::<Heartbeat>(&reply, Vec::new()))
             }
             _ => Err(HandleError::UnknownMethod),
@@ -263,6 +264,25 @@ async fn a_dead_and_a_hung_master_do_not_delay_what_the_third_hears() {
     assert_eq!(heartbeat.volume, VOLUME);
     assert_eq!(heartbeat.status.capacity_bytes, 64 << 20);
     assert_eq!(heartbeat.status.read_only, None);
+    in_time(running.stop()).await;
+}
+
+#[tokio::test]
+async fn a_master_that_another_one_names_is_told_too_and_asked_when_the_first_is_gone() {
+    let data = TempDir::new().expect("a directory");
+    let (address, first, serving) = master(CLUSTER).await;
+    let (new_address, new, _) = master(CLUSTER).await;
+    let running = in_time(start(options(data.path(), &[&address]))).await.expect("it starts");
+    let named = HeartbeatReply::Known(vec![address.clone(), new_address]);
+    first.replies.lock().await.push_back(named);
+    until("the new one is told", || new.heartbeats.load(Ordering::Relaxed) >= 2).await;
+    serving.abort();
+    // It registers no sooner than it has settled.
+    new.replies.lock().await.extend(vec![HeartbeatReply::Register; 100]);
+    until("it registers with the new one", || {
+        new.registered.try_lock().is_ok_and(|registered| !registered.is_empty())
+    })
+    .await;
     in_time(running.stop()).await;
 }
 

@@ -12,6 +12,7 @@ mod etags;
 mod fields;
 mod get;
 mod list;
+mod masters;
 mod problem;
 mod put;
 mod repr_digest;
@@ -83,7 +84,13 @@ async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Prob
     let (parts, body) = request.into_parts();
     let request = Head::from_parts(parts, ());
     if request.uri().path().starts_with("/-/") {
+        if masters::is_route(request.uri().path()) {
+            return masters::answer(master, &request, body).await;
+        }
         return system::answer(master, &request).await;
+    }
+    if let Some(reason) = master.admission.failure() {
+        return Err(problem::not_now(reason));
     }
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     if !is_read && request.uri().path() == "/" {

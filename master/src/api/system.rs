@@ -26,7 +26,9 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
             // Meant as a key, which must not begin like this.
             super::key(request.uri())?;
         }
-        let text = format!("there is no route {route}; there are /-/health, /-/ready and /-/status");
+        let text = format!(
+            "there is no route {route}; there are /-/health, /-/ready, /-/status, /-/masters and /-/leader/ID"
+        );
         return Err(Problem::new(StatusCode::NOT_FOUND, text));
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {

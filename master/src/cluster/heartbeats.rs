@@ -76,7 +76,7 @@ impl Heartbeats {
         }
     }
 
-    /// Takes a heartbeat in and says what to make of it.
+    /// Takes a heartbeat in and says what to make of it; who the masters are is for the caller to add.
     pub(crate) fn take(&self, map: &ClusterMap, beat: &Heartbeat) -> HeartbeatReply {
         let Some(volume) = map.volumes.get(&beat.volume) else { return HeartbeatReply::Register };
         if volume.instance != beat.instance {
@@ -91,7 +91,7 @@ impl Heartbeats {
         }
         let mut all = self.beats.lock();
         if all.len() >= VOLUMES_MAX && !all.contains_key(&beat.volume) {
-            return HeartbeatReply::Known;
+            return HeartbeatReply::Known(Vec::new());
         }
         let now = Instant::now();
         let seen = Seen { at: now, status: beat.status.clone() };
@@ -100,7 +100,7 @@ impl Heartbeats {
             Claim::Copy => HeartbeatReply::Refused(copy_text(beat.volume)),
             Claim::Sole | Claim::Unsettled => {
                 beats.seen = seen;
-                HeartbeatReply::Known
+                HeartbeatReply::Known(Vec::new())
             }
         }
     }
@@ -254,17 +254,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_registers_from_the_known_address_is_settled_at_once() {
         let heartbeats = Heartbeats::new();
-        assert_eq!(heartbeats.take(&map(), &beating(1)), HeartbeatReply::Known);
+        assert_eq!(heartbeats.take(&map(), &beating(1)), HeartbeatReply::Known(Vec::new()));
         assert_eq!(heartbeats.may_register(&map(), &registering(2, "here:9093")), Ok(()));
         // The first process is over: a heartbeat of it that was under way is the stranger's now.
         assert_eq!(heartbeats.beats.lock()[&VolumeId(1)].process, 2);
-        assert_eq!(heartbeats.take(&map(), &beating(2)), HeartbeatReply::Known);
+        assert_eq!(heartbeats.take(&map(), &beating(2)), HeartbeatReply::Known(Vec::new()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_registers_from_elsewhere_waits_until_the_old_process_is_silent() {
         let heartbeats = Heartbeats::new();
-        assert_eq!(heartbeats.take(&map(), &beating(1)), HeartbeatReply::Known);
+        assert_eq!(heartbeats.take(&map(), &beating(1)), HeartbeatReply::Known(Vec::new()));
         let register = || heartbeats.may_register(&map(), &registering(2, "elsewhere:9093"));
         assert!(matches!(register(), Err(RegisterError::Later(_))));
         tokio::time::advance(GONE_AFTER + Duration::from_millis(1)).await;
@@ -276,11 +276,11 @@ mod tests {
         let heartbeats = Heartbeats::new();
         let register = || heartbeats.may_register(&map(), &registering(2, "elsewhere:9093"));
         assert!(matches!(register(), Err(RegisterError::Later(_))), "nobody was heard of yet");
-        assert_eq!(heartbeats.take(&map(), &beating(1)), HeartbeatReply::Known);
+        assert_eq!(heartbeats.take(&map(), &beating(1)), HeartbeatReply::Known(Vec::new()));
         assert!(matches!(register(), Err(RegisterError::Later(_))));
         for _ in 0..PROOF_HEARTBEATS {
             tokio::time::advance(Duration::from_secs(1)).await;
-            assert_eq!(heartbeats.take(&map(), &beating(1)), HeartbeatReply::Known);
+            assert_eq!(heartbeats.take(&map(), &beating(1)), HeartbeatReply::Known(Vec::new()));
         }
         assert!(matches!(register(), Err(RegisterError::Never(_))));
     }

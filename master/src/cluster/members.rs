@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use hayrick_protocol::NodeId;
 use hayrick_protocol::command::{Command, Refusal, Reply};
-use hayrick_protocol::messages::master::{Greet, Greeting};
+use hayrick_protocol::messages::master::{Belonging, Greet, Greeting};
 use hayrick_raft_store::Role;
 use hayrick_rpc::CallError;
 use parking_lot::Mutex;
@@ -51,23 +51,18 @@ impl Members {
     }
 
     /// Whether `own` has listened for `within` and heard no majority of `masters`, itself among them, in that time.
-    pub(crate) fn is_alone<'a>(
-        &self,
-        own: NodeId,
-        masters: impl ExactSizeIterator<Item = &'a NodeId>,
-        within: Duration,
-    ) -> bool {
+    pub(crate) fn is_alone(&self, own: NodeId, masters: &[NodeId], within: Duration) -> bool {
         let needed = masters.len() / 2 + 1;
         let heard = self.heard.lock();
         let is_there = |id: &&NodeId| **id == own || heard.get(id).is_some_and(|at| at.elapsed() < within);
-        self.begun.elapsed() >= within && masters.filter(is_there).count() < needed
+        self.begun.elapsed() >= within && masters.iter().filter(is_there).count() < needed
     }
 }
 
 /// Greets, and keeps this master registered, until it stops.
 pub(crate) async fn run(master: Arc<Master>) {
     // Apart from each other: a master that does not answer takes its time, and registering is waited for.
-    tokio::join!(greet_others(&master), stay_registered(&master));
+    tokio::join!(greet_others(&master), stay_registered(&master), notice_removal(&master));
 }
 
 async fn greet_others(master: &Master) {
@@ -83,9 +78,10 @@ async fn greet_others(master: &Master) {
         let cluster = master.node.cluster();
         master.peers.learn(&cluster);
         let others: Vec<NodeId> =
-            master.options.masters.keys().chain(cluster.masters.keys()).copied().collect();
+            master.voters().into_iter().chain(cluster.masters.keys().copied()).collect();
         for (id, answer) in greet(master, others, GREET_PATIENCE).await {
             match answer {
+                Ok(greeting) if greeting.you_are == Belonging::Removed => return master.admission.remove(),
                 Ok(greeting) if is_registered(&cluster.masters, id, &greeting) => master.members.heard_of(id),
                 Ok(_) => {}
                 Err(CallError::Refused(refusal)) => {
@@ -112,6 +108,14 @@ async fn stay_registered(master: &Master) {
         }
         register(master).await;
         sleep(REGISTER_EVERY).await;
+    }
+}
+
+/// A master that was removed is seldom sent the entry that says so, but it may be.
+async fn notice_removal(master: &Master) {
+    let mut progress = master.node.watch();
+    if progress.wait_for(|_| master.is_removed()).await.is_ok() {
+        master.admission.remove();
     }
 }
 
@@ -154,6 +158,7 @@ async fn register(master: &Master) {
         Ok([Reply::Refused(Refusal::OtherInstance(instance))]) => {
             master.admission.fail(crate::bootstrap::replaced(master.options.id, *instance));
         }
+        Ok([Reply::Refused(Refusal::MasterRemoved)]) => master.admission.remove(),
         Ok([Reply::Refused(refusal)]) => warn!(%refusal, "this master could not be registered"),
         Ok(_) => warn!("this master could not be registered: the leader's answer does not fit the request"),
         Err(error) => debug!(%error, "this master is not registered yet"),
@@ -170,7 +175,7 @@ mod tests {
     async fn a_master_is_alone_once_it_has_heard_no_majority_for_a_while() {
         let ids = [1, 2, 3].map(NodeId);
         let members = Members::new();
-        let is_alone = |masters: &[NodeId]| members.is_alone(NodeId(1), masters.iter(), UNREACHABLE_AFTER);
+        let is_alone = |masters: &[NodeId]| members.is_alone(NodeId(1), masters, UNREACHABLE_AFTER);
         assert!(!is_alone(&ids), "it has just started");
         advance(UNREACHABLE_AFTER).await;
         assert!(is_alone(&ids) && !is_alone(&ids[..1]), "nobody was ever heard of");

@@ -3,6 +3,7 @@
 //! Owns when the leader's duties begin and end. Each duty is a file. Invariant: duties run on whoever takes itself
 //! for the leader, and their decisions count only as applied commands; a former leader's are not proposed, or refused.
 
+pub(crate) mod change;
 pub(crate) mod detect;
 pub(crate) mod epochs;
 pub(crate) mod heartbeats;
@@ -62,7 +63,13 @@ async fn lead(master: Arc<Master>) {
 
 async fn duties(master: Arc<Master>) {
     form(&master).await;
-    tokio::join!(detect::run(&master), place::run(&master), reap::run(&master), epochs::run(&master));
+    tokio::join!(
+        detect::run(&master),
+        place::run(&master),
+        reap::run(&master),
+        epochs::run(&master),
+        change::run(&master)
+    );
 }
 
 /// Does `duties` to their end, and again after a panic: a leader without duties would be worse than none, as nobody

@@ -24,7 +24,7 @@ pub(crate) async fn give(
     debug_assert!(body.len() <= limits::OBJECT_BYTES_MAX, "the body was taken in under the limit");
     let me = master.options.id;
     let leader = leader::current(master).filter(|leader| *leader != me);
-    let others = master.options.masters.keys().copied().filter(|id| *id != me && Some(*id) != leader);
+    let others = master.voters().into_iter().filter(|id| *id != me && Some(*id) != leader);
     for other in leader.into_iter().chain(others) {
         let Some(client) = master.peers.master(other) else { continue };
         info!(key = %request.key, to = other.0, "handing a PUT over: a volume cannot be reached from here");

@@ -71,13 +71,18 @@ impl Peers {
 
     /// A connection to a master; `None` when its address is not known.
     pub(crate) fn master(&self, id: NodeId) -> Option<Client> {
-        let address = self.book.read().address.get(&id).cloned()?;
+        let address = self.address(id)?;
         Some(self.client(Identity::Master(id), Line::Requests, &address))
     }
 
     /// The same, at `address` when no other is known.
     pub(crate) fn master_or_at(&self, id: NodeId, address: &str) -> Client {
         self.master(id).unwrap_or_else(|| self.client(Identity::Master(id), Line::Requests, address))
+    }
+
+    /// A master's peer address, as it is known last.
+    pub(crate) fn address(&self, id: NodeId) -> Option<String> {
+        self.book.read().address.get(&id).cloned()
     }
 
     /// A connection to a volume; `None` when the map does not know it.

@@ -11,8 +11,9 @@ use bytes::Bytes;
 use hayrick_protocol::command::{Command, Refusal, Reply};
 use hayrick_protocol::limits::{BATCH_COMMANDS_MAX, NAME_BYTES_MAX};
 use hayrick_protocol::messages::master::{
-    Greet, Greeting, HandOver, HandOverError, Heartbeat, HeartbeatReply, Propose, ProposeError, Raft,
-    ReadIndex, ReadIndexError, Register, RegisterError, Registered, ReportVolume, Verdict,
+    Belonging, ChangeMasters, ChangeMastersError, Greet, Greeting, HandOver, HandOverError, Heartbeat,
+    HeartbeatReply, MastersChanged, Propose, ProposeError, Raft, ReadIndex, ReadIndexError, Register,
+    RegisterError, Registered, ReportVolume, Verdict,
 };
 use hayrick_protocol::messages::{Identity, Message};
 use hayrick_protocol::{ClusterId, NodeId};
@@ -20,6 +21,7 @@ use hayrick_rpc::{HandleError, Handler, Peer, Request, Response};
 use tokio::time::Instant;
 
 use crate::api;
+use crate::cluster::change;
 use crate::leader;
 use crate::master::Master;
 use crate::transport::GROUP;
@@ -63,6 +65,10 @@ impl Handler for Server {
                 Ok(Response::to::<ReportVolume>(&reply, no_body))
             }
             Greet::METHOD => Ok(Response::to::<Greet>(&greet(master, from, &request.message()?), no_body)),
+            ChangeMasters::METHOD => {
+                let reply = change(master, from, &request.message()?, deadline).await;
+                Ok(Response::to::<ChangeMasters>(&reply, no_body))
+            }
             HandOver::METHOD => {
                 let reply = accept(master, from, request.message()?, request.body).await;
                 Ok(Response::to::<HandOver>(&reply, no_body))
@@ -72,12 +78,12 @@ impl Handler for Server {
     }
 }
 
-/// The id of a master of this cluster, or of one that does not know its cluster yet.
+/// The id of a master of this cluster that was not removed, or of one that does not know its cluster yet.
 fn sender(master: &Master, from: Peer) -> Option<NodeId> {
     let (own, other) = (master.peers.local().cluster(), from.cluster);
     let same = own == other || !own.is_known() || !other.is_known();
     match from.identity {
-        Identity::Master(id) if same => Some(id),
+        Identity::Master(id) if same && !master.node.cluster().removed.contains(&id) => Some(id),
         Identity::Master(_) | Identity::Volume(_) => None,
     }
 }
@@ -128,7 +134,12 @@ fn heartbeat(master: &Master, from: Peer, beat: &Heartbeat) -> HeartbeatReply {
     if from.identity != Identity::Volume(beat.volume) || from.cluster != master.peers.local().cluster() {
         return HeartbeatReply::Register;
     }
-    master.heartbeats.take(&master.node.cluster().map, beat)
+    let cluster = master.node.cluster();
+    let mut reply = master.heartbeats.take(&cluster.map, beat);
+    if let HeartbeatReply::Known(masters) = &mut reply {
+        masters.extend(cluster.masters.values().map(|master| master.peer.clone()));
+    }
+    reply
 }
 
 async fn register(
@@ -199,7 +210,30 @@ fn greet(master: &Master, from: Peer, message: &Greet) -> Greeting {
         cluster: if remembered.is_known() { remembered } else { cluster.id() },
         knows_you_as: known,
         leader: master.node.watch().borrow().leader,
+        client: master.client_address.clone(),
+        you_are: match cluster.removed.contains(&message.node) {
+            true => Belonging::Removed,
+            // Who has just entered and has no log yet cannot tell who is a stranger.
+            false if master.node.is_member(message.node) || master.node.voters().is_empty() => {
+                Belonging::Member
+            }
+            false => Belonging::Stranger,
+        },
     }
+}
+
+async fn change(
+    master: &Master,
+    from: Peer,
+    message: &ChangeMasters,
+    deadline: Instant,
+) -> Result<MastersChanged, ChangeMastersError> {
+    // A master that enters says which cluster it found before it asks.
+    if sender(master, from).is_none() {
+        let text = "only a master of this cluster that was not removed changes its masters";
+        return Err(ChangeMastersError::Conflict(text.to_owned()));
+    }
+    change::at_leader(master, message, deadline).await
 }
 
 async fn accept(

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::cluster_map::VolumeStatus;
+use crate::cluster_map::{Master, VolumeStatus};
 use crate::command::{Applied, Command, Precondition, RegisterVolume, Reply};
 use crate::ids::{ClusterId, InstanceId, NodeId, PlacementId, VolumeId};
 use crate::key::ObjectKey;
@@ -84,8 +84,8 @@ message!(Heartbeat = 0x0204 -> HeartbeatReply);
 /// What a master makes of a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HeartbeatReply {
-    /// Known.
-    Known,
+    /// Known; the peer addresses of all masters, which the volume is to tell from now on.
+    Known(Vec<String>),
     /// Not in the map as it says: register (again).
     Register,
     /// Never to be used again: the reason.
@@ -168,6 +168,72 @@ pub struct Greeting {
     pub knows_you_as: Option<InstanceId>,
     /// Whom it takes for the leader.
     pub leader: Option<NodeId>,
+    /// Its client address, as others reach it.
+    pub client: String,
+    /// What its cluster has to do with the asker's id.
+    pub you_are: Belonging,
+}
+
+/// What a cluster has to do with a master's id, as one of its masters has applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Belonging {
+    /// It is no member of the Raft group.
+    Stranger,
+    /// It receives the log, with or without a vote.
+    Member,
+    /// It was removed, and never comes back.
+    Removed,
+}
+
+/// To the leader: change who the masters are, or who leads them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChangeMasters {
+    /// Take this master in: as a learner, which gets a vote once it has caught up. Repeated, it tells how far it has come.
+    Admit(Master),
+    /// Take it out for good.
+    Remove(NodeId),
+    /// Let it lead.
+    Transfer(NodeId),
+}
+message!(ChangeMasters = 0x0209 -> Result<MastersChanged, ChangeMastersError>);
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MastersChanged {
+    /// The master receives the log and has no vote yet; entries it lacks, if it has answered at all.
+    Learner(Option<u64>),
+    /// The master votes.
+    Voter,
+    /// The master is removed.
+    Removed,
+    /// The master leads.
+    Leads,
+}
+
+/// Why a change was not made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
+pub enum ChangeMastersError {
+    /// Nothing was changed: another master leads, or none.
+    #[error("this master does not lead")]
+    NotLeader {
+        /// Who does and its peer address, if known.
+        leader: Option<(NodeId, String)>,
+    },
+    /// Nothing was changed, and never will be: what is in the way.
+    #[error("{0}")]
+    Conflict(String),
+    /// Nothing was changed: one change at a time.
+    #[error("{0}")]
+    Busy(String),
+    /// Nothing was changed: there is no such master.
+    #[error("{0}")]
+    NotFound(String),
+    /// Nothing was changed just now: ask again.
+    #[error("{0}")]
+    Later(String),
+    /// It may take effect.
+    #[error("{0}")]
+    Unknown(String),
 }
 
 /// A PUT handed over whole, once, by a gateway that cannot reach a volume which the leader can. The body of the

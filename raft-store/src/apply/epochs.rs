@@ -13,6 +13,9 @@ use crate::state::{RowKey, State};
 /// same breath; beyond the limit, its oldest is. A start that is repeated after its epoch was fenced gets a new one like any
 /// repetition, but fences nothing: what is open by then may be a later start's.
 pub(super) fn open(state: &mut State, master: NodeId, at_start: bool, nonce: u64) -> Outcome {
+    if state.cluster.removed.contains(&master) {
+        return Err(Refusal::MasterRemoved.into());
+    }
     let wanted = OpenEpoch { master, nonce };
     if let Some((epoch, _)) = state.cluster.epochs.iter().find(|(_, open)| **open == wanted) {
         return Ok(Reply::EpochOpened(*epoch));

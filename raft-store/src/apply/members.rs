@@ -1,9 +1,11 @@
 //! Who belongs to the cluster: its forming, its masters, its volumes.
 
-use hayrick_protocol::VolumeId;
 use hayrick_protocol::cluster_map::{ClusterConfig, Master, Volume, VolumeState};
 use hayrick_protocol::command::{Refusal, RegisterVolume, Reply, StateChange};
-use hayrick_protocol::limits::{MASTERS_MAX, NAME_BYTES_MAX, PARTITIONS_MAX, REPLICAS_MAX, VOLUMES_MAX};
+use hayrick_protocol::limits::{
+    MASTERS_MAX, MASTERS_REMOVED_MAX, NAME_BYTES_MAX, PARTITIONS_MAX, REPLICAS_MAX, VOLUMES_MAX,
+};
+use hayrick_protocol::{NodeId, VolumeId};
 
 use super::Outcome;
 use crate::state::{RowKey, State};
@@ -37,6 +39,9 @@ pub(super) fn form_cluster(state: &mut State, config: ClusterConfig) -> Outcome 
 pub(super) fn register_master(state: &mut State, master: Master) -> Outcome {
     bounded_name(&master.client)?;
     bounded_name(&master.peer)?;
+    if state.cluster.removed.contains(&master.id) {
+        return Err(Refusal::MasterRemoved.into());
+    }
     match state.cluster.masters.get(&master.id) {
         Some(known) if known.instance != master.instance => {
             return Err(Refusal::OtherInstance(known.instance).into());
@@ -48,6 +53,21 @@ pub(super) fn register_master(state: &mut State, master: Master) -> Outcome {
         _ => {}
     }
     state.change_masters(master.id).insert(master.id, master);
+    Ok(Reply::Done)
+}
+
+/// A master's end: nothing of its epochs is accepted any more, and its id never comes back, whatever directory brings it.
+pub(super) fn remove_master(state: &mut State, master: NodeId) -> Outcome {
+    if state.cluster.removed.contains(&master) {
+        return Ok(Reply::Done);
+    }
+    if state.cluster.removed.len() >= MASTERS_REMOVED_MAX {
+        return invalid(format!("{MASTERS_REMOVED_MAX} masters were removed already"));
+    }
+    if state.cluster.masters.keys().eq([&master]) {
+        return invalid(format!("master {master} is the last one"));
+    }
+    state.remove_master(master);
     Ok(Reply::Done)
 }
 

@@ -175,6 +175,7 @@ fn show_row(before: &State, after: &State, key: RowKey, out: &mut String) {
             let (lc, lb, gc, gb) = (live.count, live.bytes, garbage.count, garbage.bytes);
             format!("{lc} live with {lb} bytes, {gc} garbage with {gb} bytes")
         }),
+        RowKey::Removed(id) => format!("{}", after.cluster.removed.contains(&id)),
         RowKey::Starts(id) => after.starts.get(&id).map_or_else(gone, |nonces| format!("{nonces:?}")),
     };
     writeln!(out, "  {key:?}: {shown}").expect("a string");
@@ -279,6 +280,7 @@ fn parse(line: &str) -> Command {
             at_start: fields.text("at_start") == "yes",
             nonce: fields.number("nonce", 1),
         },
+        "remove" => Command::RemoveMaster(NodeId(fields.number("id", 1))),
         "fence" => Command::FenceEpoch(EpochId(fields.number("epoch", 1))),
         "commit" => Command::Commit(Commit {
             session: fields.sending(),
