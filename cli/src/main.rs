@@ -113,6 +113,13 @@ mod tests {
         for command in Cli::command().get_subcommands() {
             let name = command.get_name();
             assert!(command.get_after_help().is_some(), "{name} teaches without an example");
+            for part in command.get_subcommands() {
+                assert!(
+                    part.get_after_help().is_some(),
+                    "{name} {} teaches without an example",
+                    part.get_name()
+                );
+            }
             for arg in
                 command.get_arguments().filter(|arg| !["help", "version"].contains(&arg.get_id().as_str()))
             {

@@ -2,11 +2,12 @@
 
 use anyhow::{Context, Result, bail};
 use clap::builder::BoolishValueParser;
-use hayrick_client::{MasterStatus, Status, VolumeStatus};
+use hayrick_client::{Status, VolumeStatus};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::commands::connect::Connect;
+use crate::commands::master::members;
 use crate::exit::Exit;
 use crate::output::{self, Align};
 use crate::units::bytes;
@@ -47,7 +48,7 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
 
 fn at_a_glance(answer: &Value, ready: Result<(), String>) -> Result<String, serde_json::Error> {
     let status = Status::deserialize(answer)?;
-    Ok([summary(&status, ready), masters(&status.masters), volumes(&status.volumes)].join("\n\n"))
+    Ok([summary(&status, ready), members::table(&status.masters), volumes(&status.volumes)].join("\n\n"))
 }
 
 fn summary(status: &Status, ready: Result<(), String>) -> String {
@@ -85,27 +86,6 @@ fn summary(status: &Status, ready: Result<(), String>) -> String {
     let rows: Vec<(String, String)> =
         rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     output::pairs(&rows)
-}
-
-fn masters(masters: &[MasterStatus]) -> String {
-    let columns = [
-        ("master", Align::Right),
-        ("role", Align::Left),
-        ("lag", Align::Right),
-        ("client", Align::Left),
-        ("peer", Align::Left),
-    ];
-    let row = |master: &MasterStatus| {
-        vec![
-            master.id.to_string(),
-            master.role.clone(),
-            // What is not known must not look like none.
-            master.lag.map_or_else(String::new, |lag| lag.to_string()),
-            master.client.clone(),
-            master.peer.clone(),
-        ]
-    };
-    output::table(&columns, &masters.iter().map(row).collect::<Vec<_>>())
 }
 
 fn volumes(volumes: &[VolumeStatus]) -> String {

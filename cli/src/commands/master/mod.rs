@@ -1,4 +1,6 @@
-//! `hayrick master`: a Raft voter with the index, and a gateway for clients.
+//! `hayrick master`: a Raft voter with the index, and a gateway for clients; and the commands about masters.
+
+pub(crate) mod members;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,32 +17,48 @@ use crate::units;
 /// A log of more entries takes minutes to read at a start.
 const LOG_ENTRIES_MAX: u64 = 10_000_000;
 
-/// Run a master: it keeps the index and takes requests
+/// Run a master: it keeps the index and takes requests; or look at the masters and change them
 ///
 /// Masters are started with the same --masters, each with its own --id and --data. With empty directories they form a
-/// cluster as soon as a majority of them says that there is none yet.
+/// cluster as soon as a majority of them says that there is none yet. A master with an empty directory and an id that was
+/// never used enters a running cluster with --join.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "\
 Examples:
+  What masters there are, and who leads:
+    hayrick master ls
   The first of three machines:
     hayrick master --id 1 --data /var/lib/hayrick/master \\
         --listen 0.0.0.0:9090 --advertise 10.0.0.1:9090 --peer-listen 0.0.0.0:9092 \\
         --masters 1=10.0.0.1:9092,2=10.0.0.2:9092,3=10.0.0.3:9092
-  The same from a file:
+  A fourth one, that enters the running cluster:
+    hayrick master --id 4 --data /var/lib/hayrick/master \\
+        --listen 0.0.0.0:9090 --advertise 10.0.0.4:9090 --peer-listen 0.0.0.0:9092 --peer-advertise 10.0.0.4:9092 \\
+        --join 10.0.0.1:9092
+  The first one from a file:
     hayrick master --config /etc/hayrick/master.toml
       id = 1
       data = \"/var/lib/hayrick/master\"
-      masters = [\"1=10.0.0.1:9092\", \"2=10.0.0.2:9092\", \"3=10.0.0.3:9092\"]")]
+      masters = [\"1=10.0.0.1:9092\", \"2=10.0.0.2:9092\", \"3=10.0.0.3:9092\"]"
+)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<members::Command>,
     /// This master's number, from 1, its own for the life of the cluster
-    #[arg(long, env = "HAYRICK_ID", value_name = "N", value_parser = addresses::master_id)]
-    id: NodeId,
+    #[arg(long, env = "HAYRICK_ID", value_name = "N", value_parser = addresses::master_id, required = true)]
+    id: Option<NodeId>,
     /// Its data directory; belongs to this id and this cluster
-    #[arg(long, env = "HAYRICK_DATA", value_name = "DIR")]
-    data: PathBuf,
-    /// Peer addresses of the first masters as others reach them, itself among them
+    #[arg(long, env = "HAYRICK_DATA", value_name = "DIR", required = true)]
+    data: Option<PathBuf>,
+    /// Peer addresses of the first masters as others reach them, itself among them; to form a cluster
     #[arg(long, env = "HAYRICK_MASTERS", value_name = "1=HOST:PORT,…")]
-    masters: Masters,
+    masters: Option<Masters>,
+    /// Peer address of any master of a running cluster; to enter it. Either is needed for a new directory only
+    #[arg(long, env = "HAYRICK_JOIN", value_name = "HOST:PORT", value_parser = addresses::reachable, conflicts_with = "masters")]
+    join: Option<Address>,
     /// Where clients are served, HTTP
     #[arg(long, env = "HAYRICK_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9090")]
     listen: Address,
@@ -50,7 +68,7 @@ pub(crate) struct Args {
     /// How others reach --listen [default: the same]
     #[arg(long, env = "HAYRICK_ADVERTISE", value_name = "ADDR", value_parser = addresses::reachable)]
     advertise: Option<Address>,
-    /// How others reach --peer-listen [default: its entry of --masters]
+    /// How others reach --peer-listen [default: its entry of --masters, else the same]
     #[arg(long, env = "HAYRICK_PEER_ADVERTISE", value_name = "ADDR", value_parser = addresses::reachable)]
     peer_advertise: Option<Address>,
     /// Copies of each object; fixed when the cluster is first formed
@@ -97,13 +115,20 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Result<Exit> {
+    if let Some(command) = args.command {
+        return members::run(command);
+    }
     let common = args.common.clone();
     let options = options(args)?;
     server::run(&common, |signals| server::serve(signals, hayrick_master::start(options)))
 }
 
 fn options(args: Args) -> Result<Options> {
-    let mut options = Options::new(args.id, args.data, args.masters.by_id().map_err(WrongUse)?);
+    let masters = args.masters.map(|masters| masters.by_id().map_err(WrongUse)).transpose()?;
+    let missing = |flag: &str| WrongUse(format!("a master is started with {flag}"));
+    let (id, data) = (args.id.ok_or_else(|| missing("--id"))?, args.data.ok_or_else(|| missing("--data"))?);
+    let mut options = Options::new(id, data, masters.unwrap_or_default());
+    options.join = args.join.map(|address| address.text());
     options.listen = args.listen.text();
     options.peer_listen = args.peer_listen.text();
     options.advertise = args.advertise.map(|address| address.text());
