@@ -22,6 +22,9 @@ const SIZE_BYTES_MAX: usize = 64 * 1024;
 /// How long a client waits after a refusal: it would only ask the same again.
 const REFUSED_PAUSE: Duration = Duration::from_millis(20);
 
+/// A request that takes longer than this is worth a note.
+const SLOW: Duration = Duration::from_millis(20);
+
 /// A running load.
 pub struct Load {
     stop: Arc<AtomicBool>,
@@ -39,8 +42,21 @@ pub struct Report {
     pub puts: Vec<(Instant, usize)>,
     /// Every failed request: when, through which master, what.
     pub failures: Vec<Failure>,
+    /// Every request that took longer than a moment, failed or not.
+    pub slow: Vec<Slow>,
     /// When it began and ended.
     pub span: (Instant, Instant),
+}
+
+/// A request that took its time.
+#[derive(Debug, Clone, Copy)]
+pub struct Slow {
+    /// When it was sent.
+    pub at: Instant,
+    /// Through which master (its place in the list).
+    pub master: usize,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// A request that failed.
@@ -66,6 +82,7 @@ struct Worker {
     ledger: Ledger,
     puts: Vec<(Instant, usize)>,
     failures: Vec<Failure>,
+    slow: Vec<Slow>,
     /// Answers that no history allows.
     wrong: Vec<String>,
 }
@@ -87,6 +104,7 @@ impl Load {
                 ledger: Ledger::default(),
                 puts: Vec::new(),
                 failures: Vec::new(),
+                slow: Vec::new(),
                 wrong: Vec::new(),
             };
             tasks.spawn(worker.run(Arc::clone(&stop)));
@@ -125,6 +143,7 @@ impl Load {
             ledger: Ledger::default(),
             puts: Vec::new(),
             failures: Vec::new(),
+            slow: Vec::new(),
             span: (self.started, Instant::now()),
         };
         let mut wrong = Vec::new();
@@ -133,6 +152,7 @@ impl Load {
             report.ledger.extend(worker.ledger);
             report.puts.extend(worker.puts);
             report.failures.extend(worker.failures);
+            report.slow.extend(worker.slow);
             wrong.extend(worker.wrong);
         }
         report.puts.sort_unstable();
@@ -165,6 +185,7 @@ impl Worker {
         let mut next_key = 0_u64;
         while !stop.load(Ordering::Relaxed) {
             let old = self.pick_old_key();
+            let at = Instant::now();
             match (self.rng.random_range(0..10), old) {
                 (0..=3, _) | (_, None) => {
                     let key = format!("{}{next_key}", self.prefix);
@@ -174,6 +195,10 @@ impl Worker {
                 (4..=5, Some(key)) => self.put(key).await,
                 (6, Some(key)) => self.delete(key).await,
                 (_, Some(key)) => self.get(key).await,
+            }
+            let took = at.elapsed();
+            if took > SLOW {
+                self.slow.push(Slow { at, master: self.master, took });
             }
         }
         self
@@ -266,6 +291,7 @@ mod tests {
             ledger: Ledger::default(),
             puts: vec![(at(100), 0), (at(200), 1), (at(600), 0), (at(900), 1)],
             failures: Vec::new(),
+            slow: Vec::new(),
             span: (start, at(1000)),
         };
         assert_eq!(report.longest_gap(start, at(1000), &[0, 1]), Duration::from_millis(400));

@@ -26,6 +26,8 @@ pub struct Cluster {
     builder: Builder,
     masters: Vec<Process>,
     volumes: Vec<Process>,
+    /// Masters that entered the running cluster, and at whose peer address they ask to.
+    joining: BTreeMap<u32, SocketAddr>,
     /// What others are told to dial instead of a master's own peer address.
     advertised: BTreeMap<u32, SocketAddr>,
     dir: PathBuf,
@@ -58,6 +60,7 @@ impl Cluster {
             builder,
             masters,
             volumes: Vec::new(),
+            joining: BTreeMap::new(),
             advertised: BTreeMap::new(),
             dir,
             closed: Mutex::new(false),
@@ -138,7 +141,10 @@ impl Cluster {
     fn write_args(&self) {
         let peers = self.masters_flag();
         for master in &self.masters {
-            let mut args = common_args(master, &peers);
+            let mut args = match self.joining.get(&master.number) {
+                Some(at) => args_with(master, "--join", &at.to_string()),
+                None => args_with(master, "--masters", &peers),
+            };
             args.extend(["--id".into(), master.number.to_string().into()]);
             if let Some(addr) = self.advertised.get(&master.number) {
                 args.extend(["--peer-advertise".into(), addr.to_string().into()]);
@@ -146,25 +152,41 @@ impl Cluster {
             master.lock().args = args;
         }
         for volume in &self.volumes {
-            let mut args = common_args(volume, &peers);
+            let mut args = args_with(volume, "--masters", &peers);
             args.extend(["--segment-size".into(), self.builder.segment_size.clone().into()]);
             volume.lock().args = args;
         }
     }
 
-    /// The value of `--masters`: `1=HOST:PORT,2=…`, as others reach them.
+    /// The value of `--masters`: `1=HOST:PORT,2=…`, as others reach them; those that formed the cluster.
     pub fn masters_flag(&self) -> String {
         let entry = |master: &Process| {
             let addr = self.advertised.get(&master.number).copied().unwrap_or(master.peer);
             format!("{}={addr}", master.number)
         };
-        self.masters.iter().map(entry).collect::<Vec<_>>().join(",")
+        let first = self.masters.iter().filter(|master| !self.joining.contains_key(&master.number));
+        first.map(entry).collect::<Vec<_>>().join(",")
     }
 
     /// Makes others dial `addr` for the peer port of master `id`, where a test has put a proxy. Before the first start.
     pub fn advertise_peer(&mut self, id: u32, addr: SocketAddr) {
         self.advertised.insert(id, addr);
         self.write_args();
+    }
+
+    /// Lays out one more master, with the next id, that enters the running cluster by asking master `at`; not yet started:
+    /// `.start()` it.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub fn add_master(&mut self, at: u32) -> Result<&Process, Error> {
+        let number = u32::try_from(self.masters.len()).expect("a handful") + 1;
+        let master = self.builder.process(&self.dir, Role::Master, number)?;
+        let at = self.advertised.get(&at).copied().unwrap_or(self.master(at).peer);
+        self.joining.insert(number, at);
+        self.masters.push(master);
+        self.write_args();
+        Ok(self.master(number))
     }
 
     /// Lays out one more volume, not yet started: `.start()` it.
@@ -191,7 +213,7 @@ impl Cluster {
         impostor.peer = original.peer;
         impostor.data_dir = self.dir.join(format!("volume-{number}-impostor"));
         impostor.log_path = self.dir.join("logs").join(format!("volume-{number}-impostor.log"));
-        let mut args = common_args(&impostor, &self.masters_flag());
+        let mut args = args_with(&impostor, "--masters", &self.masters_flag());
         args.extend(["--segment-size".into(), self.builder.segment_size.clone().into()]);
         impostor.lock().args = args;
         Ok(impostor)
@@ -291,7 +313,8 @@ impl Cluster {
     }
 }
 
-fn common_args(process: &Process, masters: &str) -> Vec<OsString> {
+/// What every server is told: where it lies and listens, and by `flag` where the masters are.
+fn args_with(process: &Process, flag: &str, masters: &str) -> Vec<OsString> {
     vec![
         "--data".into(),
         process.data_dir.clone().into(),
@@ -299,7 +322,7 @@ fn common_args(process: &Process, masters: &str) -> Vec<OsString> {
         process.http.to_string().into(),
         "--peer-listen".into(),
         process.peer.to_string().into(),
-        "--masters".into(),
+        flag.into(),
         masters.into(),
     ]
 }

@@ -144,6 +144,14 @@ impl Process {
         self.lock().env.push((name.into(), value.into()));
     }
 
+    /// Takes a flag and its value off what it is started with in its next runs.
+    pub fn without_flag(&self, flag: &str) {
+        let args = &mut self.lock().args;
+        if let Some(at) = args.iter().position(|arg| arg == flag) {
+            args.drain(at..args.len().min(at + 2));
+        }
+    }
+
     /// Starts it and waits for its `listening:` line: a volume has registered then, a master may still wait for others.
     ///
     /// # Errors
