@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use hayrick_integration_tests::load::Load;
-use hayrick_integration_tests::{cluster, content, figure, ledger, wait};
+use hayrick_integration_tests::{cluster, content, figure, ledger, raw, wait};
 use hayrick_launcher::{Cluster, Process};
 use tokio::task::block_in_place;
 use tokio::time::Instant;
@@ -128,6 +128,12 @@ async fn a_removed_master_stops_and_says_why() -> Result<()> {
     said(&hayrick(&cluster, &["transfer", "9"])?, 1, "there is no master 9")?;
     said(&hayrick(&cluster, &["remove", "9"])?, 1, "there is no master 9")?;
 
+    refuses(&cluster, "POST /-/masters", "{\"id\": 4}", 400, "missing field `peer`").await?;
+    refuses(&cluster, "POST /-/masters", "{\"id\": 0, \"peer\": \"a:1\"}", 400, "a number from 1").await?;
+    refuses(&cluster, "DELETE /-/masters/x", "", 400, "ids are numbers from 1").await?;
+    refuses(&cluster, "GET /-/masters", "", 405, "it takes POST").await?;
+    refuses(&cluster, "DELETE /-/masters/9", "", 404, "there are 1, 2, 3").await?;
+
     // The leader itself, while it runs.
     let began = Instant::now();
     let victim = cluster.master(next);
@@ -165,6 +171,15 @@ fn hayrick(cluster: &Cluster, args: &[&str]) -> Result<Output> {
     let mut command = Command::new(cluster::binary()?);
     command.arg("master").args(args).env("HAYRICK_SERVER", servers.join(","));
     block_in_place(|| command.output()).context("the binary runs")
+}
+
+async fn refuses(cluster: &Cluster, line: &str, body: &str, status: u16, words: &str) -> Result<()> {
+    let length = body.len();
+    let request =
+        format!("{line} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    let answer = raw::send(cluster.master(1).http_addr(), request.as_bytes()).await?;
+    ensure!(answer.status == Some(status) && answer.body().contains(words), "{line}: {:?}", answer.text);
+    Ok(())
 }
 
 fn said(output: &Output, code: i32, words: &str) -> Result<()> {

@@ -228,8 +228,12 @@ async fn change(
     message: &ChangeMasters,
     deadline: Instant,
 ) -> Result<MastersChanged, ChangeMastersError> {
-    // A master that enters says which cluster it found before it asks.
-    if sender(master, from).is_none() {
+    // A master that enters says which cluster it found before it asks, and asks for nothing else.
+    let asks = match message {
+        ChangeMasters::Admit(_) => sender(master, from),
+        ChangeMasters::Remove(_) | ChangeMasters::Transfer(_) => fellow(master, from),
+    };
+    if asks.is_none() {
         let text = "only a master of this cluster that was not removed changes its masters";
         return Err(ChangeMastersError::Conflict(text.to_owned()));
     }
