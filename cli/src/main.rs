@@ -66,6 +66,7 @@ enum Command {
     Stat(commands::stat::Args),
     Status(commands::status::Args),
     Inspect(commands::inspect::Args),
+    Backup(commands::backup::Args),
 }
 
 fn main() -> ExitCode {
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
         Command::Stat(args) => commands::stat::run(args),
         Command::Status(args) => commands::status::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
+        Command::Backup(args) => commands::backup::run(args),
     };
     let exit = result.unwrap_or_else(|error| {
         let exit = exit::of(&error);

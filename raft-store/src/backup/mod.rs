@@ -40,7 +40,7 @@ impl Backup {
     /// None if there is no cluster in the view yet.
     pub(crate) fn new(view: Arc<View>, taken_ms: u64) -> Option<Self> {
         let config = view.state.cluster.config?;
-        let applied = EntryId::from(view.applied.last?);
+        let applied = EntryId::of(view.applied.last?);
         let stage = Stage::Header(Header { config, applied, taken_ms });
         Some(Self { stage, rows: RowStream::new(view), number: 0, summing: Summing::default() })
     }

@@ -116,7 +116,7 @@ fn count(reader: &Reader, index: &mut Index) -> Result<(), StoreError> {
         rows.push((key.to_vec(), value.to_vec()));
         Ok(true)
     })?;
-    index.applied = applied.last.map(EntryId::from);
+    index.applied = applied.last.map(EntryId::of);
     let membership = &applied.membership;
     index.membership =
         membership.log_id().map(|id| Membership::new(Some(id), applied.membership.membership()));

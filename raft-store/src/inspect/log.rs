@@ -183,9 +183,9 @@ impl Reading {
         let vote = |vote: Vote| (vote.leader_id.term, NodeId(vote.leader_id.node_id), vote.committed);
         Log {
             vote: state.vote.map(vote),
-            purged: state.purged.map(EntryId::from),
-            committed: state.committed.map(EntryId::from),
-            last: state.last.map(EntryId::from),
+            purged: state.purged.map(EntryId::of),
+            committed: state.committed.map(EntryId::of),
+            last: state.last.map(EntryId::of),
             entries,
             membership: memberships.last().map(|(id, membership)| Membership::new(Some(*id), membership)),
             problem: replay.finish(0).err(),

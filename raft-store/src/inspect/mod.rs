@@ -88,8 +88,8 @@ pub struct Membership {
     pub nodes: BTreeMap<NodeId, String>,
 }
 
-impl From<LogId> for EntryId {
-    fn from(id: LogId) -> Self {
+impl EntryId {
+    pub(crate) fn of(id: LogId) -> Self {
         Self { term: id.leader_id.term, node: id.leader_id.node_id, index: id.index }
     }
 }
@@ -98,7 +98,7 @@ impl Membership {
     fn new(at: Option<LogId>, membership: &RaftMembership) -> Self {
         let ids = |set: &std::collections::BTreeSet<u64>| set.iter().copied().map(NodeId).collect();
         Self {
-            at: at.map(EntryId::from),
+            at: at.map(EntryId::of),
             voters: membership.get_joint_config().iter().map(ids).collect(),
             nodes: membership.nodes().map(|(id, node)| (NodeId(*id), node.addr.clone())).collect(),
         }
