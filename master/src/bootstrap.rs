@@ -21,13 +21,14 @@ use tracing::{debug, info, warn};
 use crate::cluster::members::greet;
 use crate::master::Master;
 use crate::meta::{Directory, Meta, Standing};
+use crate::restore;
 
 /// Between two rounds of questions.
-const ASK_EVERY: Duration = Duration::from_millis(200);
+pub(crate) const ASK_EVERY: Duration = Duration::from_millis(200);
 /// What one round may take.
-const ASK_PATIENCE: Duration = Duration::from_millis(300);
+pub(crate) const ASK_PATIENCE: Duration = Duration::from_millis(300);
 /// Masters are started one after the other: what stands in the way for longer is told.
-const QUIET: Duration = Duration::from_secs(2);
+pub(crate) const QUIET: Duration = Duration::from_secs(2);
 /// What the leader may take to register this master.
 const REGISTER_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -74,7 +75,7 @@ impl Admission {
 
     /// Durable before this master takes part in anything. Written a few times in a directory's life, so that waiting
     /// for the disk right here hurts nobody.
-    fn save(&self, standing: Standing, cluster: ClusterId) {
+    pub(crate) fn save(&self, standing: Standing, cluster: ClusterId) {
         let mut file = self.file.lock();
         let (directory, meta) = &mut *file;
         let changed = Meta {
@@ -92,7 +93,7 @@ impl Admission {
         self.admitted.store(true, Ordering::Release);
     }
 
-    fn cluster(&self) -> ClusterId {
+    pub(crate) fn cluster(&self) -> ClusterId {
         self.file.lock().1.cluster
     }
 }
@@ -114,6 +115,8 @@ enum Decision {
 pub(crate) async fn run(master: Arc<Master>) {
     if master.node.is_pristine() {
         meet(&master).await;
+    } else if !master.admission.is_admitted() {
+        restore::meet(&master).await;
     } else {
         look_around(&master).await;
     }

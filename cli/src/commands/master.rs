@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// Peer addresses of the first masters as others reach them, itself among them
     #[arg(long, env = "HAYRICK_MASTERS", value_name = "1=HOST:PORT,…")]
     masters: Masters,
+    /// Form a new cluster from this backup (`hayrick backup`), with an empty --data: where all masters are gone for good
+    #[arg(long, env = "HAYRICK_RESTORE", value_name = "FILE")]
+    restore: Option<PathBuf>,
     /// Where clients are served, HTTP
     #[arg(long, env = "HAYRICK_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9090")]
     listen: Address,
@@ -104,6 +107,7 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
 
 fn options(args: Args) -> Result<Options> {
     let mut options = Options::new(args.id, args.data, args.masters.by_id().map_err(WrongUse)?);
+    options.restore = args.restore;
     options.listen = args.listen.text();
     options.peer_listen = args.peer_listen.text();
     options.advertise = args.advertise.map(|address| address.text());
