@@ -63,7 +63,7 @@ async fn copy(client: &Client, out: &mut impl Write) -> Result<String> {
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk?;
         decoder.feed(&chunk);
-        while decoder.next().context(what)?.is_some() {}
+        while decoder.next_part().context(what)?.is_some() {}
         out.write_all(&chunk)?;
         bytes += chunk.len() as u64;
     }

@@ -199,7 +199,7 @@ impl Decoder {
     }
 
     /// The next part; none if more bytes are needed for it.
-    pub fn next(&mut self) -> Result<Option<Part>, BackupError> {
+    pub fn next_part(&mut self) -> Result<Option<Part>, BackupError> {
         if self.end.is_some() {
             return if self.waiting.is_empty() {
                 Ok(None)
@@ -314,7 +314,7 @@ mod tests {
         let mut found = Vec::new();
         for bytes in bytes.chunks(at_once) {
             decoder.feed(bytes);
-            while let Some(part) = decoder.next()? {
+            while let Some(part) = decoder.next_part()? {
                 if let Part::Rows(rows) = part {
                     found.extend(rows);
                 }

@@ -141,7 +141,7 @@ fn build_index(
             Err(error) => return Err(RestoreError::Read(error)),
         };
         decoder.feed(&bytes[..read]);
-        while let Some(part) = decoder.next()? {
+        while let Some(part) = decoder.next_part()? {
             if let Part::Rows(rows) = part {
                 building.put(&rows).map_err(failed)?;
             }
