@@ -38,16 +38,15 @@ fn with_master(data: &Path, meanwhile: impl FnOnce()) {
         .stderr(Stdio::null())
         .spawn()
         .expect("the binary runs");
-    let leads = || {
+    let mut leads = || {
         assert!(master.try_wait().expect("it can be asked").is_none(), "the master ended");
         let found = inspect(data, &["--json"]);
         let found: Value = serde_json::from_slice(&found.stdout).unwrap_or_default();
         found["in_use"] == true && found["log"]["vote"]["elected"] == true
     };
-    let mut leads = leads;
-    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let patience = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
     while !leads() {
-        assert!(std::time::Instant::now() < patience, "it never led");
+        assert!(tokio::time::Instant::now() < patience, "it never led");
     }
     meanwhile();
     master.kill().expect("killed");
