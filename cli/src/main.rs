@@ -56,7 +56,7 @@ Exit codes: 0 done, 1 it could not be done, 2 wrong use,
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Master(commands::master::Args),
+    Master(Box<commands::master::Args>),
     Volume(commands::volume::Args),
     Dev(commands::dev::Args),
     Put(commands::put::Args),
@@ -66,6 +66,7 @@ enum Command {
     Stat(commands::stat::Args),
     Status(commands::status::Args),
     Inspect(commands::inspect::Args),
+    Backup(commands::backup::Args),
 }
 
 fn main() -> ExitCode {
@@ -78,7 +79,7 @@ fn main() -> ExitCode {
     });
     let cli = parsed.unwrap_or_else(|error| error.exit());
     let result = match cli.command {
-        Command::Master(args) => commands::master::run(args),
+        Command::Master(args) => commands::master::run(*args),
         Command::Volume(args) => commands::volume::run(args),
         Command::Dev(args) => commands::dev::run(args),
         Command::Put(args) => commands::put::run(args),
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
         Command::Stat(args) => commands::stat::run(args),
         Command::Status(args) => commands::status::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
+        Command::Backup(args) => commands::backup::run(args),
     };
     let exit = result.unwrap_or_else(|error| {
         let exit = exit::of(&error);

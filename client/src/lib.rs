@@ -22,6 +22,7 @@
 //! # }
 //! ```
 
+mod backup;
 mod client;
 mod delete;
 mod error;

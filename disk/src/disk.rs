@@ -48,6 +48,10 @@ pub trait Disk: Send + Sync + 'static {
     /// the process ends. Fails with `WouldBlock` when somebody holds it.
     fn lock(&self, path: &Path) -> io::Result<Lock>;
 
+    /// Whether somebody holds the lock named by the file `path`; not if there is no such file. Nothing is created, and who
+    /// holds it keeps it. Who asks for the lock in the very moment of this call may be refused.
+    fn is_locked(&self, path: &Path) -> io::Result<bool>;
+
     /// A number nobody can foresee, for salts; a number from the seed on a disk for tests.
     fn random(&self) -> u64;
 }

@@ -152,6 +152,12 @@ impl Process {
         }
     }
 
+    /// Takes back what [`Self::set_env`] set.
+    pub fn unset_env(&self, name: impl Into<OsString>) {
+        let name = name.into();
+        self.lock().env.retain(|(set, _)| *set != name);
+    }
+
     /// Starts it and waits for its `listening:` line: a volume has registered then, a master may still wait for others.
     ///
     /// # Errors

@@ -22,13 +22,14 @@ use crate::cluster::members::greet;
 use crate::join;
 use crate::master::Master;
 use crate::meta::{Directory, Meta, Standing};
+use crate::restore;
 
 /// Between two rounds of questions.
-const ASK_EVERY: Duration = Duration::from_millis(200);
+pub(crate) const ASK_EVERY: Duration = Duration::from_millis(200);
 /// What one round may take.
-const ASK_PATIENCE: Duration = Duration::from_millis(300);
+pub(crate) const ASK_PATIENCE: Duration = Duration::from_millis(300);
 /// Masters are started one after the other: what stands in the way for longer is told.
-const QUIET: Duration = Duration::from_secs(2);
+pub(crate) const QUIET: Duration = Duration::from_secs(2);
 /// What the leader may take to register this master.
 const REGISTER_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -75,7 +76,7 @@ impl Admission {
 
     /// Durable before this master takes part in anything. Written a few times in a directory's life, so that waiting
     /// for the disk right here hurts nobody.
-    fn save(&self, standing: Standing, cluster: ClusterId) {
+    pub(crate) fn save(&self, standing: Standing, cluster: ClusterId) {
         let mut file = self.file.lock();
         let (directory, meta) = &mut *file;
         let changed = Meta {
@@ -106,7 +107,7 @@ impl Admission {
         self.fail(removed(meta.id));
     }
 
-    fn cluster(&self) -> ClusterId {
+    pub(crate) fn cluster(&self) -> ClusterId {
         self.file.lock().1.cluster
     }
 }
@@ -136,6 +137,7 @@ pub(crate) async fn run(master: Arc<Master>) {
                 master.admission.save(Standing::Admitted, cluster);
             }
         }
+        _ if !master.node.is_pristine() && !master.admission.is_admitted() => restore::meet(&master).await,
         _ if !master.node.is_pristine() => look_around(&master).await,
         // Let in before, and stopped before the log came: the leader sends it.
         _ if master.options.masters.is_empty() => {}

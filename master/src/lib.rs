@@ -6,7 +6,7 @@
 //! - `api` answers clients, one verb a file; `gateway` has the steps that those answers are made of;
 //! - `peer` answers masters and volumes, and finds the way to them;
 //! - `cluster` is what the leader keeps in order: who is up, where partitions lie, what is reaped;
-//! - `bootstrap` decides whether there is a cluster already; `leader` finds the leader.
+//! - `bootstrap` decides whether there is a cluster already, `restore` forms one from a backup; `leader` finds the leader.
 //!
 //! It leaves what commands mean to `raft-store`, and which volumes make a good table to `placement`. Invariant: this
 //! crate decides and asks; everything that must be remembered goes through Raft.
@@ -21,6 +21,7 @@ mod master;
 mod meta;
 mod options;
 mod peer;
+mod restore;
 mod start;
 mod status;
 mod transport;

@@ -31,6 +31,8 @@ const META_BYTES_MAX: usize = 4096;
 pub(crate) enum Standing {
     /// It may not vote yet: it might be a wiped master under its old id.
     New,
+    /// It has the state of a backup, and may not vote yet: it might be restored into a cluster that runs.
+    Restored,
     /// It may vote: it formed the cluster, or the leader registered its directory.
     Admitted,
     /// It has a Raft log. Without one it was wiped, and must never vote again.
@@ -57,6 +59,11 @@ pub(crate) enum MetaError {
         "{directory} is no master's directory, and not empty: it holds {name:?}; name a new or empty one with --data"
     )]
     NotEmpty { directory: PathBuf, name: String },
+    #[error(
+        "--restore takes an empty data directory, and {directory} holds {name:?}: name another with --data; where the \
+         backup was restored in it already, start it without --restore"
+    )]
+    NotNew { directory: PathBuf, name: String },
     #[error("another process works on the data directory {0}; stop it first")]
     Locked(PathBuf),
     #[error("the file {0} is damaged; restore it from a backup, or replace this master under a new id")]
@@ -128,6 +135,25 @@ impl Directory {
         }
     }
 
+    /// Refuses a directory in which a master ever began anything.
+    pub(crate) fn check_new(&self, raft: &Path) -> Result<(), MetaError> {
+        let failed = |error| MetaError::Directory(self.path.clone(), error);
+        let list = |dir: &Path| match self.disk.list(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            listed => listed.map_err(failed),
+        };
+        let mut names = list(&self.path)?;
+        names.retain(|name| name != LOCK_FILE);
+        names.extend(list(raft)?);
+        if self.disk.exists(&raft.join("log")).map_err(failed)? {
+            names.push("raft".to_owned());
+        }
+        match names.into_iter().next() {
+            Some(name) => Err(MetaError::NotNew { directory: self.path.clone(), name }),
+            None => Ok(()),
+        }
+    }
+
     /// Durable when it returns.
     pub(crate) fn save(&self, meta: &Meta) -> Result<(), MetaError> {
         write_atomically(&*self.disk, &self.path.join(META_FILE), meta.text().as_bytes())
@@ -190,6 +216,7 @@ impl Standing {
     fn name(self) -> &'static str {
         match self {
             Self::New => "new",
+            Self::Restored => "restored",
             Self::Admitted => "admitted",
             Self::Member => "member",
             Self::Removed => "removed",
@@ -197,7 +224,7 @@ impl Standing {
     }
 
     fn parse(name: &str) -> Option<Self> {
-        [Self::New, Self::Admitted, Self::Member, Self::Removed]
+        [Self::New, Self::Restored, Self::Admitted, Self::Member, Self::Removed]
             .into_iter()
             .find(|standing| standing.name() == name)
     }

@@ -36,6 +36,8 @@ pub struct Options {
     pub id: NodeId,
     /// Its data directory, of its own.
     pub data: PathBuf,
+    /// The backup that a new cluster is formed from.
+    pub restore: Option<PathBuf>,
     /// Where clients are served.
     pub listen: String,
     /// Where masters and volumes are served.
@@ -83,6 +85,7 @@ impl Options {
         Self {
             id,
             data,
+            restore: None,
             listen: "127.0.0.1:9090".to_owned(),
             peer_listen: "127.0.0.1:9092".to_owned(),
             advertise: None,

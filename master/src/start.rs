@@ -33,6 +33,7 @@ use crate::meta::{Directory, Meta, MetaError, Standing};
 use crate::options::Options;
 use crate::peer::client::Peers;
 use crate::peer::server::Server;
+use crate::restore;
 use crate::transport::{GROUP, PeerTransport};
 
 /// How long [`start`] waits for the other masters to say whether this one may go on; it goes on without them then.
@@ -50,7 +51,7 @@ const HAND_OVER: Duration = Duration::from_secs(2);
 /// Why a master did not start, in one plain sentence.
 #[derive(Debug, Error)]
 #[error("{0}")]
-pub struct StartError(String);
+pub struct StartError(pub(crate) String);
 
 impl From<MetaError> for StartError {
     fn from(error: MetaError) -> Self {
@@ -88,7 +89,11 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     options.check().map_err(StartError)?;
     let disk = Arc::new(RealDisk);
     let directory = Directory::lock(disk.clone(), &options.data)?;
-    let meta = directory.load_or_create(options.id, InstanceId(rand::random()))?;
+    let instance = InstanceId(rand::random());
+    let meta = match &options.restore {
+        Some(file) => restore::restore(&directory, &options, file, instance).await?,
+        None => directory.load_or_create(options.id, instance)?,
+    };
     check_standing(&options, &meta)?;
     let web = bind(&options.listen, "--listen").await?;
     let peer = bind(&options.peer_listen, "--peer-listen").await?;
@@ -222,7 +227,7 @@ fn own(options: &Options, instance: InstanceId, client: SocketAddr, peer: Socket
     }
 }
 
-fn node_options(options: &Options) -> hayrick_raft_store::Options {
+pub(crate) fn node_options(options: &Options) -> hayrick_raft_store::Options {
     let (shortest, longest) = options.election;
     hayrick_raft_store::Options {
         group: GROUP,
@@ -251,7 +256,7 @@ fn check_standing(options: &Options, meta: &Meta) -> Result<(), StartError> {
 fn check_log(options: &Options, meta: &Meta, is_pristine: bool) -> Result<(), StartError> {
     let (id, data) = (options.id, options.data.display());
     match (meta.standing, is_pristine) {
-        (Standing::Member, true) => Err(StartError(format!(
+        (Standing::Member | Standing::Restored, true) => Err(StartError(format!(
             "the Raft log in {data} is gone: master {id} may have voted and must not again; put the directory back as \
              it was. Where it is lost, replace this master: `hayrick master remove {id}`, then a master with an empty \
              directory, an id that was never used, and --join"
@@ -265,7 +270,7 @@ fn check_log(options: &Options, meta: &Meta, is_pristine: bool) -> Result<(), St
 }
 
 /// An error with its causes, in one line.
-fn in_words(error: &dyn std::error::Error) -> String {
+pub(crate) fn in_words(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -32,7 +32,7 @@ use crate::wire::{self, ChunkReply, Kind};
 const SNAPSHOT_INDEX: u64 = 8;
 
 /// Nobody else is there: the test itself speaks for the leaders.
-struct Alone;
+pub(crate) struct Alone;
 
 impl Transport for Alone {
     fn send(

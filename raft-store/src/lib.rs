@@ -4,15 +4,20 @@
 //! requests of other masters. This crate names openraft and redb, and no other does. It decides nothing about
 //! volumes or placements (that is `master/`), and it opens no sockets: bytes travel through a [`Transport`].
 //!
+//! [`inspect`] looks into the directory of a node, offline; [`backup`] tells the whole index in one stream, and makes a node
+//! of it.
+//!
 //! One [`Node`] is one Raft group; there are no globals, so several groups can live in one process.
 
 mod applied;
 mod apply;
 mod backend;
+pub mod backup;
 mod cluster;
 mod errors;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod inspect;
 #[cfg(test)]
 mod install_tests;
 mod keeper;

@@ -172,6 +172,18 @@ impl Log {
         durable.await.map_err(|_| io::Error::other("the log was closed"))?
     }
 
+    /// Makes a new log begin behind an entry that the index alone has, in the term of that entry.
+    pub(crate) async fn begin_behind(&self, last: LogId) -> io::Result<()> {
+        // Its leader is nobody's, so that nobody takes the term for its own.
+        let vote = Vote::new(last.leader_id.term, last.leader_id.node_id);
+        self.submit_and_wait(log_record::vote(&vote), move |index| index.vote = Some(vote)).await?;
+        let purged = move |index: &mut Index| {
+            index.purge(last);
+            index.purge_is_durable(last);
+        };
+        self.submit_and_wait(log_record::purge(&last), purged).await
+    }
+
     fn remove_obsolete_files(&self) {
         let status = self.stream.status();
         for file in status.files {

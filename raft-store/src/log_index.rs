@@ -212,6 +212,14 @@ impl Replay {
         self.begun = Some(at.file);
     }
 
+    /// The first and the last entry that is neither truncated nor purged, and how many there are between them.
+    pub(crate) fn kept(&self) -> Option<(u64, u64, u64)> {
+        let next = self.state.purged.map_or(0, |id| id.index + 1);
+        let mut kept = self.entries.range(next..).map(|(index, _)| *index);
+        let first = kept.next()?;
+        Some((first, kept.next_back().unwrap_or(first), self.entries.range(next..).count() as u64))
+    }
+
     pub(crate) fn damaged(&mut self, what: String) {
         self.problem.get_or_insert(what);
     }

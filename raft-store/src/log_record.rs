@@ -28,10 +28,11 @@
 
 use bytes::Bytes;
 use hayrick_disk::{ALIGN, Format, Head, Record};
+use openraft::EntryPayload;
 
 use crate::types::{
-    DecodeError, ENTRY_HEAD_BYTES, Entry, Input, LogId, Vote, decode_entry, entry_parts, put_log_id,
-    put_log_id_option, put_vote,
+    DecodeError, ENTRY_HEAD_BYTES, Entry, Input, LogId, MEMBERSHIP, Membership, Vote, decode_entry,
+    entry_parts, put_log_id, put_log_id_option, put_vote,
 };
 
 const MAGIC: u8 = 0xa7;
@@ -188,6 +189,19 @@ pub(crate) fn read_entry(record: Vec<u8>) -> Result<Entry, DecodeError> {
     decode_entry(&head, record.slice(HEADER_BYTES + ENTRY_HEAD_BYTES..end))
 }
 
+/// The membership of a verified record, if it is an entry that has one.
+pub(crate) fn membership(record: &[u8]) -> Option<Membership> {
+    // Only such a record is copied.
+    let kind = *record.get(HEADER_BYTES + ENTRY_HEAD_BYTES - 1)?;
+    if record[1] != ENTRY || kind != MEMBERSHIP {
+        return None;
+    }
+    match read_entry(record.to_vec()).ok()?.payload {
+        EntryPayload::Membership(membership) => Some(membership),
+        _ => None,
+    }
+}
+
 fn split(record: &[u8]) -> Result<(u8, &[u8]), DecodeError> {
     let len = u32_at_checked(record, 4).ok_or(DecodeError)? as usize;
     let payload = record.get(HEADER_BYTES..).and_then(|rest| rest.get(..len)).ok_or(DecodeError)?;
@@ -227,7 +241,6 @@ fn u32_at_checked(bytes: &[u8], at: usize) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use hayrick_disk::salt_at;
-    use openraft::EntryPayload;
     use proptest::prelude::*;
 
     use super::*;

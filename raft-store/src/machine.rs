@@ -279,7 +279,7 @@ impl Drop for Asking<'_> {
 }
 
 /// Name of the index file in the node's directory.
-const INDEX_FILE: &str = "index.redb";
+pub(crate) const INDEX_FILE: &str = "index.redb";
 /// Name of a snapshot that is being installed from this very process (tests and restarts).
 const INSTALL_FILE: &str = "install.new";
 

@@ -82,7 +82,7 @@ fn table(map_version: u64, table_version: u64, partition: u16, members: Vec<u32>
 }
 
 /// An object, in whichever partition it is of.
-fn commit(seq: u32, key: &str) -> Command {
+pub(crate) fn commit(seq: u32, key: &str) -> Command {
     let key = ObjectKey::new(key).expect("a key");
     let placement = PlacementId(u32::from(key.partition(4).0) + 1);
     Command::Commit(Commit {

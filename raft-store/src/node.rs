@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::backup::Backup;
 use crate::cluster::Cluster;
 use crate::errors::{ChangeError, InitializeError, OpenError, ReadError, Timeout, TransferError};
 use crate::keeper::Keeper;
@@ -326,6 +327,13 @@ impl Node {
         let hash =
             tokio::task::spawn_blocking(move || view.hash()).await.map_err(|error| failed(&error))??;
         Ok((index, format!("{hash:032x}")))
+    }
+
+    /// The whole state at the entry applied last, to be told as a backup; none before a cluster is formed. `taken_ms` is the
+    /// time that it shall say.
+    pub async fn backup(&self, taken_ms: u64) -> Result<Option<Backup>, ReadError> {
+        let view = self.inner.machine.view().await.map_err(|error| ReadError::Index(error.to_string()))?;
+        Ok(Backup::new(view, taken_ms))
     }
 
     /// Stops Raft, makes log and state durable and ends the threads. Other clones answer with errors afterwards.

@@ -101,7 +101,7 @@ impl Building {
     }
 
     /// Takes the rows of one chunk in. Blocks.
-    fn put(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn put(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
         let malformed = |_| StoreError::Damaged("a row of the snapshot does not parse".into());
         self.hasher.update(chunk);
         let Self { store, small_bytes, .. } = self;
@@ -117,6 +117,18 @@ impl Building {
                 return Err(StoreError::Damaged("the snapshot's small state is not small".into()));
             }
             Ok(())
+        })
+    }
+
+    /// Changes the small state of what was put so far.
+    pub(crate) fn change_state(&mut self, change: impl FnOnce(&mut State)) -> Result<(), StoreError> {
+        let (mut state, _) = self.store.reader()?.load()?;
+        change(&mut state);
+        let changed = std::mem::take(&mut state.changed);
+        self.store.write(false, |tables| {
+            changed
+                .into_iter()
+                .try_for_each(|row| tables.put(TableId::Small, &row.encode(), state.row(row).as_deref()))
         })
     }
 

@@ -35,7 +35,7 @@ type Bytes = &'static [u8];
 const OBJECTS: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("objects");
 const GARBAGE: TableDefinition<'static, u64, Bytes> = TableDefinition::new("garbage");
 const SMALL: TableDefinition<'static, Bytes, Bytes> = TableDefinition::new("small");
-const RAFT_ROW: &[u8] = &[0];
+pub(crate) const RAFT_ROW: &[u8] = &[0];
 
 /// Index files up to this size are verified whole when they are opened: a second or so. In a larger one damage is found
 /// when a page is read, and redb may take it for a bug of its own then.
@@ -121,6 +121,11 @@ impl Store {
         let store = Self::over(disk.open(path)?, cache_bytes)?;
         let (state, applied) = store.reader()?.load()?;
         Ok((store, state, applied))
+    }
+
+    /// Opens a file that is only looked at: whatever redb writes to it, this file must take and keep to itself.
+    pub(crate) fn look(file: Arc<dyn File>, cache_bytes: usize) -> Result<Self, StoreError> {
+        Self::over(file, cache_bytes)
     }
 
     /// Makes an empty file, durably but for its name; replaces one that was left there.
@@ -321,7 +326,7 @@ impl Reader {
         })
     }
 
-    /// Rows of objects or garbage from there on, in key order, until `visit` says stop.
+    /// Rows from there on, in key order, until `visit` says stop.
     pub(crate) fn rows(
         &self,
         table: TableId,
@@ -330,8 +335,9 @@ impl Reader {
     ) -> Result<(), StoreError> {
         self.open.guard.run(|| {
             match table {
-                TableId::Objects => {
-                    let rows = self.objects.range::<&[u8]>((from, Unbounded));
+                TableId::Objects | TableId::Small => {
+                    let table = if table == TableId::Objects { &self.objects } else { &self.small };
+                    let rows = table.range::<&[u8]>((from, Unbounded));
                     for row in rows.map_err(redb::Error::from)? {
                         let (key, value) = row.map_err(redb::Error::from)?;
                         if !visit(key.value(), value.value())? {
@@ -353,14 +359,13 @@ impl Reader {
                         }
                     }
                 }
-                TableId::Small => {}
             }
             Ok(())
         })
     }
 
     /// The small state and Raft's part, as of the last checkpoint.
-    fn load(&self) -> Result<(State, Applied), StoreError> {
+    pub(crate) fn load(&self) -> Result<(State, Applied), StoreError> {
         self.open.guard.run(|| self.load_rows())
     }
 

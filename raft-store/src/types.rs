@@ -137,7 +137,7 @@ impl Members {
 
 const BLANK: u8 = 0;
 const COMMANDS: u8 = 1;
-const MEMBERSHIP: u8 = 2;
+pub(crate) const MEMBERSHIP: u8 = 2;
 
 /// Bytes of an entry in front of its payload: log id and kind.
 pub(crate) const ENTRY_HEAD_BYTES: usize = LOG_ID_BYTES + 1;

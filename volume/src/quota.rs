@@ -135,6 +135,10 @@ impl Disk for Quota {
         self.disk.lock(path)
     }
 
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        self.disk.is_locked(path)
+    }
+
     fn random(&self) -> u64 {
         self.disk.random()
     }

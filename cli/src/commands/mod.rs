@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod backup;
 pub(crate) mod dev;
 pub(crate) mod get;
 pub(crate) mod inspect;
@@ -12,3 +13,4 @@ pub(crate) mod status;
 pub(crate) mod volume;
 
 mod connect;
+mod save;

@@ -196,6 +196,10 @@ impl Disk for FaultyDisk {
         Ok(Lock::new(Held { disk: self.clone(), path: path.to_owned() }))
     }
 
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.powered()?.locks.contains(path))
+    }
+
     fn random(&self) -> u64 {
         let mut state = self.state();
         state.numbers += 1;

@@ -4,6 +4,7 @@
 //! protocol to `gateway/`. Invariant: every 4xx, 503 and 507 to a write means that it had no effect and will have
 //! none; what is not known is 504.
 
+mod backup;
 mod body;
 mod conditions;
 mod delete;

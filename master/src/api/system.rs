@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::time::{Duration, Instant};
 
 use super::problem::not_now;
-use super::{Head, not_allowed, plain};
+use super::{Head, backup, not_allowed, plain};
 use crate::gateway::read_index::{NotLinearizable, linearize};
 use crate::master::Master;
 use crate::status;
@@ -21,15 +21,18 @@ const READY_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
     let route = request.uri().path();
-    if !matches!(route, "/-/health" | "/-/ready" | "/-/status") {
+    if !matches!(route, "/-/health" | "/-/ready" | "/-/status" | "/-/backup") {
         if matches!(*request.method(), Method::PUT | Method::DELETE) {
             // Meant as a key, which must not begin like this.
             super::key(request.uri())?;
         }
         let text = format!(
-            "there is no route {route}; there are /-/health, /-/ready, /-/status, /-/masters and /-/leader/ID"
+            "there is no route {route}; there are /-/health, /-/ready, /-/status, /-/masters, /-/leader/ID and /-/backup"
         );
         return Err(Problem::new(StatusCode::NOT_FOUND, text));
+    }
+    if route == "/-/backup" {
+        return backup::answer(master, request).await;
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Ok(not_allowed(request, "GET, HEAD"));

@@ -25,6 +25,9 @@ use crate::options::Options;
 /// Listings that are made at a time: each walks the index, and a page may be 10 MB.
 const LISTS_MAX: usize = 4;
 
+/// Backups that are told at a time: while one is, the index keeps what it holds, and grows by what is changed.
+const BACKUPS_MAX: usize = 1;
+
 /// The gateway's own state: queues in front of volumes and leader, epochs, memory.
 pub(crate) struct Gateway {
     /// For the bodies of requests.
@@ -33,6 +36,8 @@ pub(crate) struct Gateway {
     pub(crate) answers: budget::Budget,
     /// For listings, which are whole in memory.
     pub(crate) lists: Semaphore,
+    /// For backups, each of which holds on to a view.
+    pub(crate) backups: Arc<Semaphore>,
     pub(crate) epochs: epoch::Epochs,
     pub(crate) appends: append::Appends,
     pub(crate) commits: commit::Commits,
@@ -46,6 +51,7 @@ impl Gateway {
             bodies: budget::Bodies::new(options.body_memory_bytes, options.request_timeout),
             answers: budget::Budget::new(options.body_memory_bytes),
             lists: Semaphore::new(LISTS_MAX),
+            backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
             epochs: epoch::Epochs::new(),
             appends: append::Appends::new(),
             commits: commit::Commits::new(),

@@ -1,5 +1,8 @@
 //! `hayrick inspect`: what is in a file, offline, read-only.
 
+mod raft;
+mod raft_json;
+mod raft_text;
 mod segment;
 mod segment_json;
 mod segment_text;
@@ -16,7 +19,8 @@ use crate::exit::Exit;
 #[command(after_help = "\
 Examples:
   hayrick inspect segment /var/lib/hayrick/volume/needles
-  hayrick inspect segment /var/lib/hayrick/volume/needles/0000000000000001.seg")]
+  hayrick inspect segment /var/lib/hayrick/volume/needles/0000000000000001.seg
+  hayrick inspect raft /var/lib/hayrick/master")]
 pub(crate) struct Args {
     #[command(subcommand)]
     what: What,
@@ -25,10 +29,12 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     Segment(segment::Args),
+    Raft(raft::Args),
 }
 
 pub(crate) fn run(args: Args) -> Result<Exit> {
     match args.what {
         What::Segment(args) => segment::run(&args),
+        What::Raft(args) => raft::run(&args),
     }
 }

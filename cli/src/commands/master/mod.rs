@@ -59,6 +59,9 @@ pub(crate) struct Args {
     /// Peer address of any master of a running cluster; to enter it. Either is needed for a new directory only
     #[arg(long, env = "HAYRICK_JOIN", value_name = "HOST:PORT", value_parser = addresses::reachable, conflicts_with = "masters")]
     join: Option<Address>,
+    /// Form a new cluster from this backup (`hayrick backup`), with an empty --data: where all masters are gone for good
+    #[arg(long, env = "HAYRICK_RESTORE", value_name = "FILE", conflicts_with = "join", requires = "masters")]
+    restore: Option<PathBuf>,
     /// Where clients are served, HTTP
     #[arg(long, env = "HAYRICK_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9090")]
     listen: Address,
@@ -129,6 +132,7 @@ fn options(args: Args) -> Result<Options> {
     let (id, data) = (args.id.ok_or_else(|| missing("--id"))?, args.data.ok_or_else(|| missing("--data"))?);
     let mut options = Options::new(id, data, masters.unwrap_or_default());
     options.join = args.join.map(|address| address.text());
+    options.restore = args.restore;
     options.listen = args.listen.text();
     options.peer_listen = args.peer_listen.text();
     options.advertise = args.advertise.map(|address| address.text());
