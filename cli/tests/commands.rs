@@ -305,3 +305,76 @@ fn version_names_version_and_commit_and_help_teaches() {
     let help = run(&["master", "--help"], "unused:1");
     assert!(text(&help.stdout).contains("Examples:") && text(&help.stdout).contains("HAYRICK_DOWN_AFTER"));
 }
+
+const MASTERS: &[(&str, &str)] = &[
+    (
+        "GET /-/status ",
+        "200 OK\r\ncontent-length: 149\r\nconnection: close\r\n\r\n\
+         {\"node\":1,\"leader\":2,\"masters\":[{\"id\":1,\"role\":\"follower\",\"client\":\"a:1\",\"peer\":\"a:2\"},\
+         {\"id\":2,\"role\":\"leader\",\"lag\":0,\"client\":\"b:1\",\"peer\":\"b:2\"}]}",
+    ),
+    ("POST /-/masters ", "200 OK\r\ncontent-length: 15\r\nconnection: close\r\n\r\nmaster 4 votes\n"),
+    ("DELETE /-/masters/3 ", "200 OK\r\ncontent-length: 1\r\nconnection: close\r\n\r\n\n"),
+    ("DELETE /-/masters/1 ", "409 Conflict\r\ncontent-length: 4\r\nconnection: close\r\n\r\nlast"),
+    ("DELETE /-/masters/9 ", "404 Not Found\r\ncontent-length: 4\r\nconnection: close\r\n\r\nnone"),
+    ("DELETE /-/masters/2 ", "504 Gateway Timeout\r\ncontent-length: 4\r\nconnection: close\r\n\r\nwho?"),
+    ("POST /-/leader/2 ", "200 OK\r\ncontent-length: 1\r\nconnection: close\r\n\r\n\n"),
+];
+
+#[test]
+fn the_masters_are_listed_added_removed_and_led_by_command() {
+    let (server, seen) = master(MASTERS);
+    let listed = run(&["master", "ls"], &server);
+    let table = "\
+master  role      lag  client  peer
+     1  follower    -  a:1     a:2
+     2  leader      0  b:1     b:2
+";
+    assert_eq!(text(&listed.stdout), table);
+    let listed = run(&["master", "ls", "--json"], &server);
+    let json: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+    assert_eq!((&json["leader"], &json["masters"][1]["role"]), (&2.into(), &"leader".into()));
+
+    let code = |args: &[&str]| run(args, &server).status.code();
+    assert_eq!(text(&run(&["master", "add", "4", "d:2"], &server).stdout), "master 4 votes\n");
+    assert_eq!(code(&["master", "remove", "3"]), Some(0));
+    assert_eq!(code(&["master", "remove", "1"]), Some(1));
+    assert_eq!(code(&["master", "remove", "9"]), Some(1));
+    assert_eq!(code(&["master", "remove", "2"]), Some(5));
+    assert_eq!(code(&["master", "transfer", "2"]), Some(0));
+    for wrong in
+        [&["master", "add", "0", "d:2"][..], &["master", "add", "4", "d"], &["master", "remove", "x"]]
+    {
+        assert_eq!(code(wrong), Some(2), "{wrong:?}");
+    }
+    let seen = seen.lock().expect("the master is fine");
+    let added = seen.iter().find(|(line, ..)| line.starts_with("POST /-/masters ")).expect("it was asked");
+    assert_eq!(text(&added.2), "{\"id\":4,\"peer\":\"d:2\"}");
+}
+
+#[test]
+fn adding_a_master_waits_until_it_votes_and_not_for_ever() {
+    let (server, seen) = master(&[(
+        "POST /-/masters ",
+        "202 Accepted\r\ncontent-length: 22\r\nconnection: close\r\n\r\nmaster 4 lacks 7 of it",
+    )]);
+    let output = run(&["master", "add", "4", "d:2", "--wait", "1500ms"], &server);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("master 4 lacks 7 of it"), "{}", text(&output.stderr));
+    assert!(seen.lock().expect("the master is fine").len() >= 2, "it asks again");
+}
+
+#[test]
+fn a_master_forms_a_cluster_or_enters_one_and_not_both() {
+    let code = |args: &[&str]| run(args, "unused:1").status.code();
+    assert_eq!(code(&["master"]), Some(2));
+    let both = ["master", "--id", "4", "--data", "d", "--masters", "4=a:1", "--join", "b:1"];
+    assert_eq!(code(&both), Some(2));
+    assert_eq!(code(&["master", "--id", "4", "ls"]), Some(2));
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().to_str().expect("UTF-8");
+    let neither = run(&["master", "--id", "4", "--data", data], "unused:1");
+    assert_eq!(neither.status.code(), Some(1));
+    let said = text(&neither.stderr);
+    assert!(said.contains("--masters") && said.contains("--join"), "{said}");
+}
