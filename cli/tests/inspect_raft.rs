@@ -35,6 +35,7 @@ fn with_master(data: &Path, meanwhile: impl FnOnce()) {
         .args(ports)
         .arg("--data")
         .arg(data)
+        .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("the binary runs");
