@@ -10,6 +10,8 @@ mod applied;
 mod apply;
 mod backend;
 mod cluster;
+#[cfg(test)]
+mod crash_tests;
 mod errors;
 #[doc(hidden)]
 pub mod fuzz;

@@ -82,7 +82,7 @@ fn table(map_version: u64, table_version: u64, partition: u16, members: Vec<u32>
 }
 
 /// An object, in whichever partition it is of.
-fn commit(seq: u32, key: &str) -> Command {
+pub(crate) fn commit(seq: u32, key: &str) -> Command {
     let key = ObjectKey::new(key).expect("a key");
     let placement = PlacementId(u32::from(key.partition(4).0) + 1);
     Command::Commit(Commit {
@@ -120,7 +120,7 @@ fn precondition() -> impl Strategy<Value = Precondition> {
     ]
 }
 
-fn command() -> impl Strategy<Value = Command> {
+pub(crate) fn command() -> impl Strategy<Value = Command> {
     let commit = (sending(), key(), 1u32..7, 1u32..4, 0u32..99, 0u8..4, precondition()).prop_map(
         |(session, key, placement, generation, size, md5, precondition)| {
             Command::Commit(Commit {
