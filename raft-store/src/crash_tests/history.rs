@@ -28,7 +28,7 @@ use crate::snapshot::{Building, SnapshotData};
 use crate::types::{Entry, LogId, SnapshotMeta, Types, Vote};
 
 /// What is done in one life.
-const VERBS: usize = 12;
+const VERBS: usize = 6;
 
 pub(super) struct History<'a> {
     disk: &'a FaultyDisk,
