@@ -14,6 +14,8 @@ mod apply;
 mod backend;
 pub mod backup;
 mod cluster;
+#[cfg(test)]
+mod crash_tests;
 mod errors;
 #[doc(hidden)]
 pub mod fuzz;

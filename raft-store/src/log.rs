@@ -56,6 +56,26 @@ pub(crate) struct Log {
 impl Log {
     /// Reads all of it back. `dir` is created if need be.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path, options: &Options) -> Result<Self, OpenError> {
+        Self::open_with(disk, dir, options, true)
+    }
+
+    /// The same without threads, for tests that must do the same to the disk each time: what is submitted is written by
+    /// [`Self::work`].
+    #[cfg(test)]
+    pub(crate) fn open_by_hand(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: &Options,
+    ) -> Result<Self, OpenError> {
+        Self::open_with(disk, dir, options, false)
+    }
+
+    fn open_with(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: &Options,
+        threads: bool,
+    ) -> Result<Self, OpenError> {
         let replay = Arc::new(Mutex::new(Replay::default()));
         let index = Arc::new(Mutex::new(Index::default()));
         let recorder =
@@ -68,6 +88,7 @@ impl Log {
             queue_bytes_max: (QUEUE_KIB_MAX as usize) << 11,
             queue_records_max: usize::MAX,
             reserve_bytes: RESERVE_BYTES,
+            threads,
             ..hayrick_disk::Options::new(dir, "log")
         };
         let stream =
@@ -86,6 +107,18 @@ impl Log {
         };
         log.remove_obsolete_files();
         Ok(log)
+    }
+
+    /// Opened by hand: writes what was submitted.
+    #[cfg(test)]
+    pub(crate) fn work(&self) {
+        self.stream.work();
+    }
+
+    /// Opened by hand: makes something ready before it is needed, the next file or a piece of zeros.
+    #[cfg(test)]
+    pub(crate) fn prepare(&self) {
+        self.stream.prepare();
     }
 
     /// Whether it never held anything.

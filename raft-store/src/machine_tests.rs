@@ -120,7 +120,7 @@ fn precondition() -> impl Strategy<Value = Precondition> {
     ]
 }
 
-fn command() -> impl Strategy<Value = Command> {
+pub(crate) fn command() -> impl Strategy<Value = Command> {
     let commit = (sending(), key(), 1u32..7, 1u32..4, 0u32..99, 0u8..4, precondition()).prop_map(
         |(session, key, placement, generation, size, md5, precondition)| {
             Command::Commit(Commit {

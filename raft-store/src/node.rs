@@ -4,6 +4,7 @@
 //! told in `apply`. Invariant: an error that says "not proposed" is only given when nothing was handed to Raft.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -388,11 +389,20 @@ fn raft_config(options: &Options) -> Result<Arc<Config>, OpenError> {
 }
 
 fn open_files(disk: &Arc<dyn Disk>, options: &Options) -> Result<(Log, Machine), OpenError> {
+    open_files_with(disk, options, Log::open)
+}
+
+/// Opens log and state, and sees whether they belong together.
+pub(crate) fn open_files_with(
+    disk: &Arc<dyn Disk>,
+    options: &Options,
+    open_log: impl FnOnce(Arc<dyn Disk>, &Path, &Options) -> Result<Log, OpenError>,
+) -> Result<(Log, Machine), OpenError> {
     let dir = options.dir.join("log");
     let io = |source| OpenError::Io { path: dir.clone(), source };
     disk.create_dir_all(&dir).map_err(io)?;
     snapshot::remove_leftovers(disk.as_ref(), &options.dir).map_err(io)?;
-    let log = Log::open(Arc::clone(disk), &dir, options)?;
+    let log = open_log(Arc::clone(disk), &dir, options)?;
     let machine = Machine::open(Arc::clone(disk), options)?;
     let (purged, applied) = (log.purged(), machine.applied_now().last);
     if let Some(applied) = applied.filter(|_| log.is_pristine()) {
