@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "printing is what this program is for")]
 
 mod apply;
+mod clients;
 mod commits;
 mod figure;
 mod group;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tokio::runtime::Runtime;
 
+use crate::clients::Call;
 use crate::figure::Figure;
 
 #[global_allocator]
@@ -32,6 +34,8 @@ const USAGE: &str = "usage:
                                                  there already
   raft read DIR KEYS READERS WRITERS SECONDS     linearizable gets a second in a follower's process, of so many keys,
                                                  beside so many writers in the leader's
+  raft put DIR KEYS CLIENTS SECONDS              commits a second of clients in another process
+  raft get DIR KEYS CLIENTS SECONDS              the same of linearizable gets, at all three nodes
   raft apply DIR KEYS                            new keys applied a second, all durable at the end, without log and network
   raft restart DIR KEYS                          seconds from the start of a follower that was killed until it serves
   raft node ID DIR ADDRESS                       one node; what it is told is told in node.rs";
@@ -68,6 +72,14 @@ fn run() -> Result<()> {
             let figure = follower.ask(&format!("read {readers} {seconds}"))?;
             let written = if number(writers)? > 0 { Some(leader.answer()?.value) } else { None };
             Figure { baseline: written, ..figure }
+        }
+        [call @ ("put" | "get"), dir, keys, clients, seconds] => {
+            let group = filled(Path::new(dir), keys)?;
+            let addresses = group.each_ref().map(|node| node.address.clone());
+            let keys = u32::try_from(number(keys)?)?;
+            let call = if *call == "put" { Call::Put { first: keys + 1 } } else { Call::Get { keys } };
+            let measured = Duration::from_secs(number(seconds)?);
+            runtime()?.block_on(clients::rate(addresses, call, number(clients)? as usize, measured))?
         }
         ["apply", dir, keys] => apply::rate(&runtime()?, Path::new(dir), u32::try_from(number(keys)?)?)?,
         ["restart", dir, keys] => restart(Path::new(dir), keys)?,

@@ -25,7 +25,8 @@ use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::figure::Figure;
-use crate::peers::{self, Peers, Server};
+use crate::peers::{self, Server};
+use crate::reads::Rounds;
 use crate::{commits, keys, number, reads};
 
 /// What forming a group may take.
@@ -34,9 +35,8 @@ const RETRY: Duration = Duration::from_millis(5);
 
 /// The node, and what it has learnt.
 pub(crate) struct Own {
-    pub(crate) id: NodeId,
     pub(crate) node: Node,
-    pub(crate) peers: Arc<Peers>,
+    reads: Arc<Rounds>,
     /// Of the leader: what its commits belong to, and the number of the next.
     pub(crate) epoch: EpochId,
     pub(crate) next: Arc<AtomicU32>,
@@ -50,7 +50,8 @@ pub(crate) fn run(runtime: &Runtime, id: u64, dir: &Path, address: &str) -> Resu
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let words: Vec<&str> = line.split(' ').collect();
-        let figure = runtime.block_on(obey(&mut own, &words)).with_context(|| format!("node {id}: {line}"))?;
+        let figure =
+            runtime.block_on(obey(&mut own, &words)).with_context(|| format!("node {id}: {line}"))?;
         say(&serde_json::to_string(&figure)?);
     }
     // Whoever asked is gone, and its directory may be, too.
@@ -67,10 +68,11 @@ async fn open(id: NodeId, dir: &Path, address: &str) -> Result<(Own, String)> {
     let (local, peers) = peers::of(id);
     let options = Options::new(id, dir);
     let node = Node::open(options, Arc::new(RealDisk), Arc::clone(&peers) as Arc<_>).await?;
-    let server = Server(node.clone());
-    tokio::spawn(hayrick_rpc::serve(listener, local, Arc::new(server), std::future::pending()));
+    let reads = Rounds::start(id, node.clone(), peers);
+    let server = Arc::new(Server { node: node.clone(), reads: Arc::clone(&reads) });
+    tokio::spawn(hayrick_rpc::serve(listener, local, server, std::future::pending()));
     let next = Arc::new(AtomicU32::new(1));
-    Ok((Own { id, node, peers, epoch: EpochId(0), next }, address))
+    Ok((Own { node, reads, epoch: EpochId(0), next }, address))
 }
 
 async fn obey(own: &mut Own, words: &[&str]) -> Result<Figure> {
@@ -82,9 +84,9 @@ async fn obey(own: &mut Own, words: &[&str]) -> Result<Figure> {
         }
         ["commit", tasks, time] => commits::rate(own, number(tasks)? as usize, seconds(time)?).await,
         ["fill", count] => commits::fill(own, u32::try_from(number(count)?)?).await,
-        ["read", tasks, time] => reads::rate(own, number(tasks)? as usize, seconds(time)?).await,
+        ["read", tasks, time] => reads::rate(&own.reads, number(tasks)? as usize, seconds(time)?).await,
         ["serve"] => {
-            while reads::one(own).await.is_err() {
+            while own.reads.get(&keys::key(1)).await.is_err() {
                 sleep(RETRY).await;
             }
             Ok(Figure::plain(own.node.status().counters.objects as f64))

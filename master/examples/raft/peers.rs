@@ -14,6 +14,9 @@ use hayrick_rpc::{CallError, Client, HandleError, Handler, Local, Request, Respo
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::clients::Get;
+use crate::reads::Rounds;
+
 /// One connection to each of the others.
 pub(crate) struct Peers {
     local: Local,
@@ -27,8 +30,7 @@ impl Peers {
 
     pub(crate) fn client(&self, to: NodeId, address: &str) -> Client {
         let mut clients = self.clients.lock();
-        let connect =
-            || Client::new(self.local.clone(), address.to_owned(), Some(Identity::Master(to)));
+        let connect = || Client::new(self.local.clone(), address.to_owned(), Some(Identity::Master(to)));
         clients.entry((to, address.to_owned())).or_insert_with(connect).clone()
     }
 }
@@ -57,12 +59,15 @@ impl Transport for Peers {
     }
 }
 
-/// Answers the others.
-pub(crate) struct Server(pub(crate) Node);
+/// Answers the others, and clients.
+pub(crate) struct Server {
+    pub(crate) node: Node,
+    pub(crate) reads: Arc<Rounds>,
+}
 
 impl Handler for Server {
     async fn handle(&self, request: Request) -> Result<Response, HandleError> {
-        let Self(node) = self;
+        let Self { node, reads } = self;
         match request.method {
             Raft::METHOD => {
                 let message: Raft = request.message()?;
@@ -80,6 +85,14 @@ impl Handler for Server {
             ReadIndex::METHOD => {
                 let reply = node.read_index(request.deadline).await;
                 Ok(Response::to::<ReadIndex>(&reply, Vec::new()))
+            }
+            Get::METHOD => {
+                let message: Get = request.message()?;
+                let (reply, body) = match reads.get(&message.key).await {
+                    Ok(record) => (Ok(()), vec![Bytes::from(record.encode())]),
+                    Err(error) => (Err(format!("{error:#}")), Vec::new()),
+                };
+                Ok(Response::to::<Get>(&reply, body))
             }
             _ => Err(HandleError::UnknownMethod),
         }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hayrick_protocol::NodeId;
 use hayrick_protocol::messages::master::ReadIndex;
+use hayrick_protocol::record::ObjectRecord;
+use hayrick_protocol::{NodeId, ObjectKey};
 use hayrick_raft_store::Node;
 use hayrick_rpc::Client;
 use parking_lot::Mutex;
@@ -17,36 +18,34 @@ use tokio::time::Instant;
 use crate::WARM_UP;
 use crate::figure::Figure;
 use crate::keys;
-use crate::node::Own;
+use crate::peers::Peers;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The reads that wait for an index, and the way to the leader.
-struct Rounds {
+pub(crate) struct Rounds {
+    id: NodeId,
+    node: Node,
+    peers: Arc<Peers>,
     waiting: Mutex<Vec<oneshot::Sender<u64>>>,
     arrived: Notify,
-    node: Node,
-    /// None where this node leads.
-    leader: Option<Client>,
+    /// Who was asked last.
+    leader: Mutex<Option<(NodeId, Client)>>,
 }
 
 /// Gets a second by so many tasks, of keys that were there before.
-pub(crate) async fn rate(own: &Own, tasks: usize, measured: Duration) -> Result<Figure> {
-    let rounds = Arc::new(Rounds::new(own).await?);
-    let asking = tokio::spawn(ask(Arc::clone(&rounds)));
-    one(own).await?;
-    let keys = u32::try_from(own.node.status().counters.objects)?;
-    ensure!(keys > 0, "there is nothing to read");
+pub(crate) async fn rate(rounds: &Arc<Rounds>, tasks: usize, measured: Duration) -> Result<Figure> {
+    rounds.get(&keys::key(1)).await?;
+    let keys = u32::try_from(rounds.node.status().counters.objects)?;
     let from = Instant::now() + WARM_UP;
     let counts = from..from + measured;
     let running: Vec<_> = (0..tasks)
-        .map(|task| tokio::spawn(read(Arc::clone(&rounds), task as u64, keys, counts.clone())))
+        .map(|task| tokio::spawn(read(Arc::clone(rounds), task as u64, keys, counts.clone())))
         .collect();
     let mut latencies = Vec::new();
     for task in running {
         latencies.extend(task.await??);
     }
-    asking.abort();
     Ok(Figure::rate(latencies, measured))
 }
 
@@ -57,8 +56,9 @@ async fn read(rounds: Arc<Rounds>, task: u64, keys: u32, counts: Range<Instant>)
         // Numbers begin at 1, and whatever was written meanwhile is behind them.
         let number = 1 + (keys::mixed(task << 40 | turn) % u64::from(keys)) as u32;
         let begun = Instant::now();
-        rounds.get(number).await?;
+        let record = rounds.get(&keys::key(number)).await?;
         let ended = Instant::now();
+        ensure!(record.crc == number, "key {number} has the record of another");
         if ended >= counts.end {
             break;
         }
@@ -69,15 +69,8 @@ async fn read(rounds: Arc<Rounds>, task: u64, keys: u32, counts: Range<Instant>)
     Ok(latencies)
 }
 
-/// One get, of the first key.
-pub(crate) async fn one(own: &Own) -> Result<()> {
-    let rounds = Rounds::new(own).await?;
-    let index = rounds.index().await?;
-    rounds.finish(index, 1).await
-}
-
 /// Asks the leader as long as there is somebody to ask for.
-async fn ask(rounds: Arc<Rounds>) -> Result<()> {
+async fn ask(rounds: Arc<Rounds>) {
     loop {
         let waiting = std::mem::take(&mut *rounds.waiting.lock());
         if waiting.is_empty() {
@@ -86,7 +79,8 @@ async fn ask(rounds: Arc<Rounds>) -> Result<()> {
             tokio::task::yield_now().await;
             continue;
         }
-        let index = rounds.index().await?;
+        // Where there is no answer, who waits learns of it by being dropped.
+        let Ok(index) = rounds.index().await else { continue };
         for reader in waiting {
             // It may have given up.
             let _ = reader.send(index);
@@ -95,42 +89,44 @@ async fn ask(rounds: Arc<Rounds>) -> Result<()> {
 }
 
 impl Rounds {
-    async fn new(own: &Own) -> Result<Self> {
-        let mut progress = own.node.watch();
-        let led = progress.wait_for(|progress| progress.leader.is_some());
-        let leader = tokio::time::timeout(PATIENCE, led).await??.leader.context("there is a leader")?;
-        let leader = if leader == own.id { None } else { Some(client(own, leader)?) };
-        let (waiting, arrived) = (Mutex::default(), Notify::new());
-        Ok(Self { waiting, arrived, node: own.node.clone(), leader })
+    /// Of this node; asks for ever.
+    pub(crate) fn start(id: NodeId, node: Node, peers: Arc<Peers>) -> Arc<Self> {
+        let (waiting, arrived, leader) = (Mutex::default(), Notify::new(), Mutex::default());
+        let rounds = Arc::new(Self { id, node, peers, waiting, arrived, leader });
+        tokio::spawn(ask(Arc::clone(&rounds)));
+        rounds
     }
 
-    async fn get(&self, number: u32) -> Result<()> {
+    /// The record of a key, as of this call or later.
+    pub(crate) async fn get(&self, key: &ObjectKey) -> Result<ObjectRecord> {
         let (asking, answer) = oneshot::channel();
         self.waiting.lock().push(asking);
         self.arrived.notify_one();
         let index = answer.await.context("the leader did not answer")?;
-        self.finish(index, number).await
+        self.node.wait_applied(index, Instant::now() + PATIENCE).await?;
+        self.node.get(key)?.with_context(|| format!("{key} is not there"))
     }
 
     async fn index(&self) -> Result<u64> {
         let deadline = Instant::now() + PATIENCE;
-        match &self.leader {
-            Some(leader) => Ok(leader.call(&ReadIndex, Vec::new(), deadline).await?.0?),
-            None => Ok(self.node.read_index(deadline).await?),
+        let leader = self.node.watch().borrow().leader.context("there is no leader")?;
+        if leader == self.id {
+            return Ok(self.node.read_index(deadline).await?);
         }
+        Ok(self.client(leader)?.call(&ReadIndex, Vec::new(), deadline).await?.0?)
     }
 
-    async fn finish(&self, index: u64, number: u32) -> Result<()> {
-        self.node.wait_applied(index, Instant::now() + PATIENCE).await?;
-        let record = self.node.get(&keys::key(number))?;
-        let crc = record.with_context(|| format!("key {number} is not there"))?.crc;
-        ensure!(crc == number, "key {number} has the record of another");
-        Ok(())
+    fn client(&self, leader: NodeId) -> Result<Client> {
+        let mut last = self.leader.lock();
+        if let Some((id, client)) = &*last
+            && *id == leader
+        {
+            return Ok(client.clone());
+        }
+        let voters = self.node.status().voters;
+        let member = voters.iter().find(|member| member.node == leader).context("the leader is no voter")?;
+        let client = self.peers.client(leader, &member.address);
+        *last = Some((leader, client.clone()));
+        Ok(client)
     }
-}
-
-fn client(own: &Own, leader: NodeId) -> Result<Client> {
-    let voters = own.node.status().voters;
-    let member = voters.iter().find(|member| member.node == leader).context("the leader is no voter")?;
-    Ok(own.peers.client(leader, &member.address))
 }

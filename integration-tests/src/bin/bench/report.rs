@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result as AnyResult};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Figure;
 use crate::load::Sample;
+use crate::program::Figure;
 use crate::rows::{Floor, Row};
 
 /// What the ratio of a row compares.
@@ -64,6 +64,12 @@ impl Result {
         measured
     }
 
+    /// The same; the ratio is that of `compared` over the baseline.
+    pub(crate) fn comparing(mut self, compared: Option<f64>) -> Self {
+        self.json.ratio = compared.zip(self.baseline_value).map(|(compared, baseline)| compared / baseline);
+        self
+    }
+
     /// A rate, beside a baseline where there is one.
     pub(crate) fn rate(row: &Row, sample: &Sample, baseline: Option<(&str, &Sample)>, ratio: Ratio) -> Self {
         let over = |baseline: &Sample| match ratio {
@@ -90,6 +96,7 @@ impl Result {
                 (self.json.ratio.map(|ratio| ratio >= floor), format!("≥ {floor} ×"))
             }
             Floor::RatioAtMost(most) => (self.json.ratio.map(|ratio| ratio <= most), format!("≤ {most} ×")),
+            Floor::ValueAtLeast(least) => (Some(self.json.value >= least), format!("≥ {}", shown(least))),
             Floor::ValueAtMost(most) => (Some(self.json.value < most), format!("< {}", shown(most))),
         };
         match reached {
