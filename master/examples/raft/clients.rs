@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use hayrick_protocol::codec;
 use hayrick_protocol::command::Reply;
 use hayrick_protocol::messages::{Identity, Message, Method, master::Propose};
 use hayrick_protocol::{EpochId, NodeId, ObjectKey};
@@ -54,6 +55,10 @@ pub(crate) async fn rate(
         Call::Put { first } => first,
         Call::Get { .. } => 0,
     }));
+    if let Call::Put { first } = call {
+        let bytes = codec::encode(&keys::longer_commit(EpochId(1), first)).len();
+        eprintln!("commits of {bytes} bytes");
+    }
     let from = Instant::now() + WARM_UP;
     let tasks: Vec<_> = (0..clients)
         .map(|client| {
@@ -97,7 +102,7 @@ async fn ask(
 }
 
 async fn put(node: &Client, number: u32) -> Result<()> {
-    let commands = vec![keys::commit(EpochId(1), number)];
+    let commands = vec![keys::longer_commit(EpochId(1), number)];
     let (replies, _) = node.call(&Propose { commands }, Vec::new(), Instant::now() + PATIENCE).await?;
     let replies = replies?;
     ensure!(matches!(replies[..], [Reply::Applied(_)]), "a commit was refused: {replies:?}");

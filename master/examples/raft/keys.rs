@@ -45,7 +45,7 @@ pub(crate) fn key(number: u32) -> ObjectKey {
     ObjectKey::new(&format!("{:016x}{number:016}", mixed(number.into()))).expect("hex digits are a key")
 }
 
-/// A commit of key `number`, some 130 bytes in the log.
+/// A commit of key `number`, some 80 bytes in the log.
 pub(crate) fn commit(epoch: EpochId, number: u32) -> Command {
     let resolved_below = number.saturating_sub(RESOLVED_BEHIND).max(1);
     Command::Commit(Commit {
@@ -60,6 +60,16 @@ pub(crate) fn commit(epoch: EpochId, number: u32) -> Command {
         precondition: Precondition::None,
         now_ms: 1_760_000_000_000 + u64::from(number),
     })
+}
+
+/// The same with a longer key, some 150 bytes in the log.
+pub(crate) fn longer_commit(epoch: EpochId, number: u32) -> Command {
+    let mut command = commit(epoch, number);
+    if let Command::Commit(commit) = &mut command {
+        let longer = format!("{}{:066}", commit.key.as_str(), 0);
+        commit.key = ObjectKey::new(&longer).expect("digits are a key");
+    }
+    command
 }
 
 /// A number as one of 64 bits without an order (splitmix64).

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::etcd::{self, Call, Etcd};
 use crate::load::Sample;
@@ -54,14 +54,16 @@ impl RaftRows {
             }
             Kind::CommitAlone => {
                 let (figure, sample) = self.beside_syncs(1)?;
+                let value = figure.p50_ms.context("nothing was committed")?;
                 let baseline = Some(("fdatasync p50", sample.percentile_ms(50)));
-                Ok(Measured::figure(row, &figure, "1/s", baseline).comparing(figure.p50_ms))
+                Ok(Measured::figure(row, &Figure { value, ..figure }, "ms", baseline))
             }
             Kind::CommitTail => {
-                let measured = self.scale.measured * TAIL_TIMES;
-                let figure = self.commit(self.keys(KEYS), TASKS, measured)?;
-                let baseline = figure.p50_ms.map(|value| ("p50", value));
-                Ok(Measured::figure(row, &figure, "1/s", baseline).comparing(figure.p99_ms))
+                let figure = self.commit(self.keys(KEYS), TASKS, self.scale.measured * TAIL_TIMES)?;
+                println!("  {:.0} commits a second", figure.value);
+                let value = figure.p99_ms.context("nothing was committed")?;
+                let baseline = figure.p50_ms.map(|value| ("its p50", value));
+                Ok(Measured::figure(row, &Figure { value, ..figure }, "ms", baseline))
             }
             Kind::Read { writers } => {
                 let args =

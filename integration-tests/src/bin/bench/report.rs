@@ -64,12 +64,6 @@ impl Result {
         measured
     }
 
-    /// The same; the ratio is that of `compared` over the baseline.
-    pub(crate) fn comparing(mut self, compared: Option<f64>) -> Self {
-        self.json.ratio = compared.zip(self.baseline_value).map(|(compared, baseline)| compared / baseline);
-        self
-    }
-
     /// A rate, beside a baseline where there is one.
     pub(crate) fn rate(row: &Row, sample: &Sample, baseline: Option<(&str, &Sample)>, ratio: Ratio) -> Self {
         let over = |baseline: &Sample| match ratio {
