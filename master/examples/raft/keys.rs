@@ -66,7 +66,7 @@ pub(crate) fn commit(epoch: EpochId, number: u32) -> Command {
 pub(crate) fn longer_commit(epoch: EpochId, number: u32) -> Command {
     let mut command = commit(epoch, number);
     if let Command::Commit(commit) = &mut command {
-        let longer = format!("{}{:066}", commit.key.as_str(), 0);
+        let longer = format!("{}{:079}", commit.key.as_str(), 0);
         commit.key = ObjectKey::new(&longer).expect("digits are a key");
     }
     command

@@ -87,9 +87,7 @@ impl Etcd {
         runtime.block_on(async {
             let mut load =
                 Load { connections: Vec::new(), keys: KEYS.min(scale.objects_max), next: AtomicU64::new(0) };
-            for connection in 0..clients.div_ceil(
-                std::env::var("X_SHARING").ok().and_then(|x| x.parse().ok()).unwrap_or(CLIENTS_SHARING),
-            ) {
+            for connection in 0..clients.div_ceil(CLIENTS_SHARING) {
                 let node = match call {
                     Call::Put => leader,
                     Call::Get => connection % NODES,

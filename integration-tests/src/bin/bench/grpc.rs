@@ -72,3 +72,17 @@ pub(crate) fn put_field(message: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     message.push(left as u8);
     message.extend_from_slice(bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_its_number_its_length_and_its_bytes() {
+        let mut message = Vec::new();
+        put_field(&mut message, 1, b"key");
+        put_field(&mut message, 2, &[7; 300]);
+        assert_eq!(message[..8], [0x0a, 3, b'k', b'e', b'y', 0x12, 0xac, 0x02]);
+        assert_eq!(message.len(), 8 + 300);
+    }
+}
