@@ -61,6 +61,7 @@ fuzz: need-cargo ## give ruined files and messages to what decodes them (FUZZ_SE
 bench: need-cargo ## measure engine and cluster against this machine's limits, into target/bench.json (ROWS=a,b for some)
 	@$(CARGO) build --release -p hayrick-cli -p hayrick-integration-tests
 	@$(CARGO) build --release -p hayrick-volume --example engine
+	@$(CARGO) build --release -p hayrick-master --example raft
 	@exec $(CARGO) run --release --quiet -p hayrick-integration-tests --bin bench -- '$(ROWS)'
 
 # The same tests as in `make unit`, with more of the histories that are drawn from a seed.

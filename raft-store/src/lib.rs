@@ -13,6 +13,8 @@ mod applied;
 mod apply;
 mod backend;
 pub mod backup;
+#[doc(hidden)]
+pub mod bench;
 mod cluster;
 #[cfg(test)]
 mod crash_tests;

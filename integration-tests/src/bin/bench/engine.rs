@@ -4,16 +4,14 @@
 //! in a process for each measurement, which prints one line of JSON. What the machine can do is measured here, before and
 //! after, except where the same bytes must be read or written: then it comes with that line.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use hayrick_integration_tests::raw::resident_bytes;
-use serde::Deserialize;
 
 use crate::load::Sample;
 use crate::machine;
+use crate::program::{Figure, Program, Running};
 use crate::report::Result as Measured;
 use crate::rows::{Row, Scale};
 
@@ -37,19 +35,9 @@ pub(crate) enum Kind {
     Compacting,
 }
 
-/// What the program prints.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub(crate) struct Figure {
-    pub(crate) value: f64,
-    pub(crate) p50_ms: Option<f64>,
-    pub(crate) p99_ms: Option<f64>,
-    pub(crate) baseline: Option<f64>,
-}
-
 /// The program, and what it left for other rows.
 pub(crate) struct EngineRows {
-    program: PathBuf,
-    dir: PathBuf,
+    program: Program,
     scale: Scale,
     /// Whether the store of ten million needles is there.
     filled: bool,
@@ -57,9 +45,7 @@ pub(crate) struct EngineRows {
 
 impl EngineRows {
     pub(crate) fn new(dir: &Path, scale: Scale) -> Result<Self> {
-        let own = std::env::current_exe().context("cannot find this program")?;
-        let program = own.with_file_name("examples").join("engine");
-        Ok(Self { program, dir: dir.join("engine"), scale, filled: false })
+        Ok(Self { program: Program::example("engine", dir)?, scale, filled: false })
     }
 
     pub(crate) fn run(&mut self, row: &Row, kind: Kind) -> Result<Measured> {
@@ -99,7 +85,7 @@ impl EngineRows {
     }
 
     fn append(&self, size_bytes: usize, writers: usize) -> Result<(Figure, Sample)> {
-        let beside = self.dir.parent().context("it lies in the bench's directory")?;
+        let beside = self.program.dir.parent().context("it lies in the bench's directory")?;
         let before = machine::fdatasync(beside)?;
         let figure = self.once("append", &[size_bytes.to_string(), writers.to_string(), self.seconds()])?;
         Ok((figure, before.and(machine::fdatasync(beside)?)))
@@ -109,7 +95,7 @@ impl EngineRows {
         self.fill()?;
         let mut slowest: Option<Figure> = None;
         for _ in 0..OPENS {
-            let opened = self.start("open", &self.filled_dir(), &[])?;
+            let opened = self.program.start("open", &self.filled_dir(), &[])?;
             self.check_filled(&opened)?;
             if slowest.is_none_or(|slowest| slowest.value < opened.figure.value) {
                 slowest = Some(opened.figure);
@@ -121,14 +107,14 @@ impl EngineRows {
 
     fn memory(&mut self, row: &Row) -> Result<Measured> {
         self.fill()?;
-        let full = self.start("open", &self.filled_dir(), &[])?;
+        let full = self.program.start("open", &self.filled_dir(), &[])?;
         self.check_filled(&full)?;
         let with_needles = resident_bytes(full.process.0.id())?;
         drop(full);
-        let empty = self.start("open", &self.dir.join("empty"), &[])?;
+        let empty = self.program.start("open", &self.program.dir.join("empty"), &[])?;
         let without = resident_bytes(empty.process.0.id())?;
         drop(empty);
-        std::fs::remove_dir_all(self.dir.join("empty"))?;
+        std::fs::remove_dir_all(self.program.dir.join("empty"))?;
         let bytes = with_needles.saturating_sub(without) as f64;
         Ok(Measured::plain(row, bytes / self.needles_opened() as f64, "bytes"))
     }
@@ -137,7 +123,7 @@ impl EngineRows {
     fn fill(&mut self) -> Result<()> {
         if !self.filled {
             println!("  appending {} needles of 100 bytes", self.needles_opened());
-            drop(self.start("fill", &self.filled_dir(), &[self.needles(NEEDLES_OPENED)])?);
+            drop(self.program.start("fill", &self.filled_dir(), &[self.needles(NEEDLES_OPENED)])?);
             self.filled = true;
         }
         for entry in std::fs::read_dir(self.filled_dir())? {
@@ -148,7 +134,7 @@ impl EngineRows {
     }
 
     fn filled_dir(&self) -> PathBuf {
-        self.dir.join("filled")
+        self.program.dir.join("filled")
     }
 
     fn needles_opened(&self) -> u64 {
@@ -169,45 +155,7 @@ impl EngineRows {
         self.scale.measured.as_secs().to_string()
     }
 
-    /// Runs a command to its end, in a directory that goes with it.
     fn once(&self, command: &str, args: &[String]) -> Result<Figure> {
-        let dir = self.dir.join(command);
-        let mut running = self.start(command, &dir, args)?;
-        let status = running.process.0.wait()?;
-        ensure!(status.success(), "engine {command} ended with {status}");
-        std::fs::remove_dir_all(dir)?;
-        Ok(running.figure)
-    }
-
-    /// Runs a command until it prints what it found.
-    fn start(&self, command: &str, dir: &Path, args: &[String]) -> Result<Running> {
-        std::fs::create_dir_all(&self.dir)?;
-        let mut start = Command::new(&self.program);
-        start.arg(command).arg(dir).args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let child = start.spawn().with_context(|| format!("cannot start {}", self.program.display()))?;
-        let mut process = Process(child);
-        let mut line = String::new();
-        BufReader::new(process.0.stdout.take().context("it is a pipe")?).read_line(&mut line)?;
-        ensure!(!line.is_empty(), "engine {command} found nothing");
-        let figure =
-            serde_json::from_str(&line).with_context(|| format!("engine {command} printed {line}"))?;
-        Ok(Running { process, figure })
-    }
-}
-
-/// The program, having found something.
-struct Running {
-    process: Process,
-    figure: Figure,
-}
-
-/// A process, killed when this is dropped.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.program.once(command, args, None)
     }
 }

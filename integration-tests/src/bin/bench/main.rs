@@ -2,17 +2,22 @@
 //!
 //! Usage: `bench [ROW,ROW…]`; all rows without. Prints a table and writes `target/bench.json`, in which a run of some
 //! rows replaces only those. Everything lies under `target/`, so on one file system, which must not be tmpfs; all
-//! copies are synced. What measures the engine is a program of the volume's own (`engine`). The load is a thread of this process with a small HTTP client of its own (`load`).
+//! copies are synced. What measures the engine and the Raft store are programs of the crates' own
+//! (`engine`, `raft`). The load of the cluster is a thread of this process with a small HTTP client of its own (`load`).
 
 #![expect(clippy::print_stdout, reason = "printing is what this program is for")]
 
 mod cluster;
 mod engine;
+mod etcd;
+mod grpc;
 mod idle;
 mod load;
 mod machine;
 mod nginx;
 mod place;
+mod program;
+mod raft;
 mod report;
 mod rows;
 mod target;

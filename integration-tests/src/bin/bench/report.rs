@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result as AnyResult};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Figure;
 use crate::load::Sample;
+use crate::program::Figure;
 use crate::rows::{Floor, Row};
 
 /// What the ratio of a row compares.
@@ -90,6 +90,7 @@ impl Result {
                 (self.json.ratio.map(|ratio| ratio >= floor), format!("≥ {floor} ×"))
             }
             Floor::RatioAtMost(most) => (self.json.ratio.map(|ratio| ratio <= most), format!("≤ {most} ×")),
+            Floor::ValueAtLeast(least) => (Some(self.json.value >= least), format!("≥ {}", shown(least))),
             Floor::ValueAtMost(most) => (Some(self.json.value < most), format!("< {}", shown(most))),
         };
         match reached {

@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 
 use crate::cluster::{self, ClusterRows};
 use crate::engine::{self, EngineRows};
+use crate::etcd::Call;
+use crate::raft::{self, RaftRows};
 use crate::report::Result as Measured;
 
 pub(crate) const KIB: usize = 1024;
@@ -31,6 +33,7 @@ pub(crate) enum Floor {
     None,
     RatioAtLeast(f64),
     RatioAtMost(f64),
+    ValueAtLeast(f64),
     ValueAtMost(f64),
 }
 
@@ -38,6 +41,7 @@ pub(crate) enum Floor {
 enum Kind {
     Cluster(cluster::Kind),
     Engine(engine::Kind),
+    Raft(raft::Kind),
 }
 
 const fn of_cluster(name: &'static str, kind: cluster::Kind, floor: Floor) -> Row {
@@ -46,6 +50,10 @@ const fn of_cluster(name: &'static str, kind: cluster::Kind, floor: Floor) -> Ro
 
 const fn of_engine(name: &'static str, kind: engine::Kind, floor: Floor) -> Row {
     Row { name, kind: Kind::Engine(kind), floor }
+}
+
+const fn of_raft(name: &'static str, kind: raft::Kind, floor: Floor) -> Row {
+    Row { name, kind: Kind::Raft(kind), floor }
 }
 
 const fn get(size_bytes: usize, objects: u64) -> cluster::Kind {
@@ -60,9 +68,9 @@ const fn append(size_bytes: usize, writers: usize) -> engine::Kind {
     engine::Kind::Append { size_bytes, writers }
 }
 
-/// All rows, in the order in which they are measured: the engine first, while there is no cluster yet; then idle, on a
+/// All rows, in the order in which they are measured: what is measured by itself first, while there is no cluster yet; then idle, on a
 /// cluster that has done nothing yet.
-pub(crate) const ALL: [Row; 17] = [
+pub(crate) const ALL: [Row; 26] = [
     of_engine("engine-append-1k-w1", append(KIB, 1), Floor::RatioAtLeast(0.8)),
     of_engine("engine-append-1k-w32", append(KIB, 32), Floor::RatioAtLeast(10.0)),
     of_engine("engine-append-1k-w128", append(KIB, 128), Floor::RatioAtLeast(14.0)),
@@ -72,6 +80,15 @@ pub(crate) const ALL: [Row; 17] = [
     of_engine("engine-memory-10m", engine::Kind::Memory, Floor::ValueAtMost(16.0)),
     of_engine("engine-space-1k", engine::Kind::Space, Floor::ValueAtMost(1.06)),
     of_engine("engine-append-p99-compacting", engine::Kind::Compacting, Floor::RatioAtMost(3.0)),
+    of_raft("raft-commit-c64", raft::Kind::Commit, Floor::RatioAtLeast(4.0)),
+    of_raft("raft-commit-c1", raft::Kind::CommitAlone, Floor::RatioAtMost(4.0)),
+    of_raft("raft-commit-p99", raft::Kind::CommitTail, Floor::RatioAtMost(6.0)),
+    of_raft("raft-read-c64", raft::Kind::Read { writers: 0 }, Floor::ValueAtLeast(100_000.0)),
+    of_raft("raft-read-c64-writers", raft::Kind::Read { writers: 16 }, Floor::ValueAtLeast(40_000.0)),
+    of_raft("raft-apply", raft::Kind::Apply, Floor::ValueAtLeast(80_000.0)),
+    of_raft("raft-restart-1m", raft::Kind::Restart, Floor::ValueAtMost(3.0)),
+    of_raft("etcd-put", raft::Kind::Against(Call::Put), Floor::RatioAtLeast(3.0)),
+    of_raft("etcd-get", raft::Kind::Against(Call::Get), Floor::RatioAtLeast(3.0)),
     of_cluster("idle-cpu", cluster::Kind::IdleCpu, Floor::ValueAtMost(1.0)),
     of_cluster("idle-memory", cluster::Kind::IdleMemory, Floor::ValueAtMost(60.0 * MIB)),
     of_cluster("put-1k-c32", put(KIB, CLIENTS), Floor::RatioAtLeast(0.5)),
@@ -114,18 +131,24 @@ pub(crate) struct Bench {
     dir: PathBuf,
     scale: Scale,
     engine: EngineRows,
+    raft: RaftRows,
     cluster: Option<ClusterRows>,
 }
 
 impl Bench {
     pub(crate) fn new(dir: &Path) -> Result<Self> {
         let scale = Scale::of_environment()?;
-        Ok(Self { dir: dir.to_owned(), scale, engine: EngineRows::new(dir, scale)?, cluster: None })
+        let (engine, raft) = (EngineRows::new(dir, scale)?, RaftRows::new(dir, scale)?);
+        Ok(Self { dir: dir.to_owned(), scale, engine, raft, cluster: None })
     }
 
     pub(crate) fn run(&mut self, row: &Row) -> Result<Measured> {
         match row.kind {
             Kind::Engine(kind) => self.engine.run(row, kind),
+            Kind::Raft(kind) => {
+                self.engine.clear()?;
+                self.raft.run(row, kind)
+            }
             Kind::Cluster(kind) => {
                 self.engine.clear()?;
                 let cluster = match self.cluster.take() {

@@ -1,0 +1,122 @@
+//! The Raft store measured by itself, on real files: what `make bench` starts for its `raft-…` rows.
+//!
+//! Usage: `raft COMMAND DIR …`, see [`USAGE`]. Three nodes are three processes of this program, with the masters' frames
+//! between them, allocator, runtime and options as a master has them; the load runs in the process of one of them. It prints one line of
+//! JSON, a [`Figure`]. What the machine itself can do is measured by who starts this. Never shipped.
+
+#![expect(clippy::print_stdout, reason = "printing is what this program is for")]
+
+mod apply;
+mod clients;
+mod commits;
+mod figure;
+mod group;
+mod keys;
+mod node;
+mod peers;
+mod reads;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::runtime::Runtime;
+
+use crate::clients::Call;
+use crate::figure::Figure;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const USAGE: &str = "usage:
+  raft commit DIR KEYS TASKS SECONDS             commits a second in the leader's process, beside so many keys that are
+                                                 there already
+  raft read DIR KEYS READERS WRITERS SECONDS     linearizable gets a second in a follower's process, of so many keys,
+                                                 beside so many writers in the leader's
+  raft put DIR KEYS CLIENTS SECONDS              commits a second of clients in another process
+  raft get DIR KEYS CLIENTS SECONDS              the same of linearizable gets, at all three nodes
+  raft apply DIR KEYS                            new keys applied a second, all durable at the end, without log and network
+  raft restart DIR KEYS                          seconds from the start of a follower that was killed until it serves
+  raft node ID DIR ADDRESS                       one node; what it is told is told in node.rs";
+
+/// What comes before the time that counts.
+pub(crate) const WARM_UP: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let figure = match args.as_slice() {
+        ["node", id, dir, address] => {
+            return node::run(&runtime()?, number(id)?, Path::new(dir), address);
+        }
+        ["commit", dir, keys, tasks, seconds] => {
+            let [mut leader, _second, _third] = filled(Path::new(dir), keys)?;
+            leader.ask(&format!("commit {tasks} {seconds}"))?
+        }
+        ["read", dir, keys, readers, writers, seconds] => {
+            let [mut leader, mut follower, _third] = filled(Path::new(dir), keys)?;
+            if number(writers)? > 0 {
+                leader.tell(&format!("commit {writers} {seconds}"))?;
+            }
+            let figure = follower.ask(&format!("read {readers} {seconds}"))?;
+            let written = if number(writers)? > 0 { Some(leader.answer()?.value) } else { None };
+            Figure { baseline: written, ..figure }
+        }
+        [call @ ("put" | "get"), dir, keys, clients, seconds] => {
+            let group = filled(Path::new(dir), keys)?;
+            let addresses = group.each_ref().map(|node| node.address.clone());
+            let keys = u32::try_from(number(keys)?)?;
+            let call = if *call == "put" { Call::Put { first: keys + 1 } } else { Call::Get { keys } };
+            let measured = Duration::from_secs(number(seconds)?);
+            runtime()?.block_on(clients::rate(addresses, call, number(clients)? as usize, measured))?
+        }
+        ["apply", dir, keys] => apply::rate(&runtime()?, Path::new(dir), u32::try_from(number(keys)?)?)?,
+        ["restart", dir, keys] => restart(Path::new(dir), keys)?,
+        _ => bail!("{USAGE}"),
+    };
+    println!("{}", serde_json::to_string(&figure)?);
+    Ok(())
+}
+
+/// A group with so many keys.
+fn filled(dir: &Path, keys: &str) -> Result<[group::Process; 3]> {
+    let mut group = group::start(dir)?;
+    if number(keys)? > 0 {
+        let filled = group[0].ask(&format!("fill {keys}"))?;
+        eprintln!("filled with {keys} keys, {:.0} a second", filled.value);
+    }
+    Ok(group)
+}
+
+/// Seconds from the start of a follower's process, which was killed, until it has answered a linearizable get.
+fn restart(dir: &Path, keys: &str) -> Result<Figure> {
+    let [_leader, _second, third] = filled(dir, keys)?;
+    let again = third.kill()?;
+    let begun = Instant::now();
+    let mut third = again()?;
+    let found = third.ask("serve")?.value;
+    let took = begun.elapsed();
+    ensure!(found == number(keys)? as f64, "{found} of {keys} keys are there");
+    Ok(Figure::plain(took.as_secs_f64()))
+}
+
+/// As a master's: half of the cores, the other half is for what does not run on the runtime.
+fn runtime() -> Result<Runtime> {
+    let workers = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1));
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build()?)
+}
+
+pub(crate) fn number(text: &str) -> Result<u64> {
+    text.parse().with_context(|| format!("{text:?} is not a number\n{USAGE}"))
+}
