@@ -22,6 +22,11 @@ use thiserror::Error;
 
 const META_FILE: &str = "master";
 const LOCK_FILE: &str = "lock";
+
+/// Whether a master was started in the directory before.
+pub(crate) fn is_there(directory: &Path) -> bool {
+    directory.join(META_FILE).exists()
+}
 const FIRST_LINE: &str = "hayrick master 1";
 /// Far more than the file ever has: what is longer was not made here.
 const META_BYTES_MAX: usize = 4096;

@@ -12,6 +12,8 @@ use hayrick_protocol::limits::{
     MASTERS_MAX, OBJECT_BYTES_DEFAULT, OBJECT_BYTES_MAX, PARTITIONS_MAX, REPLICAS_MAX,
 };
 
+use crate::meta;
+
 /// Raft entries between two snapshots when nothing else is said.
 const SNAPSHOT_AFTER_ENTRIES: u64 = 20_000;
 /// Raft entries kept behind a snapshot, so that a master which was away for a moment needs none.
@@ -130,6 +132,9 @@ impl Options {
                 self.id
             ));
         }
+        if self.masters.is_empty() && self.join.is_none() && !meta::is_there(&self.data) {
+            return refuse(self.nobody_named());
+        }
         if self.masters.len() > MASTERS_MAX {
             return refuse(format!(
                 "--masters names {} masters; at most {MASTERS_MAX} are possible",
@@ -161,6 +166,14 @@ impl Options {
             ));
         }
         Ok(())
+    }
+
+    /// What is said of a new directory when there is neither `masters` nor `join`.
+    pub(crate) fn nobody_named(&self) -> String {
+        format!(
+            "{} is a new directory: --masters says with whom to form a cluster, or --join which one to enter",
+            self.data.display()
+        )
     }
 
     fn check_copies(&self) -> Result<(), String> {

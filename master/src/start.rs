@@ -244,10 +244,9 @@ pub(crate) fn node_options(options: &Options) -> hayrick_raft_store::Options {
 fn check_standing(options: &Options, meta: &Meta) -> Result<(), StartError> {
     match meta.standing {
         Standing::Removed => Err(StartError(removed(options.id))),
-        Standing::New if options.masters.is_empty() && options.join.is_none() => Err(StartError(format!(
-            "{} is a new directory: --masters says with whom to form a cluster, or --join which one to enter",
-            options.data.display()
-        ))),
+        Standing::New if options.masters.is_empty() && options.join.is_none() => {
+            Err(StartError(options.nobody_named()))
+        }
         _ => Ok(()),
     }
 }
