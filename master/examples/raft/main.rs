@@ -18,10 +18,11 @@ mod reads;
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 use crate::clients::Call;
 use crate::figure::Figure;
