@@ -29,6 +29,8 @@ mod machine_tests;
 mod network;
 mod node;
 mod observe;
+#[cfg(test)]
+mod once_tests;
 mod options;
 mod overlay;
 mod piggyback;
