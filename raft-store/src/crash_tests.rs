@@ -131,7 +131,8 @@ async fn run(replay: &Replay) -> u64 {
         let fails = life == LIVES;
         disk.keep_moments();
         let found = start(&disk, &model, &cluster, steps).await;
-        model.settle(&found.contents, found.applied, steps, disk.counts().steps);
+        let opened = disk.counts().steps;
+        model.settle(&found.contents, found.applied, steps, opened);
         let mut history = History::new(&disk, &cluster, found, model, committed, random);
         if fails {
             replay.note(format!("life {life}, {}", history.order_fault()));
@@ -143,7 +144,13 @@ async fn run(replay: &Replay) -> u64 {
         disk.fail_power_after(0);
         (model, committed, random) = history.end().await;
         // What fails is looked at after the end alone: up to there it is a history like any other.
-        for moment in moments.filter(|moment| !fails || moment.steps() == end) {
+        // And an empty disk is opened in every history: a crash of that is looked at in some.
+        let from = match life {
+            LIVES => end,
+            0 if !replay.seed().is_multiple_of(20) => opened,
+            _ => 0,
+        };
+        for moment in moments.filter(|moment| moment.steps() >= from) {
             for seed in [0, 1, 2 + replay.seed()] {
                 crash(&moment.crash(seed), &model, &cluster, moment.steps()).await;
                 crashes += 1;

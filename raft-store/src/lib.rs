@@ -37,6 +37,8 @@ mod membership;
 mod network;
 mod node;
 mod observe;
+#[cfg(test)]
+mod once_tests;
 mod options;
 mod overlay;
 mod piggyback;

@@ -95,9 +95,9 @@ impl<'a> History<'a> {
         }
         for _ in 0..VERBS {
             match self.random.random_range(0..19) {
-                0..2 => self.vote().await,
-                2..7 => self.append().await,
-                7..9 => self.apply().await,
+                0 => self.vote().await,
+                1..6 => self.append().await,
+                6..9 => self.apply().await,
                 9 => self.truncate().await,
                 10 => self.checkpoint().await,
                 11 | 12 => self.purge().await,
@@ -207,7 +207,7 @@ impl<'a> History<'a> {
     /// Of the leader, or of one that will be deposed.
     async fn append(&mut self) {
         let next = self.model.now.end();
-        let count = self.random.random_range(1..5);
+        let count = self.random.random_range(1..8);
         let entries: Vec<Entry> = if self.agrees_until() < next {
             let term = self.model.now.last().map_or(0, |id| id.leader_id.term);
             (next..next + count).map(|index| stray(&mut self.random, term, index)).collect()
@@ -339,10 +339,9 @@ impl<'a> History<'a> {
         };
         let now = &self.model.now;
         let own = now.entries.iter().find(|entry| entry.log_id.index == index);
-        if own.is_some_and(|entry| entry.log_id != self.cluster.id(index)) {
-            if !self.truncate_to(self.committed_here()).await {
-                return;
-            }
+        let contradicts = own.is_some_and(|entry| entry.log_id != self.cluster.id(index));
+        if contradicts && !self.truncate_to(self.committed_here()).await {
+            return;
         }
         let (mut machine, meta) = (self.machine.clone(), meta(self.cluster, index));
         let install = async move { machine.install_snapshot(&meta, snapshot).await };
