@@ -372,9 +372,10 @@ fn a_master_forms_a_cluster_or_enters_one_and_not_both() {
     assert_eq!(code(&both), Some(2));
     assert_eq!(code(&["master", "--id", "4", "ls"]), Some(2));
     let dir = tempfile::tempdir().expect("a directory");
-    let data = dir.path().to_str().expect("UTF-8");
-    let neither = run(&["master", "--id", "4", "--data", data], "unused:1");
-    assert_eq!(neither.status.code(), Some(1));
+    let data = dir.path().join("new");
+    let neither = run(&["master", "--id", "4", "--data", data.to_str().expect("UTF-8")], "unused:1");
+    assert_eq!(neither.status.code(), Some(2));
     let said = text(&neither.stderr);
     assert!(said.contains("--masters") && said.contains("--join"), "{said}");
+    assert!(!data.exists());
 }

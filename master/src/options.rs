@@ -277,6 +277,11 @@ mod tests {
         Options::new(NodeId(1), PathBuf::from("data"), masters)
     }
 
+    fn join(options: &mut Options) {
+        options.masters.clear();
+        options.join = Some("m:9092".to_owned());
+    }
+
     #[test]
     fn defaults_make_sense() {
         assert_eq!(options().check(), Ok(()));
@@ -308,7 +313,8 @@ mod tests {
         refused(|o| o.election = (Duration::from_millis(500), Duration::from_micros(500_001)), "--election");
         refused(|o| o.election.1 = Duration::from_secs(3600), "--election");
         refused(|o| o.listen = "0.0.0.0:9090".to_owned(), "--advertise");
-        refused(|o| (o.masters.clear(), o.peer_listen = "0.0.0.0:9092".to_owned()).1, "--peer-advertise");
+        refused(|o| o.masters.clear(), "--join");
+        refused(|o| (join(o), o.peer_listen = "0.0.0.0:9092".to_owned()).1, "--peer-advertise");
         refused(|o| o.listen.clone_from(&o.peer_listen), "two ports");
         refused(|o| _ = o.masters.insert(NodeId(2), "nowhere".to_owned()), "HOST:PORT");
     }
