@@ -3,15 +3,17 @@
 //! Owns when they are sent and what an answer leads to. What a master makes of silence is the master's. Invariant: a
 //! master that is dead or hangs never delays what the others hear.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use hayrick_protocol::ids::{InstanceId, VolumeId};
 use hayrick_protocol::limits::MASTERS_MAX;
 use hayrick_protocol::messages::master::{Heartbeat, HeartbeatReply};
 use hayrick_rpc::{Client, Local};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::store::Store;
@@ -47,16 +49,18 @@ impl Pulse {
     /// Tells every master of the command line and every one that a master names, for ever.
     pub(crate) async fn beat_all(self: Arc<Self>, local: Local) {
         let mut masters = self.masters.subscribe();
-        // Connections of their own, so that a heartbeat never waits behind anything else.
-        let mut beating = JoinSet::new();
+        // In this task, so that with it all of them let go of the store.
+        let mut beating = FuturesUnordered::new();
         loop {
             let known = masters.borrow_and_update().clone();
             for address in known.into_iter().skip(beating.len()) {
+                // Connections of their own, so that a heartbeat never waits behind anything else.
                 let (pulse, client) = (Arc::clone(&self), Client::new(local.clone(), address, None));
-                beating.spawn(async move { pulse.beat(&client).await });
+                beating.push(async move { pulse.beat(&client).await });
             }
-            if masters.changed().await.is_err() {
-                return;
+            tokio::select! {
+                changed = masters.changed() => if changed.is_err() { return },
+                Some(never) = beating.next() => match never {},
             }
         }
     }
@@ -75,7 +79,7 @@ impl Pulse {
     }
 
     /// Tells one master, for ever.
-    async fn beat(&self, master: &Client) {
+    async fn beat(&self, master: &Client) -> Infallible {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut missed = 0_u32;
