@@ -122,6 +122,11 @@ async fn damage_is_shown_and_no_failure_and_what_is_no_segment_is() {
         text(&lines.stdout).lines().nth(1).is_some_and(|line| line.starts_with("0000000000000001  sealed"))
     );
 
+    std::fs::write(&first, &bytes[..4096 + 200]).expect("written");
+    let lines = inspect(dir.path(), &[]);
+    assert!(text(&lines.stdout).contains("0000000000000001  cut "), "{}", text(&lines.stdout));
+    std::fs::write(&first, &bytes).expect("written");
+
     std::fs::write(
         dir.path().join("0000000000000000.seg"),
         "no segment at all, but long enough for a header",

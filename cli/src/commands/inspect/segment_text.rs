@@ -51,9 +51,13 @@ fn header(summary: &Summary) -> String {
     format!("{damaged}version {}, salt {:016x}{misnamed}", summary.version, summary.salt)
 }
 
+fn is_cut(summary: &Summary) -> bool {
+    summary.file_bytes < summary.capacity_bytes && summary.header_is_good
+}
+
 fn length(summary: &Summary) -> String {
     let there = size(summary.file_bytes);
-    if summary.file_bytes < summary.capacity_bytes && summary.header_is_good {
+    if is_cut(summary) {
         format!("{there}; it was cut: it should have {}", size(summary.capacity_bytes))
     } else {
         there
@@ -123,6 +127,7 @@ pub(crate) fn line_titles() -> String {
 pub(crate) fn line(summary: &Summary) -> String {
     let state = match summary.seal {
         _ if !summary.header_is_good => "bad header",
+        _ if is_cut(summary) => "cut",
         _ if summary.is_misnamed => "misnamed",
         Seal::At(_) => "sealed",
         Seal::Damaged => "bad seal",
