@@ -382,6 +382,10 @@ fn raft_config(options: &Options) -> Result<Arc<Config>, OpenError> {
         // A leader that resumes its old term after a restart takes the term's first entry, and not its own last one, for
         // the least that a read must see: reads would go back behind what it acknowledged before. A new term is cheap.
         enable_leader_restore: Some(false),
+        // Without it, a leader that meets a follower whose disk lost what it had acknowledged panics in a debug build, and in
+        // another never sends it anything again, while it counts as having it all. The follower should never have started;
+        // but where it did, the sooner it has its log again the better.
+        allow_log_reversion: Some(true),
         backoff: "50ms 100ms 200ms ...500ms".into(),
         ..Config::default()
     };

@@ -340,6 +340,34 @@ async fn a_killed_leader_is_replaced_and_catches_up_when_it_returns() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_is_set_back_gets_its_log_again_and_ends_no_leader() {
+    let mut cluster = Cluster::start(3, |_| ()).await;
+    let epoch = cluster.form().await;
+    cluster.propose(vec![commit(epoch, 1)]).await;
+    cluster.agree().await;
+    let leader = cluster.leader().await;
+    let (leads, term) = (leader.status().node, leader.status().term);
+    let follower = cluster.nodes().iter().map(|node| node.status().node).find(|id| *id != leads);
+    let follower = follower.expect("there are three");
+    cluster.kill(follower, None).await;
+    let before = cluster.disks[&follower].moments().pop().expect("the present one").restart();
+    cluster.open(follower).await;
+    for seq in 2..20 {
+        cluster.propose(vec![commit(epoch, seq)]).await;
+    }
+    cluster.agree().await;
+    cluster.kill(follower, None).await;
+    cluster.disks.insert(follower, before);
+    cluster.open(follower).await;
+    cluster.propose(vec![commit(epoch, 20)]).await;
+    cluster.agree().await;
+    for seq in 1..=20 {
+        assert!(cluster.node(follower).get(&key(seq)).expect("readable").is_some(), "{seq}");
+    }
+    assert!(cluster.node(leads).status().stopped.is_none(), "since term {term}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cut_off_leader_proposes_nothing_and_answers_no_read() {
     let cluster = Cluster::start(3, |_| ()).await;
     let epoch = cluster.form().await;
