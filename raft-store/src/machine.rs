@@ -292,10 +292,16 @@ impl Shared {
     fn fail<T>(&self, result: Result<T, StoreError>) -> io::Result<T> {
         result.map_err(|error| {
             tracing::error!(%error, "the state machine stops");
-            let _ = self.failed.set(error.to_string());
-            self.room.notify_all();
+            self.give_up(&error.to_string());
             io::Error::other(error)
         })
+    }
+
+    /// Nothing is applied or made durable any more; who waits is told.
+    pub(crate) fn give_up(&self, why: &str) {
+        // The first reason is the one to be told.
+        let _ = self.failed.set(why.to_owned());
+        self.room.notify_all();
     }
 
     /// How many times what makes a checkpoint due lies in the overlay.
@@ -372,10 +378,11 @@ impl Shared {
 
     fn install(&self, meta: &SnapshotMeta, data: SnapshotData) -> io::Result<()> {
         let mut core = self.core.lock();
+        self.check()?;
         while core.writing {
             self.room.wait(&mut core);
+            self.check()?;
         }
-        self.check()?;
         let replaced = core.replace(self, meta, data);
         let reader = self.fail(replaced)?;
         tracing::info!(index = core.applied.index(), "installed a snapshot from the leader");

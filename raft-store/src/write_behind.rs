@@ -11,6 +11,7 @@
 
 use std::io;
 use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -47,12 +48,24 @@ pub(crate) struct Checkpoint {
 
 /// The body of the thread.
 pub(crate) fn run(shared: &Shared, jobs: &mpsc::Receiver<Job>) {
+    let _guard = PanicGuard(shared);
     while let Ok(job) = jobs.recv() {
         match job {
             // A failure is remembered.
             Job::Due => drop(checkpoint(shared, true)),
             Job::Checkpoint { done } => drop(done.send(checkpoint(shared, false))),
             Job::Stop => return,
+        }
+    }
+}
+
+/// Should the thread panic, whoever waits for room or for a checkpoint is told, instead of waiting for ever.
+struct PanicGuard<'a>(&'a Shared);
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.give_up("the thread that writes behind panicked");
         }
     }
 }
