@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::directory::{Directory, DirectoryError};
@@ -30,6 +30,9 @@ use crate::store::{Store, StoreError, StoreOptions};
 
 /// What is in flight may take this share of the 10 s that a stop may take in all.
 const PORTS_CLOSE_TIMEOUT: Duration = Duration::from_secs(6);
+/// What those who answered the last requests may take to let go of the store, and between two looks whether they have.
+const LET_GO_MAX: Duration = Duration::from_millis(500);
+const LET_GO_PAUSE: Duration = Duration::from_millis(1);
 /// How long closing the stream may take before the process may end without it; recovery is made for that.
 const STREAM_CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Of the free space, the share that is left to others when no capacity is set.
@@ -175,14 +178,28 @@ impl Running {
         }
         // Last, so that the masters hear of this volume while it still answers.
         self.tasks.shutdown().await;
-        let store = self.store;
-        let closing = tokio::task::spawn_blocking(move || match Arc::into_inner(store) {
+        let store = alone(self.store).await;
+        let closing = tokio::task::spawn_blocking(move || match store {
             Some(store) => store.close(),
             None => tracing::warn!("a request still holds the store; it is closed with the process"),
         });
         if timeout(STREAM_CLOSE_TIMEOUT, closing).await.is_err() {
             tracing::warn!("the disk hangs; what was acknowledged is safe, the next start recovers");
         }
+    }
+}
+
+/// The store, once nobody else has it: a thread that has just answered the last request lets go of it within microseconds,
+/// unless it is not given a processor for a while.
+async fn alone(mut store: Arc<Store>) -> Option<Store> {
+    let until = Instant::now() + LET_GO_MAX;
+    loop {
+        match Arc::try_unwrap(store) {
+            Ok(alone) => return Some(alone),
+            Err(_) if Instant::now() >= until => return None,
+            Err(shared) => store = shared,
+        }
+        sleep(LET_GO_PAUSE).await;
     }
 }
 
