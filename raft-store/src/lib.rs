@@ -44,6 +44,7 @@ mod overlay;
 mod piggyback;
 mod proposer;
 mod sessions;
+mod shown;
 mod snapshot;
 mod state;
 mod status;

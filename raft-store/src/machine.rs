@@ -2,7 +2,7 @@
 //!
 //! Few and small entries are applied where they come; what takes longer, and what has to wait for room, is done on a thread
 //! that may block. When enough has changed, `write_behind` is told; when far too much has, apply waits for it. What a
-//! command does is left to `apply`, how changed rows are kept to `overlay`, what a snapshot is to `snapshot`. Invariant:
+//! command does is left to `apply`, how it is seen to `shown`, what a snapshot is to `snapshot`. Invariant:
 //! entries are applied in their order; whoever got a reply finds its effect in what is shown; and a failed apply or
 //! checkpoint is never followed by another.
 
@@ -14,12 +14,12 @@ use std::thread::{self, JoinHandle};
 
 use futures_util::{Stream, StreamExt};
 use hayrick_disk::Disk;
-use hayrick_protocol::record::{Garbage, ObjectRecord};
-use hayrick_protocol::{AppliedVersion, ObjectKey};
+use hayrick_protocol::ObjectKey;
+use hayrick_protocol::record::ObjectRecord;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::type_config::alias::SnapshotOf;
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot};
-use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::{oneshot, watch};
 
 use crate::applied::Applied;
@@ -27,11 +27,11 @@ use crate::apply::{Rows, apply};
 use crate::cluster::Cluster;
 use crate::errors::OpenError;
 use crate::options::Options;
-use crate::overlay::{Change, Overlay};
+use crate::shown::Shown;
 use crate::snapshot::{Building, SnapshotData};
 use crate::state::State;
 use crate::status::Counters;
-use crate::store::{Reader, Store, StoreError, TableId, decode_garbage, decode_object, rename};
+use crate::store::{Reader, Store, StoreError, rename};
 use crate::types::{Entry, LogId, Replies, SnapshotMeta, StoredMembership, Types, entry_bytes};
 use crate::view::{Frozen, View};
 use crate::write_behind::{self, Checkpoint, Job};
@@ -59,18 +59,10 @@ pub(crate) struct Machine {
 /// A snapshot as openraft hands it around.
 pub(crate) type RaftSnapshot = SnapshotOf<Types, SnapshotData>;
 
-/// What requests see: all that was applied.
-struct Shown {
-    overlay: Overlay,
-    /// What is not in the overlay.
-    reader: Arc<Reader>,
-    counters: Counters,
-}
-
 /// What all clones share with the thread that writes behind.
 pub(crate) struct Shared {
     /// Dropped in front of the store, which is closed cleanly only without readers.
-    shown: RwLock<Shown>,
+    shown: Shown,
     core: Mutex<Core>,
     /// A checkpoint came to its end, or something failed.
     room: Condvar,
@@ -108,7 +100,7 @@ impl Machine {
         let path = options.dir.join(INDEX_FILE);
         let (store, state, applied) = Store::open(disk.as_ref(), &path, options.index_cache_bytes)?;
         let reader = store.reader().map_err(|error| error.into_open_error(&path))?;
-        let shown = Shown { overlay: Overlay::default(), reader: Arc::new(reader), counters: state.counters };
+        let shown = Shown::new(reader, state.counters);
         let (index, cluster) = (applied.index(), Arc::new(state.cluster.clone()));
         let core = Core {
             store: Arc::new(store),
@@ -119,7 +111,7 @@ impl Machine {
             writing: false,
         };
         let shared = Arc::new(Shared {
-            shown: RwLock::new(shown),
+            shown,
             core: Mutex::new(core),
             room: Condvar::new(),
             failed: OnceLock::new(),
@@ -142,7 +134,7 @@ impl Machine {
 
     /// The record of a key as last applied.
     pub(crate) fn object(&self, key: &ObjectKey) -> Result<Option<ObjectRecord>, StoreError> {
-        self.shared.read(TableId::Objects, key.as_str().as_bytes(), decode_object)
+        self.shared.shown.object(key)
     }
 
     pub(crate) fn cluster(&self) -> Arc<Cluster> {
@@ -155,7 +147,7 @@ impl Machine {
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        self.shared.shown.read().counters
+        self.shared.shown.counters()
     }
 
     /// The applied index, as it grows.
@@ -167,7 +159,7 @@ impl Machine {
     pub(crate) fn frozen(&self) -> io::Result<Frozen> {
         let _between_batches = self.shared.core.lock();
         self.shared.check()?;
-        Ok(self.shared.freeze())
+        Ok(self.shared.shown.freeze())
     }
 
     /// The whole state, when the batch in progress is at its end.
@@ -177,7 +169,7 @@ impl Machine {
             let core = shared.core.lock();
             shared.check()?;
             let (state, applied) = (core.state.clone(), core.applied.clone());
-            Ok(Arc::new(View { rows: shared.freeze(), state, applied }))
+            Ok(Arc::new(View { rows: shared.shown.freeze(), state, applied }))
         });
         view.await.map_err(io::Error::other)?
     }
@@ -306,7 +298,7 @@ impl Shared {
 
     /// How many times what makes a checkpoint due lies in the overlay.
     fn fill(&self) -> usize {
-        let size = self.shown.read().overlay.size();
+        let size = self.shown.size();
         let (rows, bytes) = self.checkpoint_after;
         (size.rows / rows.max(1)).max(size.bytes / bytes.max(1))
     }
@@ -314,33 +306,6 @@ impl Shared {
     /// Whether a checkpoint should be written without pauses.
     pub(crate) fn is_pressed(&self) -> bool {
         self.asking.load(Ordering::SeqCst) > 0 || self.fill() > BACKLOG / 2
-    }
-
-    /// A row as last applied.
-    fn read<T>(
-        &self,
-        table: TableId,
-        key: &[u8],
-        decode: impl FnOnce(&[u8]) -> Result<T, StoreError>,
-    ) -> Result<Option<T>, StoreError> {
-        let reader = {
-            let shown = self.shown.read();
-            if let Some(change) = shown.overlay.get(table, key) {
-                return change.as_deref().map(decode).transpose();
-            }
-            Arc::clone(&shown.reader)
-        };
-        reader.get(table, key, decode)
-    }
-
-    fn put(&self, table: TableId, key: &[u8], change: Change) {
-        self.shown.write().overlay.put(table, key, change);
-    }
-
-    /// All rows. Who holds the lock of `core` gets them between two batches.
-    fn freeze(&self) -> Frozen {
-        let mut shown = self.shown.write();
-        Frozen { layers: shown.overlay.freeze(), reader: Arc::clone(&shown.reader) }
     }
 
     /// What is to be written, if anything was applied since the last checkpoint. [`Self::end_checkpoint`] has to follow.
@@ -352,7 +317,7 @@ impl Shared {
             return Ok(None);
         }
         core.writing = true;
-        let layers = self.shown.write().overlay.begin_write();
+        let layers = self.shown.begin_write();
         let changed = std::mem::take(&mut core.state.changed);
         let small = changed.into_iter().map(|key| (key.encode(), core.state.row(key))).collect();
         let (store, applied) = (Arc::clone(&core.store), core.applied.clone());
@@ -369,9 +334,7 @@ impl Shared {
         core.writing = false;
         let reader = self.fail(written)?;
         core.durable = applied.clone();
-        let mut shown = self.shown.write();
-        shown.overlay.written();
-        shown.reader = Arc::new(reader);
+        self.shown.written(reader);
         self.room.notify_all();
         Ok(())
     }
@@ -386,8 +349,7 @@ impl Shared {
         let replaced = core.replace(self, meta, data);
         let reader = self.fail(replaced)?;
         tracing::info!(index = core.applied.index(), "installed a snapshot from the leader");
-        *self.shown.write() =
-            Shown { overlay: Overlay::default(), reader: Arc::new(reader), counters: core.state.counters };
+        self.shown.replace(reader, core.state.counters);
         self.cluster.send_replace(Arc::new(core.state.cluster.clone()));
         self.applied.send_replace(core.applied.index());
         Ok(())
@@ -399,7 +361,7 @@ impl Core {
     fn apply(&mut self, shared: &Shared, mut entries: Vec<Applicable>) -> io::Result<()> {
         let mut replies = Vec::with_capacity(entries.len());
         for (entry, responder) in &mut entries {
-            let reply = shared.fail(apply_commands(&mut self.state, &mut Applying(shared), entry))?;
+            let reply = shared.fail(apply_commands(&mut self.state, &mut &shared.shown, entry))?;
             replies.extend(responder.take().map(|responder| (responder, reply)));
             if let EntryPayload::Membership(membership) = &entry.payload {
                 self.applied.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
@@ -414,7 +376,7 @@ impl Core {
 
     /// Shows what is no row. Rows are seen at once.
     fn show(&mut self, shared: &Shared) {
-        shared.shown.write().counters = self.state.counters;
+        shared.shown.set_counters(self.state.counters);
         if std::mem::take(&mut self.state.cluster_changed) {
             shared.cluster.send_replace(Arc::new(self.state.cluster.clone()));
         }
@@ -441,40 +403,6 @@ impl Core {
         (self.store, self.state) = (Arc::new(store), state);
         (self.durable, self.applied) = (applied.clone(), applied);
         Ok(reader)
-    }
-}
-
-/// The rows as apply sees and changes them: what it changed is shown at once. A reader that must not miss a change waits
-/// for its index to be applied, and one that looks at more than a row waits for the end of the batch.
-struct Applying<'a>(&'a Shared);
-
-impl Rows for Applying<'_> {
-    fn object(&mut self, key: &ObjectKey) -> Result<Option<ObjectRecord>, StoreError> {
-        self.0.read(TableId::Objects, key.as_str().as_bytes(), decode_object)
-    }
-
-    fn put_object(&mut self, key: &ObjectKey, record: &ObjectRecord) -> Result<(), StoreError> {
-        self.0.put(TableId::Objects, key.as_str().as_bytes(), Some(record.encode().into()));
-        Ok(())
-    }
-
-    fn remove_object(&mut self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.0.put(TableId::Objects, key.as_str().as_bytes(), None);
-        Ok(())
-    }
-
-    fn garbage(&mut self, version: AppliedVersion) -> Result<Option<Garbage>, StoreError> {
-        self.0.read(TableId::Garbage, &version.0.to_be_bytes(), decode_garbage)
-    }
-
-    fn put_garbage(&mut self, version: AppliedVersion, garbage: &Garbage) -> Result<(), StoreError> {
-        self.0.put(TableId::Garbage, &version.0.to_be_bytes(), Some(garbage.encode().into()));
-        Ok(())
-    }
-
-    fn remove_garbage(&mut self, version: AppliedVersion) -> Result<(), StoreError> {
-        self.0.put(TableId::Garbage, &version.0.to_be_bytes(), None);
-        Ok(())
     }
 }
 
