@@ -200,6 +200,52 @@ fn listed(cluster: &Cluster) -> Result<Vec<u64>> {
     Ok(masters.iter().filter_map(|master| master["id"].as_u64()).collect())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_moved_while_another_took_the_lead_is_found_again() -> Result<()> {
+    let cluster = cluster::start(VOLUMES).await?;
+    fill(&cluster, "first").await?;
+    let leader = cluster::leader(&cluster).await?;
+    let (next, moved) = (leader % 3 + 1, cluster.master((leader + 1) % 3 + 1));
+    block_in_place(|| moved.stop())?;
+    said(&hayrick(&cluster, &["transfer", &next.to_string()])?, 0, &format!("master {next} leads"))?;
+    let address = format!("127.0.0.1:{}", hayrick_launcher::free_port()?);
+    moved.set_flag("--peer-listen", &address);
+    moved.set_flag("--peer-advertise", &address);
+    block_in_place(|| moved.start())?;
+    put_until(&cluster, moved.number(), "moved").await?;
+    intact(&cluster, moved.number(), "first").await?;
+    wait::until("the cluster knows its new address", END_TIMEOUT, async || {
+        let output = hayrick(&cluster, &["ls"])?;
+        said(&output, 0, &address)
+    })
+    .await?;
+    cluster::no_panics(&cluster)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_comes_back_though_all_that_it_knew_were_replaced_meanwhile() -> Result<()> {
+    let mut cluster = cluster::start(VOLUMES).await?;
+    fill(&cluster, "first").await?;
+    block_in_place(|| cluster.master(3).kill())?;
+    for id in [4, 5] {
+        block_in_place(|| cluster.add_master(1).and_then(Process::start))?;
+        let peer = cluster.master(id).peer_addr().to_string();
+        said(&hayrick(&cluster, &["add", &id.to_string(), &peer])?, 0, &format!("master {id} votes"))?;
+    }
+    for id in [1, 2] {
+        let id_text = id.to_string();
+        said(&hayrick(&cluster, &["remove", &id_text])?, 0, &format!("master {id} is removed"))?;
+        block_in_place(|| cluster.master(id).wait_ended(END_TIMEOUT))?;
+    }
+    block_in_place(|| cluster.master(3).start())?;
+    put_until(&cluster, 3, "again").await?;
+    intact(&cluster, 3, "first").await?;
+    // It counts: one of the others may die.
+    block_in_place(|| cluster.master(4).kill())?;
+    put_until(&cluster, 3, "last").await?;
+    cluster::no_panics(&cluster)
+}
+
 /// Starts a master that must not go on.
 fn ended_saying(process: &Process, words: &str) -> Result<()> {
     block_in_place(|| process.spawn())?;

@@ -152,6 +152,12 @@ impl Process {
         }
     }
 
+    /// Starts it with this flag and value, in place of any other value, in its next runs.
+    pub fn set_flag(&self, flag: &str, value: impl Into<OsString>) {
+        self.without_flag(flag);
+        self.lock().args.extend([flag.into(), value.into()]);
+    }
+
     /// Takes back what [`Self::set_env`] set.
     pub fn unset_env(&self, name: impl Into<OsString>) {
         let name = name.into();

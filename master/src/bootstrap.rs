@@ -1,10 +1,11 @@
 //! Whether there is a cluster already, and whether this master may vote in it.
 //!
-//! Owns the questions a master with an empty directory asks before it does anything, and its *admission*: a master
-//! takes part in no Raft request until it formed the cluster itself, or the leader registered its directory. Leaves
-//! the forming to Raft. Invariant: a master whose directory was wiped never votes again under its old id, so far as
-//! a majority of the others can tell.
+//! Owns the questions a master asks before it does anything, and its *admission*: a master takes part in no Raft request
+//! and stands for no election until it formed the cluster itself, or the leader registered its directory; and after each
+//! start until a majority has answered what it holds. Leaves the forming to Raft. Invariant: a master whose directory was
+//! wiped or set back to an older state never votes again under its old id, so far as a majority can tell.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::cluster::members::greet;
 use crate::join;
 use crate::master::Master;
 use crate::meta::{Directory, Meta, Standing};
+use crate::options::Options;
 use crate::restore;
 
 /// Between two rounds of questions.
@@ -33,7 +35,7 @@ pub(crate) const QUIET: Duration = Duration::from_secs(2);
 /// What the leader may take to register this master.
 const REGISTER_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Whether this master may vote, remembered in its data directory.
+/// Whether this master may vote, and how far its data directory says it has come.
 pub(crate) struct Admission {
     admitted: AtomicBool,
     file: Mutex<(Directory, Meta)>,
@@ -41,10 +43,10 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// As the directory has it.
+    /// Not admitted yet, whatever the directory says.
     pub(crate) fn new(directory: Directory, meta: Meta) -> Self {
         Self {
-            admitted: AtomicBool::new(matches!(meta.standing, Standing::Admitted | Standing::Member)),
+            admitted: AtomicBool::new(false),
             file: Mutex::new((directory, meta)),
             failed: watch::Sender::new(None),
         }
@@ -76,7 +78,7 @@ impl Admission {
 
     /// Durable before this master takes part in anything. Written a few times in a directory's life, so that waiting
     /// for the disk right here hurts nobody.
-    pub(crate) fn save(&self, standing: Standing, cluster: ClusterId) {
+    fn save(&self, standing: Standing, cluster: ClusterId) {
         let mut file = self.file.lock();
         let (directory, meta) = &mut *file;
         let changed = Meta {
@@ -86,12 +88,10 @@ impl Admission {
         };
         if changed != *meta {
             if let Err(error) = directory.save(&changed) {
-                self.fail(error.to_string());
-                return;
+                return self.fail(error.to_string());
             }
             *meta = changed;
         }
-        self.admitted.store(true, Ordering::Release);
     }
 
     /// This master was removed: from here on it takes part in nothing, also after a restart, and is about to end.
@@ -110,6 +110,20 @@ impl Admission {
     pub(crate) fn cluster(&self) -> ClusterId {
         self.file.lock().1.cluster
     }
+
+    fn standing(&self) -> Standing {
+        self.file.lock().1.standing
+    }
+}
+
+/// From here on this master takes part in Raft.
+pub(crate) fn admit(master: &Master, standing: Standing, cluster: ClusterId) {
+    let admission = &master.admission;
+    admission.save(standing, cluster);
+    if admission.failure().is_none() {
+        admission.admitted.store(true, Ordering::Release);
+        master.node.stand_for_election();
+    }
 }
 
 /// What a round of answers means.
@@ -125,6 +139,8 @@ enum Decision {
     Removed,
     /// There is one, and this master is none of its masters.
     Stranger(ClusterId),
+    /// Somebody saw more on this master's disk than it holds now.
+    RolledBack(String),
     /// Too few have answered.
     AskAgain,
 }
@@ -134,13 +150,12 @@ pub(crate) async fn run(master: Arc<Master>) {
     match &master.options.join {
         Some(address) if master.node.is_pristine() => {
             if let Some(cluster) = join::enter(&master, address).await {
-                master.admission.save(Standing::Admitted, cluster);
+                admit(&master, Standing::Admitted, cluster);
             }
         }
-        _ if !master.node.is_pristine() && !master.admission.is_admitted() => restore::meet(&master).await,
-        _ if !master.node.is_pristine() => look_around(&master).await,
-        // Let in before, and stopped before the log came: the leader sends it.
-        _ if master.options.masters.is_empty() => {}
+        _ if master.admission.standing() == Standing::Restored => restore::meet(&master).await,
+        // Let in before, and stopped before the log came: those who are in greet it.
+        _ if !master.node.is_pristine() || master.options.masters.is_empty() => come_back(&master).await,
         _ => meet(&master).await,
     }
     if master.admission.failure().is_none() {
@@ -152,17 +167,11 @@ pub(crate) async fn run(master: Arc<Master>) {
 /// say instead of an answer is told here.
 async fn meet(master: &Master) {
     let began = Instant::now();
-    let mut told = Vec::new();
+    let mut told = String::new();
     while !master.stopping.is_cancelled() {
         let others = master.options.masters.keys().copied().collect();
-        let (mut answers, mut silence) = (Vec::new(), Vec::new());
-        for (id, answer) in greet(master, others, ASK_PATIENCE).await {
-            match answer {
-                Ok(greeting) => answers.push(greeting),
-                Err(CallError::NotSent { why }) => silence.push(format!("master {id}: {why}")),
-                Err(error) => silence.push(format!("master {id}: {error}")),
-            }
-        }
+        let (answers, silence) = ask(master, others).await;
+        let answers: Vec<Greeting> = answers.into_values().collect();
         match decide(master.options.masters.len(), master.own.instance, &answers) {
             Decision::Form => return form(master).await,
             Decision::Replaced(instance) => {
@@ -172,23 +181,54 @@ async fn meet(master: &Master) {
             Decision::Stranger(cluster) => {
                 return master.admission.fail(stranger(master.options.id, cluster));
             }
+            Decision::RolledBack(reason) => {
+                return master.admission.fail(rolled_back(&master.options, "another master", &reason));
+            }
             Decision::Enter { cluster, leader } => {
                 master.peers.local().set_cluster(cluster);
-                if master.admission.is_admitted() || enter(master, cluster, leader).await {
+                let was_let_in = master.admission.standing() >= Standing::Admitted;
+                if was_let_in && answers.len() >= master.options.masters.len() / 2 {
+                    return admit(master, Standing::Admitted, cluster);
+                }
+                if !was_let_in && enter(master, cluster, leader).await {
                     return;
                 }
             }
-            Decision::AskAgain if began.elapsed() >= QUIET && told != silence => {
-                told = silence;
-                let reasons = told.join("; ");
-                info!("waiting for a majority of the masters to say whether there is a cluster: {reasons}");
-            }
-            Decision::AskAgain => {}
+            Decision::AskAgain => tell("whether there is a cluster", began, &mut told, &silence),
         }
-        tokio::select! {
-            () = sleep(ASK_EVERY) => {}
-            () = master.stopping.cancelled() => {}
+        pause(master).await;
+    }
+}
+
+/// What the others answer, and what the rest say instead.
+async fn ask(master: &Master, others: Vec<NodeId>) -> (BTreeMap<NodeId, Greeting>, Vec<(NodeId, CallError)>) {
+    let (mut answers, mut silence) = (BTreeMap::new(), Vec::new());
+    for (id, answer) in greet(master, others, ASK_PATIENCE).await {
+        match answer {
+            Ok(greeting) => drop(answers.insert(id, greeting)),
+            Err(error) => silence.push((id, error)),
         }
+    }
+    (answers, silence)
+}
+
+/// Tells why others do not answer: when it takes longer than to start masters one after the other, and only what is new.
+fn tell(waiting_for: &str, began: Instant, told: &mut String, silence: &[(NodeId, CallError)]) {
+    let in_words = |(id, error): &(NodeId, CallError)| match error {
+        CallError::NotSent { why } => format!("master {id}: {why}"),
+        error => format!("master {id}: {error}"),
+    };
+    let reasons = silence.iter().map(in_words).collect::<Vec<_>>().join("; ");
+    if began.elapsed() >= QUIET && reasons != *told {
+        info!("waiting for a majority of the masters to say {waiting_for}: {reasons}");
+        *told = reasons;
+    }
+}
+
+async fn pause(master: &Master) {
+    tokio::select! {
+        () = sleep(ASK_EVERY) => {}
+        () = master.stopping.cancelled() => {}
     }
 }
 
@@ -199,6 +239,9 @@ fn decide(masters: usize, own: InstanceId, answers: &[Greeting]) -> Decision {
     }
     if let Some(other) = known().filter_map(|answer| answer.knows_you_as).find(|instance| *instance != own) {
         return Decision::Replaced(other);
+    }
+    if let Some(missing) = answers.iter().find_map(|answer| answer.rolled_back.clone()) {
+        return Decision::RolledBack(missing);
     }
     if let Some(first) = known().next() {
         if known().all(|answer| answer.you_are == Belonging::Stranger) {
@@ -228,6 +271,17 @@ pub(crate) fn removed(id: NodeId) -> String {
     )
 }
 
+/// Why a master whose directory was set back does not go on.
+pub(crate) fn rolled_back(options: &Options, witness: &str, missing: &str) -> String {
+    let (id, data) = (options.id, options.data.display());
+    format!(
+        "the data directory {data} was rolled back: it is an older state of master {id} than {witness} has seen \
+         ({missing}). It may have voted and acknowledged writes since, and must not again: put the newest state back. Where \
+         that is lost, replace this master: `hayrick master remove {id}`, then a master with an empty directory, an id \
+         that was never used, and --join"
+    )
+}
+
 /// Why a master that its cluster does not know does not start.
 fn stranger(id: NodeId, cluster: ClusterId) -> String {
     format!(
@@ -237,8 +291,8 @@ fn stranger(id: NodeId, cluster: ClusterId) -> String {
 }
 
 async fn form(master: &Master) {
-    master.admission.save(Standing::Admitted, ClusterId::UNKNOWN);
-    if master.admission.failure().is_some() {
+    admit(master, Standing::Admitted, ClusterId::UNKNOWN);
+    if !master.admission.is_admitted() {
         return;
     }
     match master.node.initialize(master.options.masters.clone()).await {
@@ -256,7 +310,7 @@ async fn enter(master: &Master, cluster: ClusterId, leader: Option<NodeId>) -> b
     match answer.map(|(reply, _)| reply) {
         Ok(Ok(replies)) if replies == [Reply::Done] => {
             info!(%cluster, "entering the cluster: its leader registered this master");
-            master.admission.save(Standing::Admitted, cluster);
+            admit(master, Standing::Admitted, cluster);
             return true;
         }
         Ok(Ok(replies)) => match replies.as_slice() {
@@ -273,30 +327,51 @@ async fn enter(master: &Master, cluster: ClusterId, leader: Option<NodeId>) -> b
     false
 }
 
-/// A master with a log asks nobody for leave, but it does not start into a cluster that is not its own.
-async fn look_around(master: &Master) {
-    let known = master.node.cluster();
-    let others = master.voters().into_iter().chain(known.masters.keys().copied()).collect();
-    let answers = greet(master, others, ASK_PATIENCE).await;
-    let says_removed =
-        |answer: &Result<Greeting, _>| answer.as_ref().is_ok_and(|it| it.you_are == Belonging::Removed);
-    if master.is_removed() || answers.iter().any(|(_, answer)| says_removed(answer)) {
-        return master.admission.remove();
-    }
-    if answers.iter().any(|(_, answer)| answer.is_ok()) {
-        return;
-    }
-    let stranger = answers.iter().find_map(|(id, answer)| match answer {
-        Err(CallError::Refused(refusal)) if refusal.reason == RefusalReason::OtherCluster => {
-            Some((id, refusal))
+/// A master that was in before takes part again once a majority has answered, itself among it, and nobody saw more on its
+/// disk than it holds: those who decide now, which may be others than when it left.
+async fn come_back(master: &Master) {
+    let began = Instant::now();
+    let mut told = String::new();
+    let mut heard = BTreeSet::from([master.options.id]);
+    let mut voters = master.node.voter_sets();
+    while !master.stopping.is_cancelled() {
+        if master.is_removed() {
+            return master.admission.remove();
         }
-        _ => None,
-    });
-    if let Some((id, refusal)) = stranger {
-        master.admission.fail(format!(
-            "this data directory belongs to the cluster {}, and master {id} of --masters is of another one: {refusal}",
-            master.admission.cluster()
-        ));
+        if voters.is_majority(&heard) {
+            let admission = &master.admission;
+            return admit(master, admission.standing(), admission.cluster());
+        }
+        let cluster = master.node.cluster();
+        let named = voters.sets.iter().flatten().chain(cluster.masters.keys()).copied();
+        let (answers, silence) = ask(master, named.chain(master.peers.masters()).collect()).await;
+        for (id, answer) in &answers {
+            if answer.you_are == Belonging::Removed {
+                return master.admission.remove();
+            }
+            if let Some(missing) = &answer.rolled_back {
+                let reason = rolled_back(&master.options, &format!("master {id}"), missing);
+                return master.admission.fail(reason);
+            }
+            if answer.voters.at > voters.at {
+                voters = answer.voters.clone();
+            }
+        }
+        heard.extend(answers.into_keys());
+        let stranger = silence.iter().find_map(|(id, error)| match error {
+            CallError::Refused(refusal) if refusal.reason == RefusalReason::OtherCluster => {
+                Some((id, refusal))
+            }
+            _ => None,
+        });
+        if let Some((id, refusal)) = stranger.filter(|_| heard.len() == 1) {
+            return master.admission.fail(format!(
+                "this data directory belongs to the cluster {}, and master {id} of --masters is of another one: {refusal}",
+                master.admission.cluster()
+            ));
+        }
+        tell("whether this one is an older state of itself", began, &mut told, &silence);
+        pause(master).await;
     }
 }
 
@@ -335,6 +410,8 @@ async fn remember_cluster(master: Arc<Master>) {
 
 #[cfg(test)]
 mod tests {
+    use hayrick_protocol::held::Voters;
+
     use super::*;
 
     const OWN: InstanceId = InstanceId([1; 16]);
@@ -347,7 +424,16 @@ mod tests {
 
     fn cluster(knows_you_as: Option<InstanceId>, leader: Option<NodeId>) -> Greeting {
         let (client, you_are) = (String::new(), Belonging::Member);
-        Greeting { instance: OTHER, cluster: CLUSTER, knows_you_as, leader, client, you_are }
+        Greeting {
+            instance: OTHER,
+            cluster: CLUSTER,
+            knows_you_as,
+            leader,
+            client,
+            you_are,
+            voters: Voters::default(),
+            rolled_back: None,
+        }
     }
 
     #[test]
@@ -374,6 +460,14 @@ mod tests {
         // One that lags may not know of it yet.
         let answers = [stranger(), cluster(None, Some(NodeId(3)))];
         assert!(matches!(decide(4, OWN, &answers), Decision::Enter { .. }));
+    }
+
+    #[test]
+    fn who_was_set_back_does_not_enter() {
+        let set_back = Greeting { rolled_back: Some("why".to_owned()), ..cluster(Some(OWN), None) };
+        let answers = [cluster(Some(OWN), Some(NodeId(3))), set_back.clone()];
+        assert_eq!(decide(3, OWN, &answers), Decision::RolledBack("why".to_owned()));
+        assert_eq!(decide(3, OTHER, &[set_back]), Decision::Replaced(OWN), "it is another directory");
     }
 
     #[test]

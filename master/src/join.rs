@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use hayrick_protocol::ClusterId;
 use hayrick_protocol::messages::Identity;
-use hayrick_protocol::messages::master::{Belonging, ChangeMasters, ChangeMastersError, Greet, Greeting};
+use hayrick_protocol::messages::master::{Belonging, ChangeMasters, ChangeMastersError, Greeting};
 use hayrick_rpc::Client;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use crate::bootstrap::{removed, replaced};
+use crate::bootstrap::{removed, replaced, rolled_back};
+use crate::cluster::members::introduction;
 use crate::master::Master;
 
 /// Between two attempts.
@@ -65,8 +66,10 @@ pub(crate) async fn enter(master: &Master, address: &str) -> Option<ClusterId> {
 async fn ask(master: &Master, address: &str) -> Result<ClusterId, NotYet> {
     let local = master.peers.local();
     let first = Client::new(local.clone(), address.to_owned(), None);
-    let greet = Greet { node: master.options.id, instance: master.own.instance };
-    let greeting = first.call(&greet, Vec::new(), Instant::now() + GREET_PATIENCE).await;
+    // Not admitted yet, it says the same to everybody.
+    let greeting = first
+        .call(&introduction(master, master.options.id), Vec::new(), Instant::now() + GREET_PATIENCE)
+        .await;
     let (greeting, _) = greeting.map_err(|error| NotYet::Later(format!("{address}: {error}")))?;
     let cluster = cluster_of(master, address, &greeting)?;
     // From here on every connection says so.
@@ -97,8 +100,11 @@ fn cluster_of(master: &Master, address: &str, greeting: &Greeting) -> Result<Clu
     if greeting.you_are == Belonging::Removed {
         return Err(NotYet::Never(removed(id)));
     }
-    match greeting.knows_you_as {
-        Some(known) if known != master.own.instance => Err(NotYet::Never(replaced(id, known))),
+    match (greeting.knows_you_as, &greeting.rolled_back) {
+        (Some(known), _) if known != master.own.instance => Err(NotYet::Never(replaced(id, known))),
+        (_, Some(missing)) => {
+            Err(NotYet::Never(rolled_back(&master.options, &format!("the master at {address}"), missing)))
+        }
         _ => Ok(greeting.cluster),
     }
 }

@@ -14,6 +14,7 @@ use crate::cluster::detect::Detect;
 use crate::cluster::heartbeats::Heartbeats;
 use crate::cluster::members::Members;
 use crate::cluster::place::Place;
+use crate::cluster::seen::Sightings;
 use crate::gateway::Gateway;
 use crate::options::Options;
 use crate::peer::client::Peers;
@@ -33,6 +34,8 @@ pub(crate) struct Master {
     pub(crate) admission: Admission,
     /// When it last heard of the other masters.
     pub(crate) members: Members,
+    /// What it saw their disks hold.
+    pub(crate) seen: Sightings,
     /// What volumes say of themselves.
     pub(crate) heartbeats: Heartbeats,
     /// Who is up; decided while it leads.

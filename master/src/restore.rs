@@ -16,7 +16,7 @@ use hayrick_raft_store::backup;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use crate::bootstrap::{ASK_EVERY, ASK_PATIENCE, QUIET, replaced};
+use crate::bootstrap::{ASK_EVERY, ASK_PATIENCE, QUIET, admit, replaced};
 use crate::cluster::members::greet;
 use crate::master::Master;
 use crate::meta::{Directory, Meta, MetaError, Standing};
@@ -67,7 +67,7 @@ pub(crate) async fn meet(master: &Master) {
             }
         }
         if heard > master.options.masters.len() / 2 {
-            return master.admission.save(Standing::Member, master.admission.cluster());
+            return admit(master, Standing::Member, master.admission.cluster());
         }
         if began.elapsed() >= QUIET && told != silence {
             told = silence;

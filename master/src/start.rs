@@ -26,6 +26,7 @@ use crate::cluster::detect::Detect;
 use crate::cluster::heartbeats::Heartbeats;
 use crate::cluster::members::{self, Members};
 use crate::cluster::place::Place;
+use crate::cluster::seen::Sightings;
 use crate::cluster::{self};
 use crate::gateway::Gateway;
 use crate::master::Master;
@@ -103,7 +104,9 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let local = Local::new(Identity::Master(options.id), meta.cluster);
     let peers = Arc::new(Peers::new(local.clone(), options.masters.clone()));
     let transport = Arc::new(PeerTransport(Arc::clone(&peers)));
-    let node = Node::open(node_options(&options), disk, transport).await;
+    let seen = Sightings::open(disk.clone(), &options.data);
+    let node_options = hayrick_raft_store::Options { elects: false, ..node_options(&options) };
+    let node = Node::open(node_options, disk, transport).await;
     let node = node.map_err(|error| StartError(in_words(&error)))?;
     if let Err(refused) = check_log(&options, &meta, node.is_pristine()) {
         // At once, before it could stand for election: who has no part in the group must not disturb it.
@@ -120,6 +123,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         peers,
         admission: Admission::new(directory, meta),
         members: Members::new(),
+        seen,
         heartbeats: Heartbeats::new(),
         detect: Detect::new(),
         place: Place::new(),
@@ -154,6 +158,7 @@ impl Running {
         }
         // Where nobody could take it over before, or it came back.
         hand_leadership_over(master, HAND_OVER_LAST).await;
+        master.seen.save(true).await;
         self.peers.stop.cancel();
         within(FINISH_PEERS, "peers are still being answered", &mut self.peers.served).await;
         let node = master.node.clone();

@@ -8,6 +8,7 @@ pub mod cluster_map;
 pub mod codec;
 pub mod command;
 pub mod digest;
+pub mod held;
 pub mod ids;
 pub mod key;
 pub mod limits;

@@ -13,10 +13,11 @@ use hayrick_protocol::codec::{self, DecodeError};
 use hayrick_protocol::command::{
     Applied, Command, Commit, Delete, Precondition, Refusal, RegisterVolume, Reply, Session, StateChange,
 };
+use hayrick_protocol::held::{Held, LogPosition, Vote, Voters};
 use hayrick_protocol::messages::master::{
     Belonging, ChangeMasters, ChangeMastersError, Greet, Greeting, HandOver, HandOverError, Heartbeat,
     HeartbeatReply, MastersChanged, Propose, ProposeError, Raft, ReadIndex, ReadIndexError, Register,
-    RegisterError, Registered, ReportVolume, Verdict,
+    RegisterError, Registered, ReportVolume, Stage, Verdict,
 };
 use hayrick_protocol::messages::volume::{self, Append, AppendError, AppendReply, Appended, Probe, Read};
 use hayrick_protocol::messages::volume::{ReadError, ReadReply, Status};
@@ -264,7 +265,14 @@ fn bytes_of_messages_between_masters_are_golden() {
     golden.message(&Propose { commands: commands() }, &answers);
     let no_leader = ReadIndexError::NotLeader { leader: None };
     golden.message(&ReadIndex, &[Ok(812), Err(no_leader), Err(ReadIndexError::NoQuorum)]);
-    let greet = Greet { node: NodeId(1), instance: InstanceId([1; 16]) };
+    let vote = Vote { term: 7, node: NodeId(2), committed: true };
+    let held = Held {
+        vote: Some(vote),
+        last: Some(LogPosition { term: 7, node: NodeId(2), index: 812 }),
+        committed: 811,
+    };
+    let greet =
+        |stage| Greet { node: NodeId(1), instance: InstanceId([1; 16]), peer: "p:9092".into(), held, stage };
     let greeting = |you_are| Greeting {
         instance: InstanceId([3; 16]),
         cluster: ClusterId([9; 16]),
@@ -272,8 +280,13 @@ fn bytes_of_messages_between_masters_are_golden() {
         leader: Some(NodeId(3)),
         client: "c:9090".into(),
         you_are,
+        voters: Voters { at: held.last, sets: vec![[1, 2, 3].map(NodeId).into()] },
+        rolled_back: (you_are == Belonging::Stranger).then(|| "why".into()),
     };
-    golden.message(&greet, &[Belonging::Stranger, Belonging::Member, Belonging::Removed].map(greeting));
+    golden.message(
+        &greet(Stage::Starting),
+        &[Belonging::Stranger, Belonging::Member, Belonging::Removed].map(greeting),
+    );
     let changed = [
         Ok(MastersChanged::Learner(None)),
         Ok(MastersChanged::Learner(Some(7))),
@@ -287,6 +300,7 @@ fn bytes_of_messages_between_masters_are_golden() {
         Err(ChangeMastersError::Later("why".into())),
         Err(ChangeMastersError::Unknown("why".into())),
     ];
+    golden.add_all("greet", &[greet(Stage::Started), greet(Stage::Running)]);
     golden.message(&ChangeMasters::Admit(master()), &changed);
     golden.add_all("change", &[ChangeMasters::Remove(NodeId(3)), ChangeMasters::Transfer(NodeId(2))]);
     let hand_over = HandOver {

@@ -20,6 +20,7 @@ use hayrick_disk::{
     Disk, DurableRecords, FileId, Format, Location, OpenError as StreamError, Owner, Record,
     Stream as AppendStream,
 };
+use hayrick_protocol::held::Held;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
@@ -30,7 +31,7 @@ use crate::log_index::{Found, Index, Replay};
 use crate::log_record::{self, Content, LogFormat, Start};
 use crate::options::Options;
 use crate::status::LogStatus;
-use crate::types::{Entry, LogId, Types, Vote, entry_bytes};
+use crate::types::{Entry, LogId, Types, Vote, ballot, entry_bytes, position};
 
 /// Bytes of entries that one replication request carries; a larger entry travels alone.
 const REPLICATE_BYTES_MAX: usize = 4 << 20;
@@ -140,6 +141,18 @@ impl Log {
 
     pub(crate) fn purged(&self) -> Option<LogId> {
         self.index.lock().purged
+    }
+
+    /// What the disk has, whatever is on its way there.
+    pub(crate) fn held(&self) -> Held {
+        let index = self.index.lock();
+        let last = index.last_durable();
+        let committed = index.committed.map_or(0, |id| id.index);
+        Held {
+            vote: index.vote.as_ref().map(ballot),
+            last: last.as_ref().map(position),
+            committed: committed.min(last.map_or(0, |id| id.index)),
+        }
     }
 
     /// Why it takes nothing any more.

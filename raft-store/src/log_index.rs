@@ -60,6 +60,12 @@ impl Index {
         }
     }
 
+    /// The last entry that has a place on disk; where none has, what a durable record says is purged.
+    pub(crate) fn last_durable(&self) -> Option<LogId> {
+        let at = self.slots.iter().rposition(|slot| slot.place.is_some());
+        at.map(|at| LogId::new(self.slots[at].leader, self.first + at as u64)).or(self.purged_durable)
+    }
+
     fn end(&self) -> u64 {
         self.first + self.slots.len() as u64
     }

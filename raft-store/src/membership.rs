@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hayrick_protocol::NodeId;
+use hayrick_protocol::held::Voters;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{BasicNode, ChangeMembers, Instant as _, Raft, RaftMetrics, ServerState};
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::errors::ChangeError;
 use crate::machine::Machine;
-use crate::types::Types;
+use crate::types::{Types, position};
 
 /// A learner that lacks no more entries than this has caught up: a leader under load appends so many in a second or two,
 /// and a voter that lags as far is none that holds up a majority for long.
@@ -49,6 +50,15 @@ impl Membership {
     /// Whoever votes, while a change is under way the old and the new ones.
     pub(crate) fn voters(&self) -> Vec<NodeId> {
         self.raft.metrics().borrow_watched().membership_config.voter_ids().map(NodeId).collect()
+    }
+
+    pub(crate) fn voter_sets(&self) -> Voters {
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let sets = metrics.membership_config.membership().get_joint_config();
+        Voters {
+            at: metrics.membership_config.log_id().as_ref().map(position),
+            sets: sets.iter().map(|set| set.iter().copied().map(NodeId).collect()).collect(),
+        }
     }
 
     pub(crate) fn learners(&self) -> Vec<NodeId> {

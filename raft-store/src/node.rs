@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hayrick_disk::Disk;
 use hayrick_protocol::command::{Command, Reply};
+use hayrick_protocol::held::{Held, LogPosition, Vote, Voters};
 use hayrick_protocol::limits::LIST_LIMIT_MAX;
 use hayrick_protocol::messages::master::{ProposeError, ReadIndexError};
 use hayrick_protocol::record::{Garbage, ObjectRecord};
@@ -36,7 +37,7 @@ use crate::proposer::Proposer;
 use crate::snapshot::{self, Receiver};
 use crate::status::{Copies, Page, Progress, Role, Status};
 use crate::transport::Transport;
-use crate::types::Types;
+use crate::types::{Types, position};
 use crate::view::Frozen;
 
 /// A snapshot is given up by its sender, chunk by chunk, not by the clock.
@@ -56,6 +57,7 @@ struct Inner {
     raft: Raft<Types, Machine>,
     machine: Machine,
     log: Log,
+    held_at_start: Held,
     receiver: Arc<Receiver>,
     proposer: Proposer,
     membership: Membership,
@@ -74,6 +76,9 @@ impl Node {
         let (for_files, disk_of_files) = (options.clone(), Arc::clone(&disk));
         let opened = tokio::task::spawn_blocking(move || open_files(&disk_of_files, &for_files)).await;
         let (log, machine) = opened.map_err(|error| OpenError::Raft(error.to_string()))??;
+        // An index that was installed from a snapshot may be ahead of a log that does not say so yet.
+        let mut held_at_start = log.held();
+        held_at_start.last = held_at_start.last.max(machine.applied_now().last.as_ref().map(position));
         let transits = Transits::default();
         let network = Network {
             transport,
@@ -100,13 +105,45 @@ impl Node {
         let receiver = Arc::new(Receiver::new(disk, &options.dir));
         let membership = Membership::new(raft.clone(), options.node, options.election.end);
         let tasks = Mutex::new(tasks);
-        let inner = Inner { options, raft, machine, log, receiver, proposer, membership, progress, tasks };
+        let inner = Inner {
+            options,
+            raft,
+            machine,
+            log,
+            held_at_start,
+            receiver,
+            proposer,
+            membership,
+            progress,
+            tasks,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Whether neither log nor state has anything yet: no vote, no entry, no snapshot.
     pub fn is_pristine(&self) -> bool {
         self.inner.log.is_pristine() && self.inner.machine.applied_now().last.is_none()
+    }
+
+    /// What the disk held when the node was opened.
+    pub fn held_at_start(&self) -> Held {
+        self.inner.held_at_start
+    }
+
+    /// What the disk holds now.
+    pub fn held(&self) -> Held {
+        self.inner.log.held()
+    }
+
+    /// What `id` has acknowledged to this node as its leader; `None` elsewhere.
+    pub fn acknowledged_by(&self, id: NodeId) -> Option<(Vote, LogPosition)> {
+        observe::acknowledged_by(&self.inner.raft, id)
+    }
+
+    /// From now on it may stand for election. Before that it answers nobody's vote of its own accord, but what
+    /// [`Self::handle`] is given.
+    pub fn stand_for_election(&self) {
+        self.inner.raft.runtime_config().elect(true);
     }
 
     /// Forms the Raft group of these masters (id → peer address). Idempotent, and safe on several of them at once as
@@ -238,6 +275,11 @@ impl Node {
     /// Who votes; nobody before there is a log. Takes microseconds.
     pub fn voters(&self) -> Vec<NodeId> {
         self.inner.membership.voters()
+    }
+
+    /// Whose majority decides, as its log says last.
+    pub fn voter_sets(&self) -> Voters {
+        self.inner.membership.voter_sets()
     }
 
     /// Who receives the log without a vote.
@@ -379,6 +421,7 @@ fn raft_config(options: &Options) -> Result<Arc<Config>, OpenError> {
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
         enable_pre_vote: Some(true),
+        enable_elect: options.elects,
         // A leader that resumes its old term after a restart takes the term's first entry, and not its own last one, for
         // the least that a read must see: reads would go back behind what it acknowledged before. A new term is cheap.
         enable_leader_restore: Some(false),

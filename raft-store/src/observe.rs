@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use hayrick_protocol::NodeId;
+use hayrick_protocol::held::{self, LogPosition};
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::{Instant, Raft, RaftMetrics, ServerState};
 use tokio::sync::watch;
@@ -14,7 +15,7 @@ use crate::log::Log;
 use crate::machine::Machine;
 use crate::options::Options;
 use crate::status::{Follower, Member, Progress, Role, Status};
-use crate::types::Types;
+use crate::types::{Types, ballot, position};
 
 /// Whether a majority answered this leader within the last `within`; elsewhere, whether a leader is known.
 pub(crate) fn has_quorum(raft: &Raft<Types, Machine>, within: Duration) -> bool {
@@ -82,6 +83,13 @@ pub(crate) async fn run(raft: Raft<Types, Machine>, machine: Machine, told: watc
             return;
         }
     }
+}
+
+/// What `id` has acknowledged to this leader, under its vote; openraft counts only what the other's disk has.
+pub(crate) fn acknowledged_by(raft: &Raft<Types, Machine>, id: NodeId) -> Option<(held::Vote, LogPosition)> {
+    let metrics = raft.metrics().borrow_watched().clone();
+    let matched = metrics.replication?.get(&id.0).copied().flatten()?;
+    Some((ballot(&metrics.vote), position(&matched)))
 }
 
 /// All there is to show.

@@ -23,6 +23,8 @@ pub struct Options {
     pub heartbeat: Duration,
     /// A follower that hears of no leader stands for election after the upper bound and a random time within.
     pub election: Range<Duration>,
+    /// Whether it stands for election from the start; else once [`crate::Node::stand_for_election`] is called.
+    pub elects: bool,
     /// Bytes of the index that are kept in memory.
     pub index_cache_bytes: usize,
     /// Changed rows after which the state is made durable. Four times as many are kept in memory at most.
@@ -52,6 +54,7 @@ impl Options {
             group: 0,
             heartbeat: Duration::from_millis(150),
             election: Duration::from_millis(500)..Duration::from_secs(1),
+            elects: true,
             index_cache_bytes: 256 << 20,
             checkpoint_after_rows: 50_000,
             checkpoint_after_bytes: 16 << 20,

@@ -8,8 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use hayrick_protocol::NodeId;
 use hayrick_protocol::codec;
 use hayrick_protocol::command::{Command, Reply};
+use hayrick_protocol::held::{self, LogPosition};
 use hayrick_protocol::limits::ENTRY_BYTES_MAX;
 use openraft::type_config::alias;
 use openraft::{BasicNode, EntryPayload};
@@ -27,6 +29,16 @@ pub(crate) type Entry = alias::EntryOf<Types>;
 pub(crate) type Membership = openraft::Membership<u64, BasicNode>;
 pub(crate) type StoredMembership = alias::StoredMembershipOf<Types>;
 pub(crate) type SnapshotMeta = alias::SnapshotMetaOf<Types>;
+
+/// A vote as masters tell each other.
+pub(crate) fn ballot(vote: &Vote) -> held::Vote {
+    held::Vote { term: vote.leader_id.term, node: NodeId(vote.leader_id.node_id), committed: vote.committed }
+}
+
+/// An entry's place as masters tell each other.
+pub(crate) fn position(id: &LogId) -> LogPosition {
+    LogPosition { term: id.leader_id.term, node: NodeId(id.leader_id.node_id), index: id.index }
+}
 
 /// Apply's replies to the commands of one entry, in order; none to an entry without commands.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

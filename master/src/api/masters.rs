@@ -10,7 +10,7 @@ use axum::response::Response;
 use hayrick_protocol::NodeId;
 use hayrick_protocol::cluster_map::Master as Record;
 use hayrick_protocol::limits::NAME_BYTES_MAX;
-use hayrick_protocol::messages::master::{ChangeMasters, ChangeMastersError, Greet, MastersChanged};
+use hayrick_protocol::messages::master::{ChangeMasters, ChangeMastersError, MastersChanged};
 use hayrick_rpc::CallError;
 use hayrick_web::{Parameters, Problem};
 use http::{Method, StatusCode};
@@ -22,6 +22,7 @@ use super::problem::{bad_request, not_now};
 use super::{Head, not_allowed, plain};
 use crate::bootstrap::removed;
 use crate::cluster::change::change;
+use crate::cluster::members::introduction;
 use crate::leader;
 use crate::master::Master;
 
@@ -116,7 +117,7 @@ async fn introduced(master: &Master, id: NodeId, peer: String, deadline: Instant
         }
         None => {}
     }
-    let greet = Greet { node: master.options.id, instance: master.own.instance };
+    let greet = introduction(master, id);
     let patience = deadline.min(Instant::now() + GREET_PATIENCE);
     match master.peers.master_or_at(id, &peer).call(&greet, Vec::new(), patience).await {
         Ok((greeting, _)) => Ok(Record { id, instance: greeting.instance, client: greeting.client, peer }),

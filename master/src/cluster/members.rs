@@ -3,20 +3,21 @@
 //! Owns when each was last heard of, and that this master is registered where it is. Leaves who leads to Raft and
 //! who may vote to `bootstrap`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use hayrick_protocol::NodeId;
 use hayrick_protocol::command::{Command, Refusal, Reply};
-use hayrick_protocol::messages::master::{Belonging, Greet, Greeting};
+use hayrick_protocol::messages::master::{Belonging, Greet, Greeting, Stage};
 use hayrick_raft_store::Role;
 use hayrick_rpc::CallError;
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
+use crate::bootstrap::rolled_back;
 use crate::leader;
 use crate::master::Master;
 
@@ -33,11 +34,13 @@ const REGISTER_PATIENCE: Duration = Duration::from_secs(3);
 pub(crate) struct Members {
     begun: Instant,
     heard: Mutex<BTreeMap<NodeId, Instant>>,
+    /// Who knows what this master's disk held when it started.
+    told: Mutex<BTreeSet<NodeId>>,
 }
 
 impl Members {
     pub(crate) fn new() -> Self {
-        Self { begun: Instant::now(), heard: Mutex::new(BTreeMap::new()) }
+        Self { begun: Instant::now(), heard: Mutex::default(), told: Mutex::default() }
     }
 
     /// A sign of life of a registered master.
@@ -75,6 +78,7 @@ async fn greet_others(master: &Master) {
             let why = master.node.status().stopped.unwrap_or_else(|| "it was stopped".to_owned());
             return master.admission.fail(format!("this master's Raft node ended: {why}"));
         }
+        master.seen.save(false).await;
         let cluster = master.node.cluster();
         master.peers.learn(&cluster);
         let others: Vec<NodeId> =
@@ -82,6 +86,13 @@ async fn greet_others(master: &Master) {
         for (id, answer) in greet(master, others, GREET_PATIENCE).await {
             match answer {
                 Ok(greeting) if greeting.you_are == Belonging::Removed => return master.admission.remove(),
+                Ok(Greeting { rolled_back: Some(missing), .. }) => {
+                    return master.admission.fail(rolled_back(
+                        &master.options,
+                        &format!("master {id}"),
+                        &missing,
+                    ));
+                }
                 Ok(greeting) if is_registered(&cluster.masters, id, &greeting) => master.members.heard_of(id),
                 Ok(_) => {}
                 Err(CallError::Refused(refusal)) => {
@@ -129,13 +140,34 @@ pub(crate) async fn greet(
     others.dedup();
     others.retain(|id| *id != master.options.id);
     let deadline = Instant::now() + patience;
-    let message = Greet { node: master.options.id, instance: master.own.instance };
     let asked = others.into_iter().filter_map(|id| Some((id, master.peers.master(id)?)));
-    join_all(asked.map(|(id, client)| {
-        let message = message.clone();
-        async move { (id, client.call(&message, Vec::new(), deadline).await.map(|(greeting, _)| greeting)) }
+    join_all(asked.map(async |(id, client)| {
+        let message = introduction(master, id);
+        let mut answer = client.call(&message, Vec::new(), deadline).await.map(|(greeting, _)| greeting);
+        if let Ok(greeting) = &mut answer {
+            if message.stage == Stage::Starting && master.admission.is_admitted() {
+                // What this master acknowledged meanwhile may be held against what it held before.
+                greeting.rolled_back = None;
+            } else {
+                master.members.told.lock().insert(id);
+            }
+        }
+        (id, answer)
     }))
     .await
+}
+
+/// What this master says of itself to `to`.
+pub(crate) fn introduction(master: &Master, to: NodeId) -> Greet {
+    let (held, stage) = if !master.admission.is_admitted() {
+        (master.node.held_at_start(), Stage::Starting)
+    } else if !master.members.told.lock().contains(&to) {
+        (master.node.held_at_start(), Stage::Started)
+    } else {
+        (master.node.held(), Stage::Running)
+    };
+    let (node, instance, peer) = (master.options.id, master.own.instance, master.own.peer.clone());
+    Greet { node, instance, peer, held, stage }
 }
 
 fn is_registered(

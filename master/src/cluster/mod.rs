@@ -11,6 +11,7 @@ mod judge;
 pub(crate) mod members;
 pub(crate) mod place;
 pub(crate) mod reap;
+pub(crate) mod seen;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -30,8 +30,8 @@ enum Line {
     Probes,
 }
 
-/// Where masters are. The command line is newer than the replicated state at start; what registers later is newer
-/// than the command line.
+/// Where masters are. The command line is newer than the replicated state at start; what registers later, or greets, is
+/// newer than the command line.
 struct Book {
     address: BTreeMap<NodeId, String>,
     registered: BTreeMap<NodeId, String>,
@@ -67,6 +67,18 @@ impl Peers {
         if book.registered != now {
             book.learn(now);
         }
+    }
+
+    /// A master said itself where it is.
+    pub(crate) fn found(&self, id: NodeId, address: String) {
+        if self.address(id).as_ref() != Some(&address) {
+            self.book.write().address.insert(id, address);
+        }
+    }
+
+    /// The masters whose addresses are known.
+    pub(crate) fn masters(&self) -> Vec<NodeId> {
+        self.book.read().address.keys().copied().collect()
     }
 
     /// A connection to a master; `None` when its address is not known.

@@ -13,10 +13,10 @@ use hayrick_protocol::limits::{BATCH_COMMANDS_MAX, NAME_BYTES_MAX};
 use hayrick_protocol::messages::master::{
     Belonging, ChangeMasters, ChangeMastersError, Greet, Greeting, HandOver, HandOverError, Heartbeat,
     HeartbeatReply, MastersChanged, Propose, ProposeError, Raft, ReadIndex, ReadIndexError, Register,
-    RegisterError, Registered, ReportVolume, Verdict,
+    RegisterError, Registered, ReportVolume, Stage, Verdict,
 };
 use hayrick_protocol::messages::{Identity, Message};
-use hayrick_protocol::{ClusterId, NodeId};
+use hayrick_protocol::{ClusterId, InstanceId, NodeId};
 use hayrick_rpc::{HandleError, Handler, Peer, Request, Response};
 use tokio::time::Instant;
 
@@ -200,8 +200,8 @@ async fn report(master: &Arc<Master>, from: Peer, message: ReportVolume) -> Verd
 fn greet(master: &Master, from: Peer, message: &Greet) -> Greeting {
     let cluster = master.node.cluster();
     let known = cluster.masters.get(&message.node).map(|known| known.instance);
-    if fellow(master, from) == Some(message.node) && known == Some(message.instance) {
-        master.members.heard_of(message.node);
+    if fellow(master, from) == Some(message.node) {
+        take_introduction(master, message, known);
     }
     // What is in the log counts, too, though the directory may not say so yet.
     let remembered = master.peers.local().cluster();
@@ -219,7 +219,38 @@ fn greet(master: &Master, from: Peer, message: &Greet) -> Greeting {
             }
             false => Belonging::Stranger,
         },
+        voters: master.node.voter_sets(),
+        rolled_back: rolled_back(master, message),
     }
+}
+
+fn take_introduction(master: &Master, message: &Greet, known: Option<InstanceId>) {
+    match known {
+        Some(instance) if instance == message.instance => {
+            master.members.heard_of(message.node);
+            master.peers.found(message.node, message.peer.clone());
+            if message.stage == Stage::Running {
+                master.seen.note(message.node, &message.held);
+            }
+        }
+        Some(_) => {}
+        // It entered while this master was away, which may know nobody else any more.
+        None if master.peers.address(message.node).is_none() => {
+            master.peers.found(message.node, message.peer.clone());
+        }
+        None => {}
+    }
+}
+
+/// What the asker's disk lacks of what was seen on it. What it acknowledged since it started proves nothing, and whether it
+/// was before is only sure while it has no part in Raft.
+fn rolled_back(master: &Master, message: &Greet) -> Option<String> {
+    let acknowledged = match message.stage {
+        Stage::Starting => master.node.acknowledged_by(message.node),
+        Stage::Started => None,
+        Stage::Running => return None,
+    };
+    master.seen.missing(message.node, &message.held, acknowledged)
 }
 
 async fn change(

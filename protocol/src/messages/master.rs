@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::cluster_map::{Master, VolumeStatus};
 use crate::command::{Applied, Command, Precondition, RegisterVolume, Reply};
+use crate::held::{Held, Voters};
 use crate::ids::{ClusterId, InstanceId, NodeId, PlacementId, VolumeId};
 use crate::key::ObjectKey;
 use crate::messages::message;
@@ -147,13 +148,30 @@ pub enum Verdict {
     NotLeader,
 }
 
-/// Between masters, at start and once a second: who are you, and is there a cluster?
+/// Between masters, at start and once a second: who are you, is there a cluster, and is my directory as you know it?
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Greet {
     /// Who asks.
     pub node: NodeId,
     /// The asker's data directory.
     pub instance: InstanceId,
+    /// Its peer address, as others reach it.
+    pub peer: String,
+    /// What its disk holds.
+    pub held: Held,
+    /// Whether it is starting, or what its disk holds now.
+    pub stage: Stage,
+}
+
+/// How far a master has come that tells what its disk holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// It has just opened its directory, and neither votes nor acknowledges before a majority has answered this.
+    Starting,
+    /// It tells the same, what it held when it started, but a majority of others has answered before.
+    Started,
+    /// It tells what it holds now.
+    Running,
 }
 message!(Greet = 0x0207 -> Greeting);
 
@@ -172,6 +190,10 @@ pub struct Greeting {
     pub client: String,
     /// What its cluster has to do with the asker's id.
     pub you_are: Belonging,
+    /// Whose majority decides, as far as it knows.
+    pub voters: Voters,
+    /// What the asker's disk once held and holds no more, in words: it was rolled back, and must not vote.
+    pub rolled_back: Option<String>,
 }
 
 /// What a cluster has to do with a master's id, as one of its masters has applied.

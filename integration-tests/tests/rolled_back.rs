@@ -1,0 +1,162 @@
+//! A master whose directory is an older state of itself is not let back in: it may have voted, and acknowledged writes, that
+//! it knows nothing of.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use hayrick_integration_tests::{cluster, ledger, wait};
+use hayrick_launcher::{Cluster, Process};
+use tokio::task::block_in_place;
+
+const VOLUMES: u32 = 3;
+const OBJECTS: usize = 20;
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is seen is written down every few seconds.
+const SEEN_TIMEOUT: Duration = Duration::from_secs(60);
+const PUT_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_was_set_back_is_stopped_by_those_that_went_on() -> Result<()> {
+    let cluster = cluster::start(VOLUMES).await?;
+    let leader = cluster::leader(&cluster).await?;
+    for id in [leader % 3 + 1, leader] {
+        let victim = cluster.master(id);
+        let other = id % 3 + 1;
+        let old = old_state(&cluster, victim).await?;
+        advance(&cluster, id, &format!("{id}/after")).await?;
+
+        block_in_place(|| victim.kill())?;
+        let newest = victim.data_dir().with_extension("newest");
+        std::fs::rename(victim.data_dir(), &newest)?;
+        for _ in 0..2 {
+            copy(&old, victim.data_dir())?;
+            refused(victim)?;
+            std::fs::remove_dir_all(victim.data_dir())?;
+        }
+        put(&cluster, other, &format!("{id}/meanwhile")).await?;
+
+        std::fs::rename(&newest, victim.data_dir())?;
+        block_in_place(|| victim.start())?;
+        cluster::all_up(&cluster, VOLUMES).await?;
+        for prefix in ["after", "meanwhile"] {
+            intact(&cluster, id, &format!("{id}/{prefix}")).await?;
+        }
+    }
+    cluster::no_panics(&cluster)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_was_set_back_while_all_were_down_is_stopped_too() -> Result<()> {
+    let cluster = cluster::start(VOLUMES).await?;
+    let victim = cluster.master(cluster::leader(&cluster).await?);
+    let old = old_state(&cluster, victim).await?;
+    advance(&cluster, victim.number(), "after").await?;
+    cluster.kill_all()?;
+    std::fs::remove_dir_all(victim.data_dir())?;
+    copy(&old, victim.data_dir())?;
+
+    let others: Vec<&Process> =
+        cluster.masters().iter().filter(|master| master.number() != victim.number()).collect();
+    block_in_place(|| {
+        // With one of the others it would be a majority.
+        victim.spawn()?;
+        for process in others.iter().copied().chain(cluster.volumes()) {
+            process.spawn()?;
+        }
+        Ok::<_, hayrick_launcher::Error>(())
+    })?;
+    ended_saying_rolled_back(victim)?;
+    for other in others {
+        put(&cluster, other.number(), &format!("through/{}", other.number())).await?;
+        intact(&cluster, other.number(), "after").await?;
+    }
+    cluster::no_panics(&cluster)
+}
+
+/// A copy of what this master's disk held before it went on.
+async fn old_state(cluster: &Cluster, victim: &Process) -> Result<PathBuf> {
+    put(cluster, victim.number(), &format!("{}/before", victim.number())).await?;
+    block_in_place(|| victim.stop())?;
+    let old = victim.data_dir().with_extension("old");
+    copy(victim.data_dir(), &old)?;
+    block_in_place(|| victim.start())?;
+    cluster::all_up(cluster, VOLUMES).await?;
+    Ok(old)
+}
+
+/// Writes, and waits until both others have written down that this master has it.
+async fn advance(cluster: &Cluster, id: u32, prefix: &str) -> Result<()> {
+    let witnesses = [id % 3 + 1, (id + 1) % 3 + 1];
+    let before = witnesses.map(|witness| seen(cluster, witness, id).unwrap_or(0));
+    put(cluster, id, prefix).await?;
+    wait::until("the others write down what they saw", SEEN_TIMEOUT, async || {
+        for (witness, before) in witnesses.iter().zip(before) {
+            let now = seen(cluster, *witness, id)?;
+            ensure!(now > before + OBJECTS as u64 / 2, "master {witness} saw {before} and now {now}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// The committed entry that `witness` wrote down to have seen on master `id`.
+fn seen(cluster: &Cluster, witness: u32, id: u32) -> Result<u64> {
+    let text = std::fs::read_to_string(cluster.master(witness).data_dir().join("masters-seen"))?;
+    let line = text.lines().find(|line| line.starts_with(&format!("{id} "))).context("not seen yet")?;
+    let words: Vec<&str> = line.split(' ').collect();
+    let at = words.iter().position(|word| *word == "committed").context("it says what is committed")?;
+    Ok(words[at + 1].parse()?)
+}
+
+fn refused(victim: &Process) -> Result<()> {
+    block_in_place(|| victim.spawn())?;
+    ended_saying_rolled_back(victim)
+}
+
+fn ended_saying_rolled_back(victim: &Process) -> Result<()> {
+    let status = block_in_place(|| victim.wait_ended(REFUSAL_TIMEOUT))?;
+    let (said, id) = (victim.log_tail(), victim.number());
+    ensure!(!status.success(), "it ended with {status}: {said}");
+    for words in ["was rolled back", "put the newest state back", &format!("hayrick master remove {id}")] {
+        ensure!(said.contains(words), "it does not say {words:?}: {said}");
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts objects through this master once it takes them.
+async fn put(cluster: &Cluster, id: u32, prefix: &str) -> Result<()> {
+    let client = cluster::client(&[cluster.master(id).http_addr().to_string()])?;
+    wait::until(&format!("master {id} takes PUTs"), PUT_TIMEOUT, async || {
+        for number in 0..OBJECTS {
+            let key = format!("{prefix}/{number}");
+            client.put(&key, key.clone()).await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn intact(cluster: &Cluster, id: u32, prefix: &str) -> Result<()> {
+    let client = cluster::client(&[cluster.master(id).http_addr().to_string()])?;
+    for number in 0..OBJECTS {
+        let key = format!("{prefix}/{number}");
+        let found = ledger::read(&client, &key).await?;
+        ensure!(found.as_deref() == Some(key.as_bytes()), "{key} reads {found:?} through master {id}");
+    }
+    Ok(())
+}
