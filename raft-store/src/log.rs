@@ -25,6 +25,7 @@ use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 
 use crate::errors::OpenError;
 use crate::log_index::{Found, Index, Replay};
@@ -155,6 +156,11 @@ impl Log {
         }
     }
 
+    /// How long the oldest submission that is not durable yet has waited.
+    pub(crate) fn unsynced_for(&self) -> Duration {
+        self.index.lock().unsynced.front().map_or(Duration::ZERO, Instant::elapsed)
+    }
+
     /// Why it takes nothing any more.
     pub(crate) fn failed(&self) -> Option<String> {
         self.index.lock().failed.clone()
@@ -180,12 +186,17 @@ impl Log {
         permit: Option<OwnedSemaphorePermit>,
         done: impl FnOnce(&mut Index, Result<Vec<Location>, io::Error>) + Send + 'static,
     ) -> io::Result<()> {
-        if let Some(failed) = self.failed() {
-            return Err(io::Error::other(failed));
+        {
+            let mut index = self.index.lock();
+            if let Some(failed) = &index.failed {
+                return Err(io::Error::other(failed.clone()));
+            }
+            index.unsynced.push_back(Instant::now());
         }
         let index = Arc::clone(&self.index);
         let result = self.stream.submit(records, move |result| {
             let mut index = index.lock();
+            index.unsynced.pop_front();
             if let Err(error) = &result {
                 index.failed.get_or_insert_with(|| error.to_string());
             }

@@ -8,6 +8,7 @@ use std::io;
 use std::ops::Range;
 
 use hayrick_disk::{FileId, Location};
+use tokio::time::Instant;
 
 use crate::log_record::{Content, Start};
 use crate::types::{Entry, LeaderId, LogId, Vote, entry_bytes};
@@ -24,6 +25,8 @@ pub(crate) struct Index {
     pub(crate) committed_written: Option<LogId>,
     /// Why nothing can be appended any more.
     pub(crate) failed: Option<String>,
+    /// When each submission was made that is not durable yet, the oldest first.
+    pub(crate) unsynced: VecDeque<Instant>,
     first: u64,
     slots: VecDeque<Slot>,
     cached: VecDeque<Entry>,

@@ -379,6 +379,11 @@ impl Node {
         Ok(Backup::new(view, taken_ms))
     }
 
+    /// How long the oldest part of the log that is on its way to the disk has been so; zero when all is durable.
+    pub fn unsynced_for(&self) -> Duration {
+        self.inner.log.unsynced_for()
+    }
+
     /// Stops Raft, makes log and state durable and ends the threads. Other clones answer with errors afterwards.
     pub async fn shutdown(self) {
         if let Err(error) = self.inner.raft.shutdown().await {

@@ -12,6 +12,7 @@ pub(crate) mod members;
 pub(crate) mod place;
 pub(crate) mod reap;
 pub(crate) mod seen;
+mod stall;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -69,7 +70,8 @@ async fn duties(master: Arc<Master>) {
         place::run(&master),
         reap::run(&master),
         epochs::run(&master),
-        change::run(&master)
+        change::run(&master),
+        stall::run(&master)
     );
 }
 
