@@ -23,6 +23,7 @@ use crate::join;
 use crate::master::Master;
 use crate::meta::{Directory, Meta, Standing};
 use crate::restore;
+use crate::wrong_port;
 
 /// Between two rounds of questions.
 pub(crate) const ASK_EVERY: Duration = Duration::from_millis(200);
@@ -160,7 +161,7 @@ async fn meet(master: &Master) {
             match answer {
                 Ok(greeting) => answers.push(greeting),
                 Err(CallError::NotSent { why }) => silence.push(format!("master {id}: {why}")),
-                Err(error) => silence.push(format!("master {id}: {error}")),
+                Err(error) => silence.push(wrong_port::entry(master, id, &error).await),
             }
         }
         match decide(master.options.masters.len(), master.own.instance, &answers) {

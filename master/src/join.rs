@@ -15,6 +15,7 @@ use tracing::info;
 
 use crate::bootstrap::{removed, replaced};
 use crate::master::Master;
+use crate::wrong_port;
 
 /// Between two attempts.
 const ASK_EVERY: Duration = Duration::from_millis(300);
@@ -67,7 +68,18 @@ async fn ask(master: &Master, address: &str) -> Result<ClusterId, NotYet> {
     let first = Client::new(local.clone(), address.to_owned(), None);
     let greet = Greet { node: master.options.id, instance: master.own.instance };
     let greeting = first.call(&greet, Vec::new(), Instant::now() + GREET_PATIENCE).await;
-    let (greeting, _) = greeting.map_err(|error| NotYet::Later(format!("{address}: {error}")))?;
+    let greeting = match greeting {
+        Ok((greeting, _)) => greeting,
+        Err(error) => {
+            return Err(match wrong_port::of_join(master, &first, &error).await {
+                Some(reason) => NotYet::Never(reason),
+                None => NotYet::Later(format!("{address}: {error}")),
+            });
+        }
+    };
+    if greeting.instance == master.own.instance {
+        return Err(NotYet::Never(wrong_port::is_own(master, address)));
+    }
     let cluster = cluster_of(master, address, &greeting)?;
     // From here on every connection says so.
     local.set_cluster(cluster);
