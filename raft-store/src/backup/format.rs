@@ -43,7 +43,7 @@ pub(super) const PIECE_BYTES_MAX: usize = 32 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BackupError {
     /// They are something else.
-    #[error("it is no backup, which `hayrick backup` writes: it begins with \"{0}\"")]
+    #[error("it is no backup: it begins with \"{0}\"")]
     OtherKind(String),
     /// A later version made it.
     #[error("it has format version {0}, and this build knows 1: use the newer build")]
