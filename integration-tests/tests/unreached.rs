@@ -53,8 +53,8 @@ async fn who_the_leader_does_not_reach_is_shown_so_whoever_is_asked() -> Result<
 fn role_of_3(cluster: &Cluster, asked: u32, role: &str, reached: &str) -> Result<()> {
     let output = ls(cluster, asked, &[])?;
     let (table, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    let cells = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let row = cells.filter(|cells| cells.first() == Some(&"3")).next_back().unwrap_or_default();
+    let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let row = rows.find(|cells| cells.first() == Some(&"3")).unwrap_or_default();
     let is_so = row.get(1) == Some(&role) && row.get(2).is_some_and(|cell| cell.ends_with(reached));
     ensure!(is_so && said.is_empty(), "{table}{said}");
     Ok(())
