@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
+use serde_json::json;
 use tokio::net::TcpSocket;
 
 /// What the fake master was asked: request line, head, body.
@@ -306,13 +307,93 @@ fn version_names_version_and_commit_and_help_teaches() {
     assert!(text(&help.stdout).contains("Examples:") && text(&help.stdout).contains("HAYRICK_DOWN_AFTER"));
 }
 
+/// A row of a master's table: this status, for as long as the test runs.
+fn status(json: &serde_json::Value) -> (&'static str, &'static str) {
+    let json = json.to_string();
+    let length = json.len();
+    let answer = format!("200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{json}");
+    ("GET /-/status ", answer.leak())
+}
+
+fn master_that_says(json: &serde_json::Value) -> String {
+    master(vec![status(json)].leak()).0
+}
+
+#[test]
+fn the_leader_is_asked_who_the_masters_are_and_who_has_not_entered_is_passed_over() {
+    let joining = master_that_says(&json!({ "node": 4, "leader": null, "masters": [] }));
+    let leader = master_that_says(&json!({ "node": 2, "leader": 2, "masters": [
+        { "id": 2, "role": "leader", "lag": 0, "client": "b:1", "peer": "b:2", "reached_ms": 0 },
+        { "id": 3, "role": "unreachable", "client": "c:1", "peer": "c:2", "reached_ms": 12_345 },
+        { "id": 5, "role": "unreachable", "client": "d:1", "peer": "d:2", "reached_ms": null },
+    ]}));
+    let follower = master_that_says(&json!({ "node": 1, "leader": 2, "masters": [
+        { "id": 2, "role": "leader", "client": leader, "peer": "b:2", "lag": 0 },
+        { "id": 3, "role": "follower", "client": "c:1", "peer": "c:2" },
+    ]}));
+    let (nobody, _bound) = nobody();
+    let listed = run(&["master", "ls"], &[&nobody, &joining, &follower].map(|at| at.as_str()).join(","));
+    let table = "\
+master  role         reached  lag  client  peer
+     2  leader           now    0  b:1     b:2
+     3  unreachable  12s-ago    -  c:1     c:2
+     5  unreachable    never    -  d:1     d:2
+";
+    assert_eq!((text(&listed.stdout), text(&listed.stderr)), (table, ""));
+    let shown = run(&["master", "ls", "--json"], &follower);
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    assert_eq!((&shown["seen_by"], &shown["masters"][1]["reached_ms"]), (&2.into(), &12_345.into()));
+
+    let alone = run(&["master", "ls"], &format!("{joining},{nobody}"));
+    assert_eq!((alone.status.code(), text(&alone.stdout)), (Some(1), ""));
+    let said = text(&alone.stderr);
+    for words in
+        [&format!("{joining}: master 4 knows of no cluster yet"), &format!("{nobody}: nobody listens there")]
+    {
+        assert!(said.contains(words), "{said}");
+    }
+    let none = run(&["master", "ls"], &nobody);
+    assert_eq!(text(&none.stderr), format!("hayrick: no master answers: {nobody}: nobody listens there\n"));
+
+    let cut_off = master_that_says(&json!({ "node": 1, "leader": 2, "masters": [
+        { "id": 1, "role": "follower", "client": "a:1", "peer": "a:2", "reached_ms": 0 },
+        { "id": 2, "role": "leader", "client": nobody, "peer": "b:2", "lag": 0, "reached_ms": 1 },
+    ]}));
+    let doubted = run(&["master", "ls"], &cut_off);
+    let table = format!(
+        "master  role      reached  lag  client{0:width$}  peer\n     1  follower      now    -  a:1   {0:width$}  a:2\n     2  \
+         leader        now    0  {nobody}  b:2\n",
+        "",
+        width = nobody.len() - 6
+    );
+    assert_eq!((doubted.status.code(), text(&doubted.stdout)), (Some(0), table.as_str()));
+    let said = text(&doubted.stderr);
+    assert!(said.starts_with("note: master 1 says this; the leader, master 2, could not be asked"), "{said}");
+}
+
+#[test]
+fn removing_a_master_says_what_few_masters_mean() {
+    const REMOVED: (&str, &str) =
+        ("DELETE /-/masters/3 ", "200 OK\r\ncontent-length: 1\r\nconnection: close\r\n\r\n\n");
+    let after = |left: &[u64]| {
+        // A learner counts as little as the one that is being removed, which may be listed still.
+        let row = |id: &u64, role: &str| json!({ "id": id, "role": role });
+        let mut masters: Vec<_> = left.iter().map(|id| row(id, "leader")).collect();
+        masters.extend([row(&3, "follower"), row(&9, "learner")]);
+        let (server, _) =
+            master(vec![REMOVED, status(&json!({ "node": 1, "leader": 1, "masters": masters }))].leak());
+        let output = run(&["master", "remove", "3"], &server);
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "master 3 is removed\n"));
+        text(&output.stderr).to_owned()
+    };
+    assert_eq!(after(&[1, 2, 4]), "");
+    let two = after(&[1, 2]);
+    assert!(two.starts_with("note: masters 1 and 2 are left, and both are needed"), "{two}");
+    let one = after(&[1]);
+    assert!(one.starts_with("note: master 1 is the only one left: there is no copy of the index"), "{one}");
+}
+
 const MASTERS: &[(&str, &str)] = &[
-    (
-        "GET /-/status ",
-        "200 OK\r\ncontent-length: 149\r\nconnection: close\r\n\r\n\
-         {\"node\":1,\"leader\":2,\"masters\":[{\"id\":1,\"role\":\"follower\",\"client\":\"a:1\",\"peer\":\"a:2\"},\
-         {\"id\":2,\"role\":\"leader\",\"lag\":0,\"client\":\"b:1\",\"peer\":\"b:2\"}]}",
-    ),
     ("POST /-/masters ", "200 OK\r\ncontent-length: 15\r\nconnection: close\r\n\r\nmaster 4 votes\n"),
     ("DELETE /-/masters/3 ", "200 OK\r\ncontent-length: 1\r\nconnection: close\r\n\r\n\n"),
     ("DELETE /-/masters/1 ", "409 Conflict\r\ncontent-length: 4\r\nconnection: close\r\n\r\nlast"),
@@ -322,19 +403,8 @@ const MASTERS: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn the_masters_are_listed_added_removed_and_led_by_command() {
+fn masters_are_added_removed_and_made_to_lead_by_command() {
     let (server, seen) = master(MASTERS);
-    let listed = run(&["master", "ls"], &server);
-    let table = "\
-master  role      lag  client  peer
-     1  follower    -  a:1     a:2
-     2  leader      0  b:1     b:2
-";
-    assert_eq!(text(&listed.stdout), table);
-    let listed = run(&["master", "ls", "--json"], &server);
-    let json: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");
-    assert_eq!((&json["leader"], &json["masters"][1]["role"]), (&2.into(), &"leader".into()));
-
     let code = |args: &[&str]| run(args, &server).status.code();
     assert_eq!(text(&run(&["master", "add", "4", "d:2"], &server).stdout), "master 4 votes\n");
     assert_eq!(code(&["master", "remove", "3"]), Some(0));

@@ -85,6 +85,14 @@ fn a_masters_directory_is_told_while_it_runs_and_when_it_was_killed() {
     }
     assert_eq!(std::fs::read(&index).expect("it is there"), before, "nothing was written");
 
+    let aside = data.join("log-aside");
+    std::fs::rename(data.join("raft/log"), &aside).expect("moved");
+    let missing = inspect(&data, &[]);
+    let shown = text(&missing.stdout);
+    assert!(shown.contains("missing: there is no directory `log`") && !shown.contains("vote"), "{shown}");
+    assert_eq!(json(&inspect(&data, &["--json"]))["log"]["missing"], true);
+    std::fs::rename(&aside, data.join("raft/log")).expect("moved back");
+
     std::fs::write(&index, vec![7; 9000]).expect("written");
     let damaged = json(&inspect(&data, &["--json"]));
     assert_eq!(damaged["index"]["state"], "damaged");

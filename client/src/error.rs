@@ -3,6 +3,8 @@
 use hayrick_protocol::key::KeyError;
 use http::StatusCode;
 
+use crate::broken::in_words;
+
 /// A client could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -67,8 +69,8 @@ pub enum Error {
         value: String,
     },
     /// The body of an answer broke off, so what was read of it is not the whole object.
-    #[error("the body broke off before its end")]
-    Body(#[source] reqwest::Error),
+    #[error("the body broke off before its end: {0}")]
+    Body(String),
     /// The answer is not what http-api.md says.
     #[error("the answer of {master} cannot be understood: {message}")]
     BadAnswer {
@@ -80,6 +82,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Of a body that broke off.
+    pub(crate) fn body(error: &reqwest::Error) -> Self {
+        Self::Body(in_words(error))
+    }
+
     /// Whether a write may have happened all the same.
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unknown { .. })

@@ -23,6 +23,7 @@
 //! ```
 
 mod backup;
+mod broken;
 mod client;
 mod delete;
 mod error;

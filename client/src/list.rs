@@ -64,7 +64,7 @@ impl Client {
     /// Asks for JSON and reads it.
     pub(crate) async fn json<T: serde::de::DeserializeOwned>(&self, target: &str) -> Result<T, Error> {
         let answer = self.send(Kind::Read, target, |url| self.reads.get(url)).await?;
-        let bytes = answer.response.bytes().await.map_err(Error::Body)?;
+        let bytes = answer.response.bytes().await.map_err(|error| Error::body(&error))?;
         serde_json::from_slice(&bytes).map_err(|error| Error::BadAnswer {
             master: self.masters()[answer.master].clone(),
             message: error.to_string(),

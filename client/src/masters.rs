@@ -26,7 +26,7 @@ impl Client {
         if answer.response.status() != StatusCode::ACCEPTED {
             return Ok(MasterAdded::Votes);
         }
-        let text = answer.response.text().await.map_err(Error::Body)?;
+        let text = answer.response.text().await.map_err(|error| Error::body(&error))?;
         Ok(MasterAdded::CatchesUp(text.trim().to_owned()))
     }
 

@@ -111,12 +111,12 @@ impl Object {
     /// # Errors
     /// [`Error::Body`] if they break off.
     pub async fn bytes(self) -> Result<Bytes, Error> {
-        self.response.bytes().await.map_err(Error::Body)
+        self.response.bytes().await.map_err(|error| Error::body(&error))
     }
 
     /// Its bytes as they come; an error means that what came before is not the whole object.
     pub fn stream(self) -> impl Stream<Item = Result<Bytes, Error>> + Send + Unpin {
-        Box::pin(self.response.bytes_stream().map_err(Error::Body))
+        Box::pin(self.response.bytes_stream().map_err(|error| Error::body(&error)))
     }
 }
 

@@ -6,6 +6,7 @@
 use http::StatusCode;
 use reqwest::{RequestBuilder, Response};
 
+use crate::broken::in_words;
 use crate::{Client, Error};
 
 /// The most of an error's text that is kept.
@@ -49,9 +50,10 @@ impl Client {
                     return Err(refusal(kind, target, response).await);
                 }
                 Err(error) if kind == Kind::Write && !error.is_connect() => {
-                    return Err(Error::Unknown { message: with_sources(&error) });
+                    let message = format!("{}: {}", self.masters()[master], in_words(&error));
+                    return Err(Error::Unknown { message });
                 }
-                Err(error) => tried.push((self.masters()[master].clone(), with_sources(&error))),
+                Err(error) => tried.push((self.masters()[master].clone(), in_words(&error))),
             }
         }
         Err(refused.unwrap_or(Error::NoMaster { tried }))
@@ -98,16 +100,4 @@ async fn message(mut response: Response) -> String {
 fn key_of(target: &str) -> String {
     let path = target.split('?').next().unwrap_or_default();
     percent_encoding::percent_decode_str(path.trim_start_matches('/')).decode_utf8_lossy().into_owned()
-}
-
-/// reqwest's own message names only the URL; the reason is in its sources.
-pub(crate) fn with_sources(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -57,6 +57,9 @@ pub struct MasterStatus {
     pub role: String,
     /// Log entries behind the leader. Only the leader knows every one's.
     pub lag: Option<u64>,
+    /// Milliseconds since the master that answered reached it: a leader by its log, others by greeting it. None if it never
+    /// did.
+    pub reached_ms: Option<u64>,
 }
 
 /// A volume in [`Status`].

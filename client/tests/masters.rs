@@ -96,6 +96,42 @@ async fn a_write_goes_on_to_the_next_master_after_503_and_after_a_refused_connec
     assert!(matches!(alone.put("k", "v").await, Err(Error::NoMaster { tried }) if tried.len() == 1));
 }
 
+/// An error with all its causes, as a program shows it.
+fn shown(error: &Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), std::error::Error::source(error));
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[tokio::test]
+async fn what_broke_is_told_in_one_sentence_without_layers() {
+    let bound = TcpSocket::new_v4().unwrap();
+    bound.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let closed = bound.local_addr().unwrap().to_string();
+    let error = Client::new([closed.clone()]).unwrap().get("k").await.unwrap_err();
+    assert_eq!(shown(&error), format!("no master answers: {closed}: nobody listens there"));
+
+    let broken = Scripted::start(BROKEN).await;
+    let error = client(&[&broken]).put("k", "v").await.unwrap_err();
+    let broke = "connection closed before message completed";
+    assert_eq!(shown(&error), format!("outcome unknown: {}: {broke}", broken.addr));
+
+    let short = Scripted::start(CUT_SHORT).await;
+    let error = client(&[&short]).get("k").await.unwrap().bytes().await.unwrap_err();
+    assert_eq!(shown(&error), "the body broke off before its end: the connection was closed");
+
+    // Accepts, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = silent.local_addr().unwrap();
+    let silence_max = Duration::from_millis(50);
+    let patient = Client::builder([addr.to_string()]).silence_max(silence_max).build().unwrap();
+    let error = patient.get("k").await.unwrap_err();
+    assert_eq!(shown(&error), format!("no master answers: {addr}: nothing came from it in time"));
+}
+
 #[tokio::test]
 async fn a_write_of_unknown_outcome_is_never_repeated() {
     for answer in [UNKNOWN, BROKEN] {

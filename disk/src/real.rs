@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -86,9 +86,16 @@ impl Disk for RealDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Lock> {
-        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        file.try_lock()?;
-        Ok(Lock::new(file))
+        loop {
+            let file =
+                fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+            file.try_lock()?;
+            // Whoever held it last may have removed the file in between: a lock on that one keeps nobody out.
+            let held = file.metadata()?;
+            if fs::metadata(path).is_ok_and(|named| (named.dev(), named.ino()) == (held.dev(), held.ino())) {
+                return Ok(Lock::new(file));
+            }
+        }
     }
 
     fn is_locked(&self, path: &Path) -> io::Result<bool> {

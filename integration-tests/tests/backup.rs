@@ -110,7 +110,7 @@ async fn take(cluster: &Cluster, file: &Path) -> Result<()> {
     let piped = hayrick(&["backup", "-", "--server", &server])?;
     ensure!(piped.status.success() && piped.stdout.starts_with(b"hrickBAK"), "{}", text(&piped.stderr));
 
-    // What cannot be used is refused in a sentence, and an empty directory stays one.
+    // What cannot be used is refused in a sentence, and nothing is left behind that would be refused the next time.
     let whole = std::fs::read(file)?;
     let mut damaged = whole.clone();
     damaged[whole.len() / 2] ^= 1;
@@ -118,7 +118,8 @@ async fn take(cluster: &Cluster, file: &Path) -> Result<()> {
     later[8] = 2;
     let cut = &whole[..whole.len() - 9];
     for (bytes, word) in [
-        (&damaged[..], "damaged at byte"),
+        (&damaged[..], "bad was not restored: it is damaged at byte"),
+        (&damaged[..], "Copy it again from where it was written"),
         (cut, "cut off"),
         (&later[..], "format version 2"),
         (b"?", "no backup"),
@@ -131,7 +132,7 @@ async fn take(cluster: &Cluster, file: &Path) -> Result<()> {
         let output = hayrick(&[&flags[..], &ports].concat())?;
         let said = text(&output.stderr);
         ensure!(output.status.code() == Some(1) && said.contains(word), "{word:?}: {said}");
-        ensure!(!Path::new(data).join("master").exists(), "{word:?}: it was begun");
+        ensure!(!Path::new(data).exists(), "{word:?}: something is left behind");
     }
     Ok(())
 }

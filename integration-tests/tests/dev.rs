@@ -125,9 +125,24 @@ async fn the_cluster_program_starts_again_what_was_killed_and_refuses_to_run_twi
         wait_for(&program, |line| line.starts_with(&format!("{name}runs again"))).await?;
     }
     wait::until("it serves again", READY_TIMEOUT, async || serves(base, 1).await).await?;
+
+    // One that was taken out is said to be, and is not started again.
+    let client = cluster::client(&[format!("127.0.0.1:{base}")])?;
+    wait::until("master 3 is removed", READY_TIMEOUT, async || Ok(client.remove_master(3).await?)).await?;
+    wait_for(&program, |line| line.starts_with("master 3 was removed from the cluster")).await?;
+    let line = lines.iter().find(|line| line.starts_with("volume 1 ")).context("it is in the table")?;
+    kill(child(line).context("its pid is in the table")?, Signal::KILL)?;
+    wait_for(&program, |line| line.starts_with("volume 1 ") && line.contains("ended: killed")).await?;
+    kill(program.pid(), Signal::USR1)?;
+    wait_for(&program, |line| line.starts_with("volume 1 runs again")).await?;
     let status = interrupt("the cluster", &mut program).await?;
     ensure!(status.success(), "the cluster ended with {status}");
-    let left: Vec<String> = program.lines().into_iter().filter(|line| line.contains("runs again")).collect();
+    let again = |line: &String| line.contains("runs again");
+    ensure!(
+        !program.lines().iter().any(|line| again(line) && line.starts_with("master 3")),
+        "it was removed"
+    );
+    let left: Vec<String> = program.lines().into_iter().filter(again).collect();
     for line in left {
         let pid: u32 = line.rsplit(' ').next().context("it names the pid")?.parse()?;
         ensure!(!runs_with(pid, dir.path()), "{line}, and outlived the cluster");

@@ -102,7 +102,71 @@ async fn who_mistakes_a_peer_port_for_a_client_port_or_the_reverse_is_told() -> 
     ensure!(status == 400 && text.contains("peer port of master 1"), "{status} {text:?}");
 
     let volume = machine.volume(1, &[client])?;
-    says(&volume, &format!("127.0.0.1:{client}: it speaks HTTP, so that is a client port")).await
+    says(&volume, &format!("127.0.0.1:{client}: HTTP is spoken there, so that it is no peer port")).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_is_told_to_join_at_a_wrong_port_ends_and_says_what_is_there() -> Result<()> {
+    let machine = Machine::new()?;
+    let masters = [machine.master(1)?, machine.master(2)?, machine.master(3)?];
+    for (id, master) in (1..).zip(&masters) {
+        block_in_place(|| master.wait_line(&format!("listening: master {id}"), TIMEOUT))?;
+    }
+    let volume = machine.volume(1, &machine.peers())?;
+    let lines = block_in_place(|| volume.wait_line("listening: volume 1", TIMEOUT))?;
+    let line = lines.iter().find(|line| line.starts_with("listening")).context("it is there")?;
+    let addresses: Vec<&str> = line.split([' ', ',', '/']).filter(|word| word.starts_with("127.")).collect();
+    let [volume_http, volume_peer] = addresses[..] else { anyhow::bail!("{line}") };
+    let at = |port: u16| format!("127.0.0.1:{port}");
+    let (client, peer) = machine.masters[1];
+    let (own_client, own_peer) = (free_port()?, free_port()?);
+    for (join, said) in [
+        (
+            at(client),
+            format!(
+                "{} is the client port of master 2, where HTTP is spoken; its peer address is {}",
+                at(client),
+                at(peer)
+            ),
+        ),
+        (
+            volume_http.to_owned(),
+            format!("{volume_http} is the HTTP port of volume 1, where HTTP is spoken; --join takes"),
+        ),
+        (volume_peer.to_owned(), format!("{volume_peer} is the peer port of volume 1; --join takes")),
+        (at(own_peer), format!("{} is the peer address of master 4 itself; --join takes", at(own_peer))),
+        (
+            at(own_client),
+            format!("{} is the client port of master 4 itself, where HTTP is spoken", at(own_client)),
+        ),
+    ] {
+        let mut command = machine.command("master", 4, own_client, own_peer)?;
+        let program = Program::start(command.args(["--id", "4", "--join", &join]))?;
+        // Its last word.
+        says(&program, &format!("hayrick: {said}")).await?;
+    }
+
+    // Of several masters one may be wrong: it goes on, and says so.
+    let list = format!("4={},5={},6={},7={}", at(own_peer), at(client), volume_peer, at(free_port()?));
+    let mut command = machine.command("master", 44, own_client, own_peer)?;
+    let lone = Program::start(command.args(["--id", "4", "--masters", &list]))?;
+    says(
+        &lone,
+        &format!("--masters names {} for master 5, which is the client port of master 2", at(client)),
+    )
+    .await?;
+    says(
+        &lone,
+        &format!("--masters names {volume_peer} for master 6, where another one answers: this is volume 1"),
+    )
+    .await?;
+    let mut ls = Command::new(cluster::binary()?);
+    ls.args(["master", "ls", "--server", &at(own_client)]);
+    let output = block_in_place(|| ls.output())?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(output.status.code() == Some(1) && output.stdout.is_empty(), "{output:?}");
+    ensure!(text.contains("master 4 knows of no cluster yet"), "{text}");
+    Ok(())
 }
 
 /// Waits until the program has said it, in its log or on standard output.

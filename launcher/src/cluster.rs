@@ -89,12 +89,13 @@ impl Cluster {
     }
 
     /// Starts every process that does not run, on its own ports, and waits for all `listening:` lines. Volumes that never
-    /// ran start one after the other, so that they get their ids in order.
+    /// ran start one after the other, so that they get their ids in order. A master that was removed stays as it is.
     ///
     /// # Errors
     /// When one cannot be started or does not listen, or after [`Cluster::close`]; the others run on.
     pub fn start_all(&self) -> Result<(), Error> {
-        let stopped: Vec<&Process> = self.processes().filter(|process| !process.is_running()).collect();
+        let is_due = |process: &&Process| !process.is_running() && !process.is_removed();
+        let stopped: Vec<&Process> = self.processes().filter(is_due).collect();
         let is_new = |process: &Process| process.role() == Role::Volume && !process.data_dir().exists();
         let (new, known): (Vec<_>, Vec<_>) = stopped.into_iter().partition(|process| is_new(process));
         // All at once: no volume listens before it has met the masters.

@@ -16,6 +16,10 @@ use rustix::process::Signal;
 use crate::child::Run;
 use crate::{Error, log};
 
+/// The file in a master's data directory that says what it is, and its line once it was removed (docs/format.md).
+const MASTER_FILE: &str = "master";
+const REMOVED: &str = "standing removed";
+
 /// What a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -125,6 +129,12 @@ impl Process {
     /// How its last run ended; `None` while it runs or if it never did.
     pub fn exit_status(&self) -> Option<ExitStatus> {
         self.lock().run.as_ref().and_then(|run| run.ended())
+    }
+
+    /// Whether it is a master that its cluster removed, by what its data directory says: it never runs again.
+    pub fn is_removed(&self) -> bool {
+        let meta = std::fs::read_to_string(self.data_dir.join(MASTER_FILE)).unwrap_or_default();
+        self.role == Role::Master && meta.lines().any(|line| line == REMOVED)
     }
 
     /// The line it printed when it listened in its current run.

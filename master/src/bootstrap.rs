@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use hayrick_protocol::command::{Command, Refusal, Reply};
 use hayrick_protocol::messages::master::{Belonging, Greeting, Propose, ProposeError};
 use hayrick_protocol::{ClusterId, InstanceId, NodeId};
@@ -25,6 +26,7 @@ use crate::master::Master;
 use crate::meta::{Directory, Meta, Standing};
 use crate::options::Options;
 use crate::restore;
+use crate::wrong_port;
 
 /// Between two rounds of questions.
 pub(crate) const ASK_EVERY: Duration = Duration::from_millis(200);
@@ -194,7 +196,9 @@ async fn meet(master: &Master) {
                     return;
                 }
             }
-            Decision::AskAgain => tell("whether there is a cluster", began, &mut told, &silence),
+            Decision::AskAgain => {
+                tell(master, "whether there is a cluster", began, &mut told, &silence).await;
+            }
         }
         pause(master).await;
     }
@@ -213,13 +217,22 @@ async fn ask(master: &Master, others: Vec<NodeId>) -> (BTreeMap<NodeId, Greeting
 }
 
 /// Tells why others do not answer: when it takes longer than to start masters one after the other, and only what is new.
-fn tell(waiting_for: &str, began: Instant, told: &mut String, silence: &[(NodeId, CallError)]) {
-    let in_words = |(id, error): &(NodeId, CallError)| match error {
+async fn tell(
+    master: &Master,
+    waiting_for: &str,
+    began: Instant,
+    told: &mut String,
+    silence: &[(NodeId, CallError)],
+) {
+    if began.elapsed() < QUIET {
+        return;
+    }
+    let reasons = join_all(silence.iter().map(async |(id, error)| match error {
         CallError::NotSent { why } => format!("master {id}: {why}"),
-        error => format!("master {id}: {error}"),
-    };
-    let reasons = silence.iter().map(in_words).collect::<Vec<_>>().join("; ");
-    if began.elapsed() >= QUIET && reasons != *told {
+        error => wrong_port::entry(master, *id, error).await,
+    }));
+    let reasons = reasons.await.join("; ");
+    if reasons != *told {
         info!("waiting for a majority of the masters to say {waiting_for}: {reasons}");
         *told = reasons;
     }
@@ -370,7 +383,7 @@ async fn come_back(master: &Master) {
                 master.admission.cluster()
             ));
         }
-        tell("whether this one is an older state of itself", began, &mut told, &silence);
+        tell(master, "whether this one is an older state of itself", began, &mut told, &silence).await;
         pause(master).await;
     }
 }

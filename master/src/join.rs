@@ -16,6 +16,7 @@ use tracing::info;
 use crate::bootstrap::{removed, replaced, rolled_back};
 use crate::cluster::members::introduction;
 use crate::master::Master;
+use crate::wrong_port;
 
 /// Between two attempts.
 const ASK_EVERY: Duration = Duration::from_millis(300);
@@ -67,10 +68,20 @@ async fn ask(master: &Master, address: &str) -> Result<ClusterId, NotYet> {
     let local = master.peers.local();
     let first = Client::new(local.clone(), address.to_owned(), None);
     // Not admitted yet, it says the same to everybody.
-    let greeting = first
-        .call(&introduction(master, master.options.id), Vec::new(), Instant::now() + GREET_PATIENCE)
-        .await;
-    let (greeting, _) = greeting.map_err(|error| NotYet::Later(format!("{address}: {error}")))?;
+    let introduction = introduction(master, master.options.id);
+    let greeting = first.call(&introduction, Vec::new(), Instant::now() + GREET_PATIENCE).await;
+    let greeting = match greeting {
+        Ok((greeting, _)) => greeting,
+        Err(error) => {
+            return Err(match wrong_port::of_join(master, &first, &error).await {
+                Some(reason) => NotYet::Never(reason),
+                None => NotYet::Later(format!("{address}: {error}")),
+            });
+        }
+    };
+    if greeting.instance == master.own.instance {
+        return Err(NotYet::Never(wrong_port::is_own(master, address)));
+    }
     let cluster = cluster_of(master, address, &greeting)?;
     // From here on every connection says so.
     local.set_cluster(cluster);

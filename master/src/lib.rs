@@ -7,6 +7,7 @@
 //! - `peer` answers masters and volumes, and finds the way to them;
 //! - `cluster` is what the leader keeps in order: who is up, where partitions lie, what is reaped;
 //! - `bootstrap` decides whether there is a cluster already, `restore` forms one from a backup; `leader` finds the leader.
+//! - `wrong_port` tells what is at an address that is no peer port, `ended` why a master cannot go on.
 //!
 //! It leaves what commands mean to `raft-store`, and which volumes make a good table to `placement`. Invariant: this
 //! crate decides and asks; everything that must be remembered goes through Raft.
@@ -14,6 +15,7 @@
 mod api;
 mod bootstrap;
 mod cluster;
+mod ended;
 mod gateway;
 mod join;
 mod leader;
@@ -25,6 +27,7 @@ mod restore;
 mod start;
 mod status;
 mod transport;
+mod wrong_port;
 
 pub use options::Options;
 pub use start::{Running, StartError, start};

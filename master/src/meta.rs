@@ -22,6 +22,8 @@ use thiserror::Error;
 
 const META_FILE: &str = "master";
 const LOCK_FILE: &str = "lock";
+/// Whatever is made in a data directory beside the Raft store's, the lock last.
+pub(crate) const FILES: [&str; 3] = [META_FILE, "master.new", LOCK_FILE];
 
 /// Whether a master was started in the directory before.
 pub(crate) fn is_there(directory: &Path) -> bool {

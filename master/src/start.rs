@@ -75,6 +75,9 @@ pub struct Running {
     background: Vec<JoinHandle<()>>,
 }
 
+/// A listener, and where.
+type Port = (TcpListener, SocketAddr);
+
 /// A listener and what ends it.
 struct Task {
     stop: CancellationToken,
@@ -89,15 +92,11 @@ struct Task {
 pub async fn start(options: Options) -> Result<Running, StartError> {
     options.check().map_err(StartError)?;
     let disk = Arc::new(RealDisk);
+    let before = options.restore.is_some().then(|| restore::Before::look(&options));
     let directory = Directory::lock(disk.clone(), &options.data)?;
-    let instance = InstanceId(rand::random());
-    let meta = match &options.restore {
-        Some(file) => restore::restore(&directory, &options, file, instance).await?,
-        None => directory.load_or_create(options.id, instance)?,
-    };
-    check_standing(&options, &meta)?;
-    let web = bind(&options.listen, "--listen").await?;
-    let peer = bind(&options.peer_listen, "--peer-listen").await?;
+    // Held until this returns, also where it takes back what it made.
+    let begun = begin(&directory, &options).await.inspect_err(|_| before.iter().for_each(|it| it.put_back()));
+    let (meta, web, peer) = begun?;
     let client = web.1;
     let own = own(&options, meta.instance, client, peer.1);
 
@@ -133,6 +132,27 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let running = serve(master, web, peer, local);
     running.first_meeting().await?;
     Ok(running)
+}
+
+/// Both ports, and whose directory this is. The ports come before a restore, which takes long to make what is good for one
+/// start only.
+async fn begin(directory: &Directory, options: &Options) -> Result<(Meta, Port, Port), StartError> {
+    let instance = InstanceId(rand::random());
+    let ports = async || -> Result<(Port, Port), StartError> {
+        Ok((bind(&options.listen, "--listen").await?, bind(&options.peer_listen, "--peer-listen").await?))
+    };
+    let (meta, (web, peer)) = match &options.restore {
+        Some(file) => {
+            let ports = ports().await?;
+            (restore::restore(directory, options, file, instance).await?, ports)
+        }
+        None => {
+            let meta = directory.load_or_create(options.id, instance)?;
+            check_standing(options, &meta)?;
+            (meta, ports().await?)
+        }
+    };
+    Ok((meta, web, peer))
 }
 
 impl Running {
@@ -180,12 +200,7 @@ impl Running {
     }
 }
 
-fn serve(
-    master: Arc<Master>,
-    (web, client): (TcpListener, SocketAddr),
-    (listener, peer): (TcpListener, SocketAddr),
-    local: Local,
-) -> Running {
+fn serve(master: Arc<Master>, (web, client): Port, (listener, peer): Port, local: Local) -> Running {
     let task = |stop: CancellationToken, served: JoinHandle<()>| Task { stop, served };
     let (stop_web, stop_peers) = (CancellationToken::new(), CancellationToken::new());
     let router = api::router(Arc::clone(&master));
@@ -209,7 +224,7 @@ fn serve(
     }
 }
 
-async fn bind(address: &str, flag: &str) -> Result<(TcpListener, SocketAddr), StartError> {
+async fn bind(address: &str, flag: &str) -> Result<Port, StartError> {
     let refused = |error| StartError(format!("cannot listen on {address} ({flag}): {error}"));
     let listener = TcpListener::bind(address).await.map_err(refused)?;
     let bound = listener.local_addr().map_err(refused)?;

@@ -16,6 +16,9 @@ use crate::cluster::members::UNREACHABLE_AFTER;
 use crate::leader;
 use crate::master::Master;
 
+/// A master that misses so many heartbeats of the leader counts as unreachable, where that is the longer time.
+const HEARTBEATS_MISSED: u32 = 3;
+
 /// The cluster as this master sees it.
 pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
     let cluster = master.node.cluster();
@@ -131,6 +134,8 @@ fn count_copies(
 
 fn masters(master: &Master, cluster: &Cluster, status: &Status) -> Vec<Value> {
     let now = Instant::now();
+    // A heartbeat of the leader's own may be late as well.
+    let within = UNREACHABLE_AFTER.max(master.options.heartbeat.saturating_mul(HEARTBEATS_MISSED));
     let members = status.voters.iter().chain(&status.learners);
     members
         .map(|member| {
@@ -138,18 +143,29 @@ fn masters(master: &Master, cluster: &Cluster, status: &Status) -> Vec<Value> {
             let own = id == master.options.id;
             let seen =
                 if own { Some(now) } else { master.members.last_heard(id) }.map(|at| now.duration_since(at));
+            let reached_ms = reached_ms(status, id, seen.map(millis));
             let known = cluster.masters.get(&id);
             json!({
                 "id": id.0,
                 "peer": known.map_or(member.address.as_str(), |known| known.peer.as_str()),
                 "client": known.map_or("", |known| known.client.as_str()),
-                "role": role(status, id, own || seen.is_some_and(|seen| seen < UNREACHABLE_AFTER)),
+                "role": role(status, id, reached_ms.is_some_and(|ms| u128::from(ms) < within.as_millis())),
                 // Known to the leader only, but for its own and a master's own.
                 "lag": lag(status, id),
                 "seen_ms": seen.map(millis),
+                "reached_ms": reached_ms,
             })
         })
         .collect()
+}
+
+/// How long ago `id` was reached. To the leader that is who takes its log: one that can be heard and not be reached lags
+/// for ever, and must not look like any other.
+fn reached_ms(status: &Status, id: NodeId, seen_ms: Option<u64>) -> Option<u64> {
+    if status.role != Role::Leader || status.node == id {
+        return seen_ms;
+    }
+    status.followers.iter().find(|follower| follower.node == id)?.last_heard_ms
 }
 
 fn role(status: &Status, id: NodeId, reachable: bool) -> &'static str {
@@ -206,7 +222,7 @@ mod tests {
     use hayrick_protocol::cluster_map::{ClusterMap, Placement, VolumeState};
     use hayrick_protocol::digest::SetDigest;
     use hayrick_protocol::{ClusterId, Generation, InstanceId, PartitionId, VolumeId};
-    use hayrick_raft_store::Table;
+    use hayrick_raft_store::{Counters, Follower, LogStatus, Table};
 
     use super::*;
 
@@ -240,6 +256,31 @@ mod tests {
             table: Arc::new(Table { version: 1, current: vec![Some(PlacementId(1)), None], placements }),
             ..Cluster::default()
         }
+    }
+
+    #[test]
+    fn who_is_heard_but_does_not_take_the_leaders_log_is_not_reached() {
+        let follower = |id, last_heard_ms| Follower { node: NodeId(id), lag_entries: Some(0), last_heard_ms };
+        let mut status = Status {
+            node: NodeId(1),
+            leader: Some(NodeId(1)),
+            term: 1,
+            role: Role::Leader,
+            committed: 0,
+            applied: 0,
+            has_quorum: true,
+            voters: Vec::new(),
+            learners: Vec::new(),
+            followers: vec![follower(2, Some(9000)), follower(3, None)],
+            counters: Counters::default(),
+            log: LogStatus::default(),
+            stopped: None,
+        };
+        let reached = |status: &Status, id| reached_ms(status, NodeId(id), Some(5));
+        assert_eq!([1, 2, 3, 4].map(|id| reached(&status, id)), [Some(5), Some(9000), None, None]);
+        // Another one has no log that they could take.
+        status.role = Role::Follower;
+        assert_eq!([1, 2, 3].map(|id| reached(&status, id)), [Some(5); 3]);
     }
 
     #[test]

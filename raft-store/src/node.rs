@@ -33,6 +33,7 @@ use crate::membership::Membership;
 use crate::network::{self, Network, Transits};
 use crate::observe;
 use crate::options::{LOG_FILE_BYTES_MIN, Options};
+use crate::panics;
 use crate::proposer::Proposer;
 use crate::snapshot::{self, Receiver};
 use crate::status::{Copies, Page, Progress, Role, Status};
@@ -72,6 +73,7 @@ impl Node {
         disk: Arc<dyn Disk>,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, OpenError> {
+        panics::remember();
         let config = raft_config(&options)?;
         let (for_files, disk_of_files) = (options.clone(), Arc::clone(&disk));
         let opened = tokio::task::spawn_blocking(move || open_files(&disk_of_files, &for_files)).await;

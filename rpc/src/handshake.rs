@@ -72,6 +72,8 @@ pub enum RefusalReason {
     OtherIdentity,
     /// The ranges of versions do not meet.
     NoCommonVersion,
+    /// HTTP is spoken there.
+    Http,
     /// A reason that this build does not know.
     Other(u16),
 }
@@ -82,6 +84,7 @@ impl RefusalReason {
             Self::OtherCluster => 1,
             Self::OtherIdentity => 2,
             Self::NoCommonVersion => 3,
+            Self::Http => 4,
             Self::Other(code) => code,
         }
     }
@@ -91,6 +94,7 @@ impl RefusalReason {
             1 => Self::OtherCluster,
             2 => Self::OtherIdentity,
             3 => Self::NoCommonVersion,
+            4 => Self::Http,
             other => Self::Other(other),
         }
     }
@@ -111,11 +115,6 @@ pub(crate) enum HandshakeError {
     /// The other end asks for something in HTTP.
     #[error("an HTTP request came to the peer port")]
     HttpRequest,
-    /// The other end answers in HTTP.
-    #[error(
-        "it speaks HTTP, so that is a client port; --masters wants peer addresses, by default on port 9092"
-    )]
-    HttpAnswer,
     /// An end would not have it.
     #[error("{0}")]
     Refused(Refusal),
@@ -298,7 +297,10 @@ async fn read_hello<S: AsyncRead + Unpin>(socket: &mut S) -> Result<Hello, Hands
         return Err(HandshakeError::Refused(Refusal::read(socket).await?));
     }
     if magic == HTTP_ANSWER {
-        return Err(HandshakeError::HttpAnswer);
+        let text = "HTTP is spoken there, so that it is no peer port; the peer port of a master is the one of its \
+                    --peer-listen, by default 9092, and `hayrick master ls` shows it";
+        let refusal = Refusal { reason: RefusalReason::Http, text: text.to_owned() };
+        return Err(HandshakeError::Refused(refusal));
     }
     // `OPTIONS ` and `CONNECT ` just fit into the magic.
     if HTTP_METHODS.iter().any(|method| magic.starts_with(method)) {
@@ -451,7 +453,8 @@ mod tests {
         far.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.expect("it fits the pipe");
         let local = Local::new(Identity::Volume(VolumeId(3)), ClusterId([1; 16]));
         let error = offer(&mut near, &local, None).await.expect_err("nobody of us");
-        assert!(matches!(error, HandshakeError::HttpAnswer) && error.to_string().contains("9092"), "{error}");
+        let HandshakeError::Refused(refusal) = error else { panic!("{error}") };
+        assert!(refusal.reason == RefusalReason::Http && refusal.text.contains("9092"), "{refusal}");
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hayrick_protocol::command::RegisterVolume;
 use hayrick_protocol::ids::{ClusterId, InstanceId, VolumeId};
+use hayrick_protocol::messages::Identity;
 use hayrick_protocol::messages::master::{Register, RegisterError, Registered};
 use hayrick_rpc::{CallError, Client, RefusalReason};
 use tokio::time::{Instant, sleep};
@@ -79,9 +80,7 @@ impl Applicant {
                              the masters of its own cluster, or give this volume an empty --data"
                         ));
                     }
-                    // Its words begin with the address.
-                    Err(CallError::NotSent { why }) => reasons.push(why),
-                    Err(error) => reasons.push(format!("{address}: {error}")),
+                    Err(error) => reasons.push(reason(master, &error)),
                 }
             }
             if strangers.len() == masters.len()
@@ -97,5 +96,20 @@ impl Applicant {
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
+    }
+}
+
+/// Why what is at the address of a master does not answer as one.
+fn reason(master: &Client, error: &CallError) -> String {
+    let address = master.address();
+    match (error, master.peer().map(|peer| peer.identity)) {
+        // Its words begin with the address.
+        (CallError::NotSent { why }, _) => why.clone(),
+        (CallError::Refused(refusal), _) => format!("{address}: {refusal}"),
+        (CallError::UnknownMethod, Some(Identity::Volume(id))) => format!(
+            "{address}: that is the peer port of volume {id}; --masters takes those of masters, by default 9092, which \
+             `hayrick master ls` shows"
+        ),
+        _ => format!("{address}: {error}"),
     }
 }

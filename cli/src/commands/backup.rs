@@ -59,9 +59,10 @@ async fn copy(client: &Client, out: &mut impl Write) -> Result<String> {
     let mut chunks = client.backup().await?;
     let mut decoder = Decoder::default();
     let mut bytes = 0;
-    let what = "the backup that came cannot be used";
+    let what = "what came is no backup that could be used; take it again, or from another master (--server)";
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk?;
+        let chunk =
+            chunk.context("the backup is not whole; take it again, or from another master (--server)")?;
         decoder.feed(&chunk);
         while decoder.next_part().context(what)?.is_some() {}
         out.write_all(&chunk)?;

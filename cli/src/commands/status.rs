@@ -128,7 +128,8 @@ mod tests {
             "cluster": "c0ffee", "node": 2, "version": "0.1.0", "leader": 1, "term": 7, "committed": 9, "applied": 8,
             "replicas": 3, "min_replicas": 2, "partitions": 4096, "objects": 5, "object_bytes": 2048,
             "under_replicated": 1,
-            "masters": [{ "id": 1, "role": "leader", "client": "a:1", "lag": 0 }, { "id": 2, "role": "follower" }],
+            "masters": [{ "id": 1, "role": "leader", "client": "a:1", "lag": 0 }, { "id": 2, "role": "unreachable", "reached_ms": 9200 },
+                { "id": 3, "role": "unreachable" }],
             "volumes": [{ "id": 3, "state": "down", "used": 1536 }],
         });
         let expected = "\
@@ -140,9 +141,10 @@ objects  5, 2.0 KiB
 copies   3 each, 2 needed for a write; 4096 partitions
 warning  1 objects have fewer copies than that
 
-master  role      lag  client  peer
-     1  leader      0  a:1     -
-     2  follower    -  -       -
+master  role         reached  lag  client  peer
+     1  leader           now    0  a:1     -
+     2  unreachable   9s-ago    -  -       -
+     3  unreachable    never    -  -       -
 
 volume  state  needles     used  free  bad  zone  http  peer
      3  down         0  1.5 KiB   0 B    0  -     -     -";

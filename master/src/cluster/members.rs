@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
 use crate::bootstrap::rolled_back;
+use crate::ended;
 use crate::leader;
 use crate::master::Master;
 
@@ -75,8 +76,7 @@ async fn greet_others(master: &Master) {
     while !master.stopping.is_cancelled() {
         ticks.tick().await;
         if master.node.watch().borrow().role == Role::Stopped {
-            let why = master.node.status().stopped.unwrap_or_else(|| "it was stopped".to_owned());
-            return master.admission.fail(format!("this master's Raft node ended: {why}"));
+            return master.admission.fail(ended::in_words(master));
         }
         master.seen.save(false).await;
         let cluster = master.node.cluster();

@@ -49,7 +49,7 @@ pub enum BackupError {
     #[error("it has format version {0}, and this build knows 1: use the newer build")]
     LaterVersion(u16),
     /// They end too early.
-    #[error("it was cut off: it ends after {0} bytes, before its end was written")]
+    #[error("it was cut off: it ends after {0} bytes, and a whole backup has an end that says so")]
     Cut(u64),
     /// They are not what was written.
     #[error("it is damaged at byte {at}: {what}")]
@@ -204,7 +204,7 @@ impl Decoder {
             return if self.waiting.is_empty() {
                 Ok(None)
             } else {
-                Err(self.damaged("it goes on behind its end"))
+                Err(self.damaged("it ends there, and more bytes follow"))
             };
         }
         if self.header.is_none() { self.header() } else { self.piece() }
@@ -228,7 +228,8 @@ impl Decoder {
         if version > VERSION {
             return Err(BackupError::LaterVersion(version));
         }
-        let header = Header::decode(bytes).ok_or_else(|| self.damaged("its header"))?;
+        let header =
+            Header::decode(bytes).ok_or_else(|| self.damaged("the header does not match its checksum"))?;
         self.header = Some(header);
         self.took(HEADER_BYTES);
         Ok(Some(Part::Header(header)))
@@ -240,13 +241,15 @@ impl Decoder {
             |from: usize| u32::from_le_bytes([head[from], head[from + 1], head[from + 2], head[from + 3]]);
         let (len, crc, own) = (number(0) as usize, number(4), number(8));
         if own != head_crc(self.number, &head[..8]) || len > PIECE_BYTES_MAX {
-            return Err(self.damaged("the head of a piece"));
+            return Err(
+                self.damaged("the size and the checksum of a block of rows are to be there, and are not")
+            );
         }
         let is_end = len == 0;
         let bytes = PIECE_HEAD_BYTES + if is_end { END_BYTES } else { len };
         let Some(payload) = self.waiting.get(PIECE_HEAD_BYTES..bytes) else { return Ok(None) };
         if crc32c::crc32c(payload) != crc {
-            return Err(self.damaged("a piece"));
+            return Err(self.damaged("the block of rows that begins there does not match its checksum"));
         }
         let part = if is_end { self.take_end(bytes)? } else { self.take_rows(bytes)? };
         self.number += 1;
@@ -256,7 +259,9 @@ impl Decoder {
 
     fn take_rows(&mut self, bytes: usize) -> Result<Part, BackupError> {
         let rows = self.waiting[PIECE_HEAD_BYTES..bytes].to_vec();
-        let objects = self.summing.add(&rows).ok_or_else(|| self.damaged("rows that do not parse"))?;
+        let objects = self.summing.add(&rows).ok_or_else(|| {
+            self.damaged("the block that begins there is whole, and holds no rows of an index")
+        })?;
         self.objects += objects;
         Ok(Part::Rows(rows))
     }
@@ -264,7 +269,7 @@ impl Decoder {
     fn take_end(&mut self, bytes: usize) -> Result<Part, BackupError> {
         let sum = self.summing.sum();
         if self.waiting[..bytes] != end(self.number, &sum) {
-            return Err(self.damaged("its rows are not those that it sums up"));
+            return Err(self.damaged("the rows before it are not those that the end sums up"));
         }
         self.end = Some(sum);
         Ok(Part::End(sum))
@@ -352,6 +357,27 @@ mod tests {
         }
         let longer = [&whole[..], b"x"].concat();
         assert!(matches!(decode(&longer, 9), Err(BackupError::Damaged { .. })));
+    }
+
+    #[test]
+    fn damage_is_told_by_its_place_in_words_of_the_file() {
+        let (whole, head) = (example(), HEADER_BYTES);
+        let first = [row(b"a"), row(b"b")].concat().len() + PIECE_HEAD_BYTES;
+        let second = row(b"c").len() + PIECE_HEAD_BYTES;
+        let told = |at: usize| {
+            let mut bad = whole.clone();
+            bad[at] ^= 1;
+            decode(&bad, 64).expect_err("a bit was flipped").to_string()
+        };
+        let damaged = |at: usize, what: &str| format!("it is damaged at byte {at}: {what}");
+        assert_eq!(told(70), damaged(0, "the header does not match its checksum"));
+        let block = "the block of rows that begins there does not match its checksum";
+        assert_eq!(told(head + PIECE_HEAD_BYTES), damaged(head, block));
+        assert_eq!(told(head + first + PIECE_HEAD_BYTES + 1), damaged(head + first, block));
+        let size = "the size and the checksum of a block of rows are to be there, and are not";
+        assert_eq!(told(head + first + second), damaged(head + first + second, size));
+        let longer = decode(&[&whole[..], b"x"].concat(), 64).expect_err("it goes on").to_string();
+        assert_eq!(longer, damaged(whole.len(), "it ends there, and more bytes follow"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use format::{BackupError, Decoder, Header, Part, Sum};
+pub(crate) use restore::TERM_GAP;
 pub use restore::{RestoreError, Restored, restore};
 
 use crate::errors::ReadError;

@@ -103,6 +103,13 @@ async fn a_group_made_of_a_backup_has_its_objects_and_hands_no_id_out_again() {
     assert_eq!(format!("{:032x}", result.sum.hash), hash, "it was verified against the state that was told");
     assert_eq!((result.objects, result.header.taken_ms), (u64::from(OBJECTS), TAKEN_MS));
 
+    let there: Arc<dyn Disk> = Arc::new(disk.clone());
+    let seen = inspect(&there, Path::new("/raft")).expect("it can be looked into");
+    let IndexState::Read(index) = seen.index else { panic!("{:?}", seen.index) };
+    for begin in [index.applied, seen.log.purged, seen.log.last] {
+        assert!(begin.is_some_and(|id| id.is_of_backup()), "{begin:?}");
+    }
+
     // Everything was durable.
     let disk = disk.crash(3);
     let node = open(&disk).await;

@@ -24,6 +24,8 @@ const LISTED_MAX: usize = 1000;
 /// What the log holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
+    /// There is no such directory: a master does not start without it, where there is an index.
+    pub missing: bool,
     /// For whom this master voted, in which term, and whether that one was elected.
     pub vote: Option<(u64, NodeId, bool)>,
     /// Entries up to this one are gone, as the index has what they made.
@@ -96,7 +98,7 @@ pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Log, InspectError> {
         }
         reading.files.push(LogFile { name, found });
     }
-    Ok(reading.finish())
+    Ok(Log { missing: !exists, ..reading.finish() })
 }
 
 #[derive(Default)]
@@ -182,6 +184,7 @@ impl Reading {
         let bytes = files.iter().filter_map(|file| file.found.as_ref().ok()).map(|file| file.bytes).sum();
         let vote = |vote: Vote| (vote.leader_id.term, NodeId(vote.leader_id.node_id), vote.committed);
         Log {
+            missing: false,
             vote: state.vote.map(vote),
             purged: state.purged.map(EntryId::of),
             committed: state.committed.map(EntryId::of),

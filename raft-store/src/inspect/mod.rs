@@ -22,6 +22,7 @@ use thiserror::Error;
 pub use index::{Amount, Index, IndexState};
 pub use log::{FileSummary, Log, LogFile};
 
+use crate::backup::TERM_GAP;
 use crate::machine::INDEX_FILE;
 use crate::types::{LogId, Membership as RaftMembership};
 
@@ -30,6 +31,9 @@ const RAFT_DIR: &str = "raft";
 const LOCK_FILE: &str = "lock";
 /// Name of the log within a Raft directory.
 const LOG_DIR: &str = "log";
+
+/// Operators count their masters. Of the hashes that stand for a leader, one in four thousand million is below.
+const MASTER_ID_SANE: u64 = u32::MAX as u64;
 
 /// Why a directory cannot be looked into.
 #[derive(Debug, Error)]
@@ -89,6 +93,11 @@ pub struct Membership {
 }
 
 impl EntryId {
+    /// Whether it is where a restored backup begins: there, the hash of the backup stands in for a leader.
+    pub fn is_of_backup(&self) -> bool {
+        self.term >= TERM_GAP && self.node > MASTER_ID_SANE
+    }
+
     pub(crate) fn of(id: LogId) -> Self {
         Self { term: id.leader_id.term, node: id.leader_id.node_id, index: id.index }
     }

@@ -18,6 +18,7 @@ pub(crate) fn document(found: &Inspection) -> Value {
 
 fn log(log: &Log) -> Value {
     json!({
+        "missing": log.missing,
         "vote": log.vote.map(|(term, node, elected)| json!({ "term": term, "node": node, "elected": elected })),
         "purged": log.purged.map(entry),
         "committed": log.committed.map(entry),
@@ -31,7 +32,7 @@ fn log(log: &Log) -> Value {
 }
 
 fn entry(id: EntryId) -> Value {
-    json!({ "term": id.term, "node": id.node, "index": id.index })
+    json!({ "term": id.term, "node": id.node, "index": id.index, "of_backup": id.is_of_backup() })
 }
 
 fn membership(found: &Membership) -> Value {

@@ -42,7 +42,13 @@ fn head(found: &Inspection) -> Vec<(&'static str, String)> {
 }
 
 fn log(log: &Log) -> Vec<(&'static str, String)> {
+    if log.missing {
+        return vec![("log", "missing: there is no directory `log`".to_owned())];
+    }
     let vote = log.vote.map(|(term, node, elected)| {
+        if (EntryId { term, node: node.0, index: 0 }).is_of_backup() {
+            return format!("none since a backup was restored, which begins in term {term}");
+        }
         format!("for master {node} in term {term}{}", if elected { ", which was elected" } else { "" })
     });
     let entries = log.entries.map(|(first, last, count)| format!("{first} to {last}, {count} of them"));
@@ -67,10 +73,14 @@ fn log(log: &Log) -> Vec<(&'static str, String)> {
 }
 
 fn id(id: Option<EntryId>) -> String {
-    id.map_or_else(
-        || "none".to_owned(),
-        |id| format!("{}, of term {}, led by master {}", id.index, id.term, id.node),
-    )
+    match id {
+        None => "none".to_owned(),
+        Some(id) if id.is_of_backup() => format!(
+            "{}, of term {}, where a restored backup begins: no master led there (its hash ends in {:016x})",
+            id.index, id.term, id.node
+        ),
+        Some(id) => format!("{}, of term {}, led by master {}", id.index, id.term, id.node),
+    }
 }
 
 fn membership(found: &Membership) -> String {
@@ -229,5 +239,22 @@ fn size(bytes: u64) -> String {
     match bytes {
         small @ 0..1024 => format!("{small} B"),
         large => format!("{large} B ({})", units::bytes(large)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_backup_begins_is_not_taken_for_a_masters_work() {
+        let led = EntryId { term: 7, node: 2, index: 812 };
+        assert_eq!(id(Some(led)), "812, of term 7, led by master 2");
+        let begins = EntryId { term: (1 << 32) + 7, node: 0x1187_0000_0000_0001, index: 812 };
+        let shown = id(Some(begins));
+        assert!(shown.starts_with("812, of term 4294967303, where a restored backup begins"), "{shown}");
+        assert!(!shown.contains("led by"), "{shown}");
+        let since = EntryId { node: 2, ..begins };
+        assert!(id(Some(since)).ends_with("led by master 2"));
     }
 }

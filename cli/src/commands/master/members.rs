@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Subcommand;
 use clap::builder::BoolishValueParser;
-use hayrick_client::{Client, Error, MasterAdded, MasterStatus, Status};
+use hayrick_client::{Client, Error, MasterAdded, MasterStatus};
 use hayrick_protocol::ids::NodeId;
-use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::addresses::{self, Address};
 use crate::commands::connect::Connect;
+use crate::commands::master::seen::{self, Seen};
 use crate::exit::Exit;
 use crate::output::{self, Align};
 use crate::units;
@@ -22,7 +22,10 @@ const ASK_EVERY: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List the masters: who leads, who votes, who lags
+    /// List the masters: who leads, who votes, who lags, who is not reached
+    ///
+    /// Asks the leader, wherever it is, as it alone knows who lags and whom its log does not reach; or else tells what the first
+    /// master of --server that knows the others sees, and says so.
     #[command(after_help = "\
 Examples:
   hayrick master ls
@@ -90,11 +93,7 @@ pub(super) fn run(command: Command) -> Result<Exit> {
         Command::Add { id, peer, wait, connect } => {
             connect.run(|client| async move { add(&client, id, &peer.text(), wait).await })
         }
-        Command::Remove { id, connect } => connect.run(|client| async move {
-            client.remove_master(id.0).await?;
-            output::line(&format!("master {id} is removed"))?;
-            Ok(Exit::Done)
-        }),
+        Command::Remove { id, connect } => connect.run(|client| remove(client, id)),
         Command::Transfer { id, connect } => connect.run(|client| async move {
             client.transfer_leader(id.0).await?;
             output::line(&format!("master {id} leads"))?;
@@ -104,14 +103,48 @@ pub(super) fn run(command: Command) -> Result<Exit> {
 }
 
 async fn ls(client: Client, as_json: bool) -> Result<Exit> {
-    let answer = client.status_json().await?;
+    let Seen { answer, status, doubt } = seen::masters(&client).await?;
     if as_json {
-        output::json(&json!({ "leader": answer["leader"], "masters": answer["masters"] }))?;
-        return Ok(Exit::Done);
+        let seen_by = &answer["node"];
+        let shown = json!({ "leader": answer["leader"], "seen_by": seen_by, "masters": answer["masters"] });
+        output::json(&shown)?;
+    } else {
+        output::line(&table(&status.masters))?;
     }
-    let status = Status::deserialize(&answer).context("the master's answer cannot be understood")?;
-    output::line(&table(&status.masters))?;
+    if let Some(doubt) = doubt {
+        eprintln!("note: {doubt}");
+    }
     Ok(Exit::Done)
+}
+
+async fn remove(client: Client, id: NodeId) -> Result<Exit> {
+    client.remove_master(id.0).await?;
+    output::line(&format!("master {id} is removed"))?;
+    // It is done, whether who is left can be told or not.
+    if let Ok(Seen { status, .. }) = seen::masters(&client).await
+        && let Some(note) = left(&status.masters, id)
+    {
+        eprintln!("note: {note}");
+    }
+    Ok(Exit::Done)
+}
+
+/// What it means that so few are left after `removed` has gone.
+fn left(masters: &[MasterStatus], removed: NodeId) -> Option<String> {
+    let votes = |master: &&MasterStatus| master.id != removed.0 && master.role != "learner";
+    let ids: Vec<String> = masters.iter().filter(votes).map(|master| master.id.to_string()).collect();
+    let add = "a new one is started with an id that was never used, an empty --data, and --join";
+    match ids.as_slice() {
+        [only] => Some(format!(
+            "master {only} is the only one left: there is no copy of the index but its own, and when it is down nothing \
+             can be read or written; {add}"
+        )),
+        [one, other] => Some(format!(
+            "masters {one} and {other} are left, and both are needed: when either is down nothing can be read or written; \
+             {add}"
+        )),
+        _ => None,
+    }
 }
 
 /// The masters, one a line.
@@ -119,6 +152,7 @@ pub(crate) fn table(masters: &[MasterStatus]) -> String {
     let columns = [
         ("master", Align::Right),
         ("role", Align::Left),
+        ("reached", Align::Right),
         ("lag", Align::Right),
         ("client", Align::Left),
         ("peer", Align::Left),
@@ -127,6 +161,7 @@ pub(crate) fn table(masters: &[MasterStatus]) -> String {
         vec![
             master.id.to_string(),
             master.role.clone(),
+            reached(master),
             // What is not known must not look like none.
             master.lag.map_or_else(String::new, |lag| lag.to_string()),
             master.client.clone(),
@@ -134,6 +169,15 @@ pub(crate) fn table(masters: &[MasterStatus]) -> String {
         ]
     };
     output::table(&columns, &masters.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Since when it is not reached; a cell without spaces.
+fn reached(master: &MasterStatus) -> String {
+    match (master.role.as_str(), master.reached_ms) {
+        ("unreachable", None) => "never".to_owned(),
+        ("unreachable", Some(ms)) => format!("{}s-ago", ms / 1000),
+        _ => "now".to_owned(),
+    }
 }
 
 async fn add(client: &Client, id: NodeId, peer: &str, wait: Duration) -> Result<Exit> {

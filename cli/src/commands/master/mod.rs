@@ -1,6 +1,7 @@
 //! `hayrick master`: a Raft voter with the index, and a gateway for clients; and the commands about masters.
 
 pub(crate) mod members;
+mod seen;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -148,6 +148,9 @@ fn announce(cluster: &Cluster, fares: &str) {
             process.log_path().display(),
         );
     }
+    for gone in cluster.processes().filter(|process| process.is_removed()) {
+        println!("\n{}", watch::removed(gone));
+    }
     let [first, second, third] = [1, 2, 3].map(|id| cluster.master(id).http_addr());
     println!("\ntry:");
     println!("  curl -T README.md http://{first}/docs/readme.md");

@@ -36,12 +36,26 @@ impl<'a> Watch<'a> {
 
 fn tell_end(process: &Process, pid: u32) {
     let Some(status) = process.exit_status() else { return };
+    if process.is_removed() {
+        println!("\n{}", removed(process));
+        return;
+    }
     println!("\n{} (pid {pid}) ended: {}; the others run on.", process.name(), in_words(status));
     // The log of one that somebody killed has nothing to say about it.
     if !killed(status) {
         println!("The end of its log, {}:\n{}", process.log_path().display(), process.log_tail());
     }
     println!("Start it again: {}", again());
+}
+
+/// What became of a master that an operator took out: it is not started again.
+pub(crate) fn removed(process: &Process) -> String {
+    format!(
+        "{} was removed from the cluster and has ended; the others run on. Its id never comes back, and its data in {} is of \
+         no use any more.",
+        process.name(),
+        process.data_dir().display()
+    )
 }
 
 /// The command that starts again whatever has ended.
