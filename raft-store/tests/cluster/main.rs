@@ -1,5 +1,6 @@
 //! Three nodes in one process, over wires that can be cut, on disks that can crash.
 
+mod elections;
 mod joint;
 mod nodes;
 mod wires;
