@@ -3,6 +3,7 @@
 mod elections;
 mod joint;
 mod nodes;
+mod slow_snapshot;
 mod wires;
 
 use std::time::Duration;
