@@ -87,8 +87,7 @@ async fn overwrites_that_are_reaped_leave_the_file_as_large_as_it_was() {
         if round > 0 {
             // Each of them overwrote something a round ago; but for the first, which made the keys.
             let before = u64::from(seq - 2 * FEW_KEYS).max(u64::from(FEW_KEYS));
-            let versions: Vec<_> =
-                (before + 1..=u64::from(seq - FEW_KEYS)).map(AppliedVersion).collect();
+            let versions: Vec<_> = (before + 1..=u64::from(seq - FEW_KEYS)).map(AppliedVersion).collect();
             apply(&mut applier, &[Command::Doom(versions.clone()), Command::Reaped(versions)]).await;
         }
         sizes.push(space(&applier).await.file_bytes);
