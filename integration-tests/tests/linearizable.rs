@@ -11,6 +11,7 @@ use hayrick_integration_tests::links::Links;
 use hayrick_integration_tests::registers::{Registers, Seen};
 use hayrick_integration_tests::{cluster, content, figure, wait};
 use hayrick_launcher::Cluster;
+use tokio::time::Instant;
 
 /// What each master that can must serve before, during and after a fault: enough to see that it really does.
 const SERVED: u64 = 100;
@@ -104,6 +105,7 @@ impl Scene {
 
     /// The two others have another leader, and serve reads and writes.
     async fn is_replaced(&self, old: u32) -> Result<()> {
+        let begun = Instant::now();
         let others: Vec<usize> = (1..=3).filter(|id| *id != old).map(|id| id as usize - 1).collect();
         wait::until("the others have another leader", TIMEOUT, async || {
             for at in &others {
@@ -113,6 +115,7 @@ impl Scene {
             Ok(())
         })
         .await?;
+        figure::say(&format!("another led after {:.1} s", begun.elapsed().as_secs_f64()));
         self.load.more(SERVED, &others, TIMEOUT).await
     }
 
