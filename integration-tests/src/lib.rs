@@ -1,7 +1,8 @@
 //! Claims about a cluster of real processes, real files and real HTTP.
 //!
 //! This library is the harness that the claims in `tests/` and the bench stand on: clusters, waiting for conditions,
-//! seeds, a load whose every answer is kept in a ledger, a proxy that loses answers, raw sockets, a library that
+//! seeds, a load whose every answer is kept in a ledger, registers whose histories are
+//! checked, a proxy that loses answers, links that are held up one way, raw sockets, a library that
 //! holds syncs back. What is claimed stands in `tests/`, one topic a file. Invariant: nothing here waits for a time
 //! to pass where it could wait for something to happen, and everything random comes from a printed seed.
 
@@ -9,12 +10,15 @@ pub mod cluster;
 pub mod content;
 pub mod figure;
 pub mod frames;
+pub mod history;
 pub mod ledger;
+pub mod links;
 pub mod load;
 pub mod picture;
 pub mod program;
 pub mod proxy;
 pub mod raw;
+pub mod registers;
 pub mod segments;
 pub mod sync_shim;
 pub mod wait;

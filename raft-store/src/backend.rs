@@ -62,6 +62,11 @@ impl Backend {
         self.sealed.store(true, Ordering::SeqCst);
     }
 
+    /// Bytes of the file.
+    pub(crate) fn bytes(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
     pub(crate) fn pace(&self) -> &Pace {
         &self.pace
     }

@@ -14,6 +14,7 @@ use crate::errors::OpenError;
 use crate::machine::Machine;
 use crate::options::Options;
 use crate::status::Counters;
+pub use crate::store::Space;
 use crate::types::{Commands, Entry, LeaderId, LogId};
 
 /// The commands of one entry as they lie in the log.
@@ -60,6 +61,14 @@ impl Applier {
     /// When the disk refuses.
     pub async fn checkpoint(&self) -> io::Result<()> {
         self.machine.checkpoint().await
+    }
+
+    /// What the index file takes. Reads all of it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn space(&self) -> io::Result<Space> {
+        self.machine.space().await
     }
 
     /// What the applied state holds.

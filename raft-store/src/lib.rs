@@ -47,6 +47,8 @@ mod proposer;
 mod sessions;
 mod shown;
 mod snapshot;
+#[cfg(test)]
+mod space_tests;
 mod state;
 mod status;
 mod store;

@@ -31,7 +31,7 @@ use crate::shown::Shown;
 use crate::snapshot::{Building, SnapshotData};
 use crate::state::State;
 use crate::status::Counters;
-use crate::store::{Reader, Store, StoreError, rename};
+use crate::store::{Reader, Space, Store, StoreError, rename};
 use crate::types::{Entry, LogId, Replies, SnapshotMeta, StoredMembership, Types, entry_bytes};
 use crate::view::{Frozen, View};
 use crate::write_behind::{self, Checkpoint, Job};
@@ -172,6 +172,13 @@ impl Machine {
             Ok(Arc::new(View { rows: shared.shown.freeze(), state, applied }))
         });
         view.await.map_err(io::Error::other)?
+    }
+
+    /// What the index file takes. Reads all of it.
+    pub(crate) async fn space(&self) -> io::Result<Space> {
+        let store = Arc::clone(&self.shared.core.lock().store);
+        let space = tokio::task::spawn_blocking(move || store.space());
+        space.await.map_err(io::Error::other)?.map_err(io::Error::other)
     }
 
     /// Raft's part of the applied state.

@@ -84,6 +84,18 @@ pub(crate) struct Store {
     open: Arc<Open>,
 }
 
+/// What an index file takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Its bytes.
+    pub file_bytes: u64,
+    /// Bytes of the pages that are in use: those of the rows, and those that the commit before the last needed, which
+    /// become free with the next one.
+    pub allocated_bytes: u64,
+    /// Bytes of the pages that hold rows.
+    pub tree_bytes: u64,
+}
+
 /// What the store and its readers share. The last of them closes it: redb lets nobody read from a database that is closed,
 /// and who began to read when another index took its place shall come to an end.
 struct Open {
@@ -179,6 +191,23 @@ impl Store {
             open.dirty.store(false, Ordering::SeqCst);
         }
         Ok(result)
+    }
+
+    /// How much of the file is used, and by what. Reads all of its trees.
+    pub(crate) fn space(&self) -> Result<Space, StoreError> {
+        let open = &self.open;
+        let stats = open.guard.run(|| {
+            let transaction = open.db().begin_write().map_err(redb::Error::from)?;
+            let stats = transaction.stats().map_err(redb::Error::from)?;
+            transaction.abort().map_err(redb::Error::from)?;
+            Ok(stats)
+        })?;
+        let bytes = |pages: u64| pages * stats.page_size() as u64;
+        Ok(Space {
+            file_bytes: open.backend.bytes()?,
+            allocated_bytes: bytes(stats.allocated_pages()),
+            tree_bytes: bytes(stats.leaf_pages() + stats.branch_pages()),
+        })
     }
 
     /// A frozen look at the rows as last committed.

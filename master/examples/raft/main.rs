@@ -15,6 +15,7 @@ mod keys;
 mod node;
 mod peers;
 mod reads;
+mod space;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -38,11 +39,21 @@ const USAGE: &str = "usage:
   raft put DIR KEYS CLIENTS SECONDS              commits a second of clients in another process
   raft get DIR KEYS CLIENTS SECONDS              the same of linearizable gets, at all three nodes
   raft apply DIR KEYS                            new keys applied a second, all durable at the end, without log and network
+  raft space-key DIR KEYS                        bytes of the index file in use for each of so many keys
+  raft space-overwrites DIR KEYS OVERWRITES      bytes of the index file after so many overwrites of so many keys
   raft restart DIR KEYS                          seconds from the start of a follower that was killed until it serves
-  raft node ID DIR ADDRESS                       one node; what it is told is told in node.rs";
+  raft snapshot DIR KEYS WRITERS SECONDS         seconds from the start of a follower that lacks so many keys, which are
+                                                 in nobody's log any more, until it serves, beside so many writers
+  raft node ID DIR ADDRESS [LOG_KEEP]            one node; what it is told is told in node.rs";
 
 /// What comes before the time that counts.
 pub(crate) const WARM_UP: Duration = Duration::from_secs(1);
+
+/// Entries that a group has at most when it is formed.
+const FORMED_WITHIN: u32 = 100;
+
+/// Entries that are kept in the log where that must not hold a million keys.
+const SHORT_LOG: u64 = 500;
 
 fn main() -> ExitCode {
     match run() {
@@ -58,8 +69,9 @@ fn run() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let figure = match args.as_slice() {
-        ["node", id, dir, address] => {
-            return node::run(&runtime()?, number(id)?, Path::new(dir), address);
+        ["node", id, dir, address, log_keep @ ..] => {
+            let log_keep = log_keep.first().map(|entries| number(entries)).transpose()?;
+            return node::run(&runtime()?, number(id)?, Path::new(dir), address, log_keep);
         }
         ["commit", dir, keys, tasks, seconds] => {
             let [mut leader, _second, _third] = filled(Path::new(dir), keys)?;
@@ -83,7 +95,15 @@ fn run() -> Result<()> {
             runtime()?.block_on(clients::rate(addresses, call, number(clients)? as usize, measured))?
         }
         ["apply", dir, keys] => apply::rate(&runtime()?, Path::new(dir), u32::try_from(number(keys)?)?)?,
+        ["space-key", dir, keys] => {
+            space::of_keys(&runtime()?, Path::new(dir), u32::try_from(number(keys)?)?)?
+        }
+        ["space-overwrites", dir, keys, overwrites] => {
+            let (keys, overwrites) = (u32::try_from(number(keys)?)?, u32::try_from(number(overwrites)?)?);
+            space::of_overwrites(&runtime()?, Path::new(dir), keys, overwrites)?
+        }
         ["restart", dir, keys] => restart(Path::new(dir), keys)?,
+        ["snapshot", dir, keys, writers, seconds] => snapshot(Path::new(dir), keys, writers, seconds)?,
         _ => bail!("{USAGE}"),
     };
     println!("{}", serde_json::to_string(&figure)?);
@@ -92,12 +112,17 @@ fn run() -> Result<()> {
 
 /// A group with so many keys.
 fn filled(dir: &Path, keys: &str) -> Result<[group::Process; 3]> {
-    let mut group = group::start(dir)?;
+    let mut group = group::start(dir, None)?;
     if number(keys)? > 0 {
-        let filled = group[0].ask(&format!("fill {keys}"))?;
-        eprintln!("filled with {keys} keys, {:.0} a second", filled.value);
+        fill(&mut group[0], keys)?;
     }
     Ok(group)
+}
+
+fn fill(leader: &mut group::Process, keys: &str) -> Result<()> {
+    let filled = leader.ask(&format!("fill {keys}"))?;
+    eprintln!("filled with {keys} keys, {:.0} a second", filled.value);
+    Ok(())
 }
 
 /// Seconds from the start of a follower's process, which was killed, until it has answered a linearizable get.
@@ -109,6 +134,31 @@ fn restart(dir: &Path, keys: &str) -> Result<Figure> {
     let found = third.ask("serve")?.value;
     let took = begun.elapsed();
     ensure!(found == number(keys)? as f64, "{found} of {keys} keys are there");
+    Ok(Figure::plain(took.as_secs_f64()))
+}
+
+/// Seconds from the start of a follower's process until it has answered a linearizable get. It has missed all keys, and
+/// they are in nobody's log any more.
+fn snapshot(dir: &Path, keys: &str, writers: &str, seconds: &str) -> Result<Figure> {
+    let [mut leader, _second, third] = group::start(dir, Some(SHORT_LOG))?;
+    let again = third.kill()?;
+    fill(&mut leader, keys)?;
+    if leader.ask("first")?.value < f64::from(FORMED_WITHIN) {
+        eprintln!("with so few keys all is in the log still: what follows is no snapshot");
+    }
+    // From here on its peak counts.
+    leader.ask("peak")?;
+    leader.tell(&format!("commit {writers} {seconds}"))?;
+    let begun = Instant::now();
+    let mut third = again()?;
+    let found = third.ask("serve")?.value;
+    let took = begun.elapsed();
+    ensure!(found >= number(keys)? as f64, "{found} of {keys} keys are there");
+    let written = leader.answer()?;
+    let mib = |peak: Figure| peak.value / f64::from(1 << 20);
+    let (sender, receiver) = (mib(leader.ask("peak")?), mib(third.ask("peak")?));
+    eprintln!("at most {sender:.0} MiB at the sender and {receiver:.0} MiB at the receiver");
+    eprintln!("beside {:.0} commits a second, p99 {:.1} ms", written.value, written.p99_ms.unwrap_or(0.0));
     Ok(Figure::plain(took.as_secs_f64()))
 }
 

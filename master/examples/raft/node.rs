@@ -6,6 +6,8 @@
 //! fill KEYS                       new keys, as fast as they go
 //! read TASKS SECONDS              linearizable gets of keys that are there
 //! serve                           the first linearizable get
+//! first                           the first entry of the log
+//! peak                            the most memory that it had resident since this was asked last
 //! ```
 //! Each answer is a line with a [`Figure`]. The process ends when its input does.
 
@@ -43,8 +45,18 @@ pub(crate) struct Own {
 }
 
 /// Runs node `id` at `address` until standard input ends.
-pub(crate) fn run(runtime: &Runtime, id: u64, dir: &Path, address: &str) -> Result<()> {
-    let (own, address) = runtime.block_on(open(NodeId(id), dir, address))?;
+pub(crate) fn run(
+    runtime: &Runtime,
+    id: u64,
+    dir: &Path,
+    address: &str,
+    log_keep: Option<u64>,
+) -> Result<()> {
+    let mut options = Options::new(NodeId(id), dir);
+    if let Some(entries) = log_keep {
+        (options.log_keep_entries, options.snapshot_after_entries) = (entries, entries);
+    }
+    let (own, address) = runtime.block_on(open(options, address))?;
     say(&address);
     let mut own = own;
     for line in std::io::stdin().lock().lines() {
@@ -62,11 +74,11 @@ fn say(line: &str) {
     println!("{line}");
 }
 
-async fn open(id: NodeId, dir: &Path, address: &str) -> Result<(Own, String)> {
+async fn open(options: Options, address: &str) -> Result<(Own, String)> {
+    let id = options.node;
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let address = listener.local_addr()?.to_string();
     let (local, peers) = peers::of(id);
-    let options = Options::new(id, dir);
     let node = Node::open(options, Arc::new(RealDisk), Arc::clone(&peers) as Arc<_>).await?;
     let reads = Rounds::start(id, node.clone(), peers);
     let server = Arc::new(Server { node: node.clone(), reads: Arc::clone(&reads) });
@@ -91,6 +103,8 @@ async fn obey(own: &mut Own, words: &[&str]) -> Result<Figure> {
             }
             Ok(Figure::plain(own.node.status().counters.objects as f64))
         }
+        ["first"] => Ok(Figure::plain(own.node.status().log.first as f64)),
+        ["peak"] => Ok(Figure::plain(peak_bytes()? as f64)),
         _ => bail!("it does not know how to {}", words.join(" ")),
     }
 }
@@ -108,4 +122,14 @@ async fn form(own: &Own, addresses: &[&str]) -> Result<EpochId> {
             Err(_) => sleep(RETRY).await,
         }
     }
+}
+
+/// The most bytes that were resident since this was asked last.
+fn peak_bytes() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+    let kib = number(line.trim().trim_end_matches(" kB"))?;
+    // See proc_pid_clear_refs(5): from now on it is counted anew.
+    std::fs::write("/proc/self/clear_refs", "5")?;
+    Ok(kib * 1024)
 }

@@ -17,6 +17,12 @@ const TASKS: usize = 64;
 /// Keys that are there before reads, and commits while state is written behind, are measured.
 const KEYS: u64 = 100_000;
 const KEYS_APPLIED: u64 = 1_000_000;
+/// Keys that are overwritten over and over, and how often together.
+const KEYS_OVERWRITTEN: u64 = 10_000;
+const OVERWRITES: u64 = 1_000_000;
+/// Who commits while a snapshot is sent, and for how long: longer than it may take.
+const SNAPSHOT_WRITERS: usize = 16;
+const SNAPSHOT_SECONDS: u64 = 20;
 /// For so many times as long as other rows, so that there are several checkpoints in it.
 const TAIL_TIMES: u32 = 2;
 /// What is fed from memory must not have more than one core.
@@ -31,6 +37,9 @@ pub(crate) enum Kind {
     Read { writers: usize },
     Apply,
     Restart,
+    Snapshot,
+    SpaceOfKeys,
+    SpaceOfOverwrites,
     Against(Call),
 }
 
@@ -81,6 +90,22 @@ impl RaftRows {
             Kind::Restart => {
                 let figure = self.program.once("restart", &[self.keys(KEYS_APPLIED)], None)?;
                 Ok(Measured::figure(row, &figure, "s", None))
+            }
+            Kind::Snapshot => {
+                let args =
+                    [self.keys(KEYS_APPLIED), SNAPSHOT_WRITERS.to_string(), SNAPSHOT_SECONDS.to_string()];
+                let figure = self.program.once("snapshot", &args, None)?;
+                Ok(Measured::figure(row, &figure, "s", None))
+            }
+            Kind::SpaceOfKeys => {
+                let figure = self.program.once("space-key", &[self.keys(KEYS_APPLIED)], None)?;
+                Ok(Measured::figure(row, &figure, "bytes", None))
+            }
+            Kind::SpaceOfOverwrites => {
+                let args = [self.keys(KEYS_OVERWRITTEN), self.keys(OVERWRITES)];
+                let figure = self.program.once("space-overwrites", &args, None)?;
+                let baseline = figure.baseline.map(|bytes| ("of the first keys", bytes));
+                Ok(Measured::figure(row, &figure, "bytes", baseline))
             }
             Kind::Against(call) => self.against(row, call),
         }

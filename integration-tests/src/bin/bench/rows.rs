@@ -70,7 +70,7 @@ const fn append(size_bytes: usize, writers: usize) -> engine::Kind {
 
 /// All rows, in the order in which they are measured: what is measured by itself first, while there is no cluster yet; then idle, on a
 /// cluster that has done nothing yet.
-pub(crate) const ALL: [Row; 26] = [
+pub(crate) const ALL: [Row; 29] = [
     of_engine("engine-append-1k-w1", append(KIB, 1), Floor::RatioAtLeast(0.8)),
     of_engine("engine-append-1k-w32", append(KIB, 32), Floor::RatioAtLeast(10.0)),
     of_engine("engine-append-1k-w128", append(KIB, 128), Floor::RatioAtLeast(14.0)),
@@ -87,6 +87,9 @@ pub(crate) const ALL: [Row; 26] = [
     of_raft("raft-read-c64-writers", raft::Kind::Read { writers: 16 }, Floor::ValueAtLeast(40_000.0)),
     of_raft("raft-apply", raft::Kind::Apply, Floor::ValueAtLeast(80_000.0)),
     of_raft("raft-restart-1m", raft::Kind::Restart, Floor::ValueAtMost(3.0)),
+    of_raft("raft-snapshot-1m", raft::Kind::Snapshot, Floor::ValueAtMost(20.0)),
+    of_raft("raft-space-key", raft::Kind::SpaceOfKeys, Floor::ValueAtMost(150.0)),
+    of_raft("raft-space-overwrites", raft::Kind::SpaceOfOverwrites, Floor::None),
     of_raft("etcd-put", raft::Kind::Against(Call::Put), Floor::RatioAtLeast(3.0)),
     of_raft("etcd-get", raft::Kind::Against(Call::Get), Floor::RatioAtLeast(3.0)),
     of_cluster("idle-cpu", cluster::Kind::IdleCpu, Floor::ValueAtMost(1.0)),

@@ -1,300 +1,21 @@
-//! Three nodes in one process, over a transport that can be cut, on disks that can crash.
+//! Three nodes in one process, over wires that can be cut, on disks that can crash.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::sync::Arc;
+mod elections;
+mod joint;
+mod nodes;
+mod slow_snapshot;
+mod wires;
+
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use hayrick_disk::{Disk, FaultyDisk};
-use hayrick_protocol::cluster_map::{ClusterConfig, TableChange};
-use hayrick_protocol::command::{Command, Commit, Precondition, Refusal, RegisterVolume, Reply, Session};
+use hayrick_protocol::command::{Command, Refusal, Reply};
 use hayrick_protocol::messages::master::{ProposeError, ReadIndexError};
-use hayrick_protocol::record::Headers;
-use hayrick_protocol::{
-    ClusterId, EpochId, Generation, InstanceId, NodeId, ObjectKey, PartitionId, PlacementId, Seq, VolumeId,
-};
-use hayrick_raft_store::{ChangeError, Node, Options, Role, Status, Transport, TransportError};
-use parking_lot::Mutex;
+use hayrick_protocol::{ClusterId, NodeId, PlacementId};
+use hayrick_raft_store::{ChangeError, Role, Status};
 use tokio::time::Instant;
 
-/// Requests go straight to the other node's `handle`.
-#[derive(Clone, Default)]
-struct Wires(Arc<Mutex<WiresState>>);
-
-#[derive(Default)]
-struct WiresState {
-    nodes: BTreeMap<NodeId, Node>,
-    cut: BTreeSet<NodeId>,
-    chunks: u64,
-}
-
-struct Wire {
-    from: NodeId,
-    wires: Wires,
-}
-
-impl Transport for Wire {
-    fn send(
-        &self,
-        to: NodeId,
-        _address: String,
-        kind: u8,
-        body: Bytes,
-        deadline: Instant,
-    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
-        let (from, wires) = (self.from, self.wires.clone());
-        async move {
-            let node = {
-                let mut state = wires.0.lock();
-                state.chunks += u64::from(kind == 4);
-                if state.cut.contains(&from) || state.cut.contains(&to) {
-                    return Err(TransportError::Unreachable("the wire is cut".into()));
-                }
-                state.nodes.get(&to).cloned()
-            };
-            let node = node.ok_or_else(|| TransportError::Unreachable("nobody listens".into()))?;
-            let answer = tokio::time::timeout_at(deadline, node.handle(kind, body)).await;
-            let answer = answer.map_err(|_| TransportError::NoReply("too late".into()))?;
-            // An answer does not come through a wire that was cut meanwhile.
-            if wires.0.lock().cut.iter().any(|cut| *cut == from || *cut == to) {
-                return Err(TransportError::NoReply("the wire is cut".into()));
-            }
-            answer.map_err(TransportError::Refused)
-        }
-        .boxed()
-    }
-}
-
-struct Cluster {
-    wires: Wires,
-    disks: BTreeMap<NodeId, FaultyDisk>,
-    change: fn(&mut Options),
-}
-
-const WAIT: Duration = Duration::from_secs(20);
-
-fn soon() -> Instant {
-    Instant::now() + WAIT
-}
-
-impl Cluster {
-    async fn start(count: u64, change: fn(&mut Options)) -> Self {
-        let disks = (1..=count).map(|id| (NodeId(id), FaultyDisk::new(id))).collect();
-        let cluster = Self { wires: Wires::default(), disks, change };
-        let masters: BTreeMap<NodeId, String> =
-            cluster.disks.keys().map(|id| (*id, format!("master-{id}"))).collect();
-        for id in masters.keys() {
-            assert!(cluster.open(*id).await.is_pristine());
-        }
-        for id in masters.keys() {
-            // The same call on several nodes, one of them twice, is safe.
-            cluster.node(*id).initialize(masters.clone()).await.expect("formed");
-        }
-        cluster.node(NodeId(1)).initialize(masters).await.expect("formed");
-        cluster
-    }
-
-    async fn open(&self, id: NodeId) -> Node {
-        let mut options = Options {
-            heartbeat: Duration::from_millis(100),
-            election: Duration::from_millis(400)..Duration::from_millis(800),
-            log_file_bytes: 1 << 20,
-            index_cache_bytes: 4 << 20,
-            ..Options::new(id, "/master")
-        };
-        (self.change)(&mut options);
-        let disk: Arc<dyn Disk> = Arc::new(self.disks[&id].clone());
-        let wire = Arc::new(Wire { from: id, wires: self.wires.clone() });
-        let node = Node::open(options, disk, wire).await.expect("the node opens");
-        self.wires.0.lock().nodes.insert(id, node.clone());
-        node
-    }
-
-    fn node(&self, id: NodeId) -> Node {
-        self.wires.0.lock().nodes[&id].clone()
-    }
-
-    fn nodes(&self) -> Vec<Node> {
-        self.wires.0.lock().nodes.values().cloned().collect()
-    }
-
-    fn cut(&self, id: NodeId) {
-        self.wires.0.lock().cut.insert(id);
-    }
-
-    fn heal(&self) {
-        self.wires.0.lock().cut.clear();
-    }
-
-    /// Ends a node as a kill does, with its disk as it is.
-    async fn kill(&mut self, id: NodeId, power_too: Option<u64>) {
-        let node = self.wires.0.lock().nodes.remove(&id).expect("it runs");
-        let disk = self.disks.get_mut(&id).expect("it has a disk");
-        let after = power_too.map_or_else(|| disk.restart(), |seed| disk.crash(seed));
-        let before = std::mem::replace(disk, after);
-        // What the old process still does reaches a disk that nobody sees.
-        before.fail_power_after(0);
-        node.shutdown().await;
-    }
-
-    /// Whoever leads with a majority, among those that are not cut off.
-    async fn leader(&self) -> Node {
-        let deadline = soon();
-        loop {
-            for node in self.nodes() {
-                let status = node.status();
-                let cut = self.wires.0.lock().cut.contains(&status.node);
-                if !cut && status.role == Role::Leader && node.read_index(soon()).await.is_ok() {
-                    return node;
-                }
-            }
-            assert!(
-                Instant::now() < deadline,
-                "no leader: {:?}",
-                self.nodes().iter().map(Node::status).collect::<Vec<_>>()
-            );
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// Proposes at whoever leads until it is answered. Repeats unknown outcomes too: sessions make that safe.
-    async fn propose(&self, commands: Vec<Command>) -> Vec<Reply> {
-        let deadline = soon();
-        loop {
-            let leader = self.leader().await;
-            match leader.propose(commands.clone(), Instant::now() + Duration::from_secs(2)).await {
-                Ok(replies) => return replies,
-                Err(error) => assert!(Instant::now() < deadline, "{error}"),
-            }
-        }
-    }
-
-    /// A node with an empty disk that is no member yet.
-    async fn open_new(&mut self, id: NodeId) -> Node {
-        self.disks.insert(id, FaultyDisk::new(id.0));
-        self.open(id).await
-    }
-
-    /// Asks whoever leads for a change of the membership, until it is made or refused for good.
-    async fn change<F: Future<Output = Result<(), ChangeError>>>(
-        &self,
-        change: impl Fn(Node) -> F,
-    ) -> Result<(), ChangeError> {
-        let deadline = soon();
-        loop {
-            let error = match change(self.leader().await).await {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            let may_help = matches!(
-                error,
-                ChangeError::NotLeader { .. }
-                    | ChangeError::UnderWay
-                    | ChangeError::Lags { .. }
-                    | ChangeError::Unknown(_)
-            );
-            if !may_help || Instant::now() >= deadline {
-                return Err(error);
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    /// Makes a node a learner, then a voter.
-    async fn enter(&self, id: NodeId) -> Result<(), ChangeError> {
-        self.change(|leader| async move { leader.add_learner(id, format!("master-{id}"), soon()).await })
-            .await?;
-        self.change(|leader| async move { leader.promote(id, soon()).await }).await
-    }
-
-    async fn remove(&self, id: NodeId) -> Result<(), ChangeError> {
-        self.change(|leader| async move { leader.remove_member(id, soon()).await }).await
-    }
-
-    /// Ends a node for good.
-    async fn forget(&mut self, id: NodeId) {
-        self.kill(id, None).await;
-        self.disks.remove(&id);
-    }
-
-    async fn voters(&self) -> Vec<u64> {
-        self.leader().await.voters().into_iter().map(|id| id.0).collect()
-    }
-
-    /// A cluster with one volume, one partition and one open epoch.
-    async fn form(&self) -> EpochId {
-        let replies = self
-            .propose(vec![
-                Command::FormCluster(ClusterConfig {
-                    cluster: ClusterId([7; 16]),
-                    partitions: 1,
-                    replicas: 1,
-                    min_replicas: 1,
-                }),
-                Command::RegisterVolume(RegisterVolume {
-                    instance: InstanceId([1; 16]),
-                    volume: None,
-                    addr: "a".into(),
-                    peer: "p".into(),
-                    zone: String::new(),
-                    capacity_bytes: 1,
-                }),
-                Command::ChangeTable {
-                    map_version: 1,
-                    table_version: 0,
-                    changes: vec![TableChange { partition: PartitionId(0), members: vec![VolumeId(1)] }],
-                },
-                Command::OpenEpoch { master: NodeId(1), at_start: true, nonce: 1 },
-            ])
-            .await;
-        match replies.last() {
-            Some(Reply::EpochOpened(epoch)) => *epoch,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// All nodes have applied what the leader has, and have the same state.
-    async fn agree(&self) {
-        let deadline = soon();
-        loop {
-            let index = self.leader().await.read_index(soon()).await.unwrap_or(u64::MAX);
-            let mut hashes = BTreeSet::new();
-            for node in self.nodes() {
-                if node.wait_applied(index, Instant::now() + Duration::from_secs(1)).await.is_ok() {
-                    hashes.insert(node.state_hash().await.expect("readable"));
-                } else {
-                    hashes.insert((0, format!("{:?}", node.status())));
-                }
-            }
-            if hashes.len() == 1 {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{hashes:#?}");
-        }
-    }
-}
-
-fn commit(epoch: EpochId, seq: u32) -> Command {
-    Command::Commit(Commit {
-        session: Session { epoch, seq: Seq(seq), resolved_below: Seq(1) },
-        key: key(seq),
-        placement: PlacementId(1),
-        generation: Generation(1),
-        size: 10,
-        crc: 1,
-        md5: [3; 16],
-        headers: Headers::default(),
-        precondition: Precondition::None,
-        now_ms: 1,
-    })
-}
-
-fn key(n: u32) -> ObjectKey {
-    ObjectKey::new(&format!("dir/{n:05}")).expect("a key")
-}
+use crate::nodes::{Cluster, commit, key, soon};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_elect_commit_and_agree() {
@@ -427,7 +148,7 @@ async fn a_follower_away_longer_than_the_log_is_kept_comes_back_by_snapshot() {
     }
     let node = cluster.open(away).await;
     cluster.agree().await;
-    assert!(cluster.wires.0.lock().chunks > 5, "it came in pieces");
+    assert!(cluster.wires.chunks() > 5, "it came in pieces");
     assert!(node.get(&key(300)).expect("readable").is_some());
     // And it is whole: it survives a power failure, and takes part.
     drop(node);
@@ -487,7 +208,7 @@ async fn a_stopped_node_finds_all_again_and_fenced_epochs_stay_fenced() {
     let cluster = Cluster::start(1, |_| ()).await;
     let epoch = cluster.form().await;
     cluster.propose(vec![commit(epoch, 1), Command::FenceEpoch(epoch)]).await;
-    let node = cluster.wires.0.lock().nodes.remove(&NodeId(1)).expect("it runs");
+    let node = cluster.wires.take(NodeId(1)).expect("it runs");
     let hash = node.state_hash().await.expect("readable").1;
     node.shutdown().await;
     let node = cluster.open(NodeId(1)).await;

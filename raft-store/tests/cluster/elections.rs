@@ -1,0 +1,93 @@
+//! Who was cut off and comes back ends no leader: it asks whether it could win before it asks for votes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hayrick_protocol::NodeId;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::nodes::{Cluster, commit, soon};
+use crate::wires::{PRE_VOTE, VOTE, Wires, rule};
+
+/// Questions by who stands for election: it asks two at a time, and again after each election timeout.
+const QUESTIONS: u64 = 8;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_was_cut_off_ends_no_leader() {
+    ends_no_leader(|wires, away, _, _| wires.cut(away)).await;
+}
+
+/// The others hear each of its questions.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_hears_nobody_ends_no_leader() {
+    ends_no_leader(|wires, away, leader, other| {
+        wires.lose(leader, away);
+        wires.lose(other, away);
+    })
+    .await;
+}
+
+/// It has a majority to ask, half of which hears the leader.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_only_the_leader_cannot_reach_ends_no_leader() {
+    ends_no_leader(|wires, away, leader, _| {
+        wires.lose(leader, away);
+        wires.lose(away, leader);
+    })
+    .await;
+}
+
+/// Cuts a follower off as told (wires, it, the leader, the other one) until it has tried to be elected several times.
+async fn ends_no_leader(cut: impl Fn(&Wires, NodeId, NodeId, NodeId)) {
+    let cluster = Cluster::start(3, |_| ()).await;
+    let epoch = cluster.form().await;
+    cluster.agree().await;
+    let before = cluster.leader().await.status();
+    let mut others = (1..=3).map(NodeId).filter(|id| *id != before.node);
+    let (away, other) = others.next().zip(others.next()).expect("there are three");
+    let asked = count(&cluster.wires);
+    cut(&cluster.wires, away, before.node, other);
+    let deadline = soon();
+    let questions =
+        || [VOTE, PRE_VOTE].iter().filter_map(|kind| asked.lock().get(&(away, *kind)).copied()).sum::<u64>();
+    while questions() < QUESTIONS {
+        assert!(Instant::now() < deadline, "it stands for election: {:?}", cluster.node(away).status());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    cluster.propose(vec![commit(epoch, 1)]).await;
+    cluster.heal();
+    let asked_later = count(&cluster.wires);
+    cluster.propose(vec![commit(epoch, 2)]).await;
+    cluster.agree().await;
+
+    let votes: Vec<_> = [asked, asked_later]
+        .iter()
+        .flat_map(|asked| asked.lock().keys().copied().collect::<Vec<_>>())
+        .filter(|(_, kind)| *kind == VOTE)
+        .map(|(from, _)| from)
+        .collect();
+    assert!(!votes.contains(&away), "it asked for votes that it could not get");
+    if !votes.is_empty() {
+        // So busy is this machine that another one heard nothing of the leader for a moment.
+        return;
+    }
+    for node in cluster.nodes() {
+        let after = node.status();
+        assert_eq!((after.term, after.leader), (before.term, Some(before.node)), "node {}", after.node);
+    }
+}
+
+/// How often who asked what, from now on.
+fn count(wires: &Wires) -> Arc<Mutex<BTreeMap<(NodeId, u8), u64>>> {
+    let asked = Arc::<Mutex<BTreeMap<_, _>>>::default();
+    let counting = Arc::clone(&asked);
+    wires.set_rule(rule(move |sent| {
+        if [VOTE, PRE_VOTE].contains(&sent.kind) {
+            *counting.lock().entry((sent.from, sent.kind)).or_default() += 1;
+        }
+        true
+    }));
+    asked
+}
