@@ -137,6 +137,40 @@ struct Region {
     zeroing: Option<Range<u64>>,
 }
 
+/// What one look at a header block came to.
+enum HeaderRead {
+    /// With the end that the seal names, if it is good.
+    Good {
+        header: Header,
+        seal: Option<u64>,
+        seal_is_damaged: bool,
+    },
+    Bad(HeaderError),
+    Unreadable(io::Error),
+}
+
+impl HeaderRead {
+    /// Whether there is nothing wrong with it. (What looks like a later version has a checksum that says so.)
+    fn is_sound(&self) -> bool {
+        matches!(self, Self::Good { seal_is_damaged: false, .. } | Self::Bad(HeaderError::LaterVersion(_)))
+    }
+}
+
+fn read_header<F: Format>(file: &dyn File, len: u64, id: FileId) -> HeaderRead {
+    let mut block = vec![0; HEADER_USED.min(usize::try_from(len).unwrap_or(HEADER_USED))];
+    if let Err(error) = file.read_exact_at(&mut block, 0) {
+        return HeaderRead::Unreadable(error);
+    }
+    match Header::decode::<F>(&block) {
+        Ok(header) if header.id == id => {
+            let seal = decode_seal(&block, &header);
+            HeaderRead::Good { header, seal, seal_is_damaged: seal.is_none() && has_seal(&block) }
+        }
+        Ok(_) => HeaderRead::Bad(HeaderError::Damaged),
+        Err(error) => HeaderRead::Bad(error),
+    }
+}
+
 /// A file found at start.
 pub(crate) enum Loaded {
     Good(Box<AppendFile>),
@@ -186,17 +220,17 @@ impl AppendFile {
     pub(crate) fn load<F: Format>(disk: &dyn Disk, path: &Path, id: FileId) -> io::Result<Loaded> {
         let file = disk.open(path)?;
         let len = file.len()?;
-        let mut block = vec![0; HEADER_USED.min(usize::try_from(len).unwrap_or(HEADER_USED))];
-        if let Err(error) = file.read_exact_at(&mut block, 0) {
-            tracing::warn!(%error, path = %path.display(), "cannot read the header of an append file");
-            return Ok(Loaded::Bad(HeaderError::Damaged));
-        }
-        let mut header = match Header::decode::<F>(&block) {
-            Ok(header) if header.id == id => header,
-            Ok(_) => return Ok(Loaded::Bad(HeaderError::Damaged)),
-            Err(error) => return Ok(Loaded::Bad(error)),
+        // A disk that answers wrongly once is asked again: without its header a file hides all that is in it.
+        let first = read_header::<F>(file.as_ref(), len, id);
+        let read = if first.is_sound() { first } else { read_header::<F>(file.as_ref(), len, id) };
+        let (mut header, seal) = match read {
+            HeaderRead::Good { header, seal, .. } => (header, seal),
+            HeaderRead::Bad(error) => return Ok(Loaded::Bad(error)),
+            HeaderRead::Unreadable(error) => {
+                tracing::warn!(%error, path = %path.display(), "cannot read the header of an append file");
+                return Ok(Loaded::Bad(HeaderError::Damaged));
+            }
         };
-        let seal = decode_seal(&block, &header);
         // A file that was cut by a stranger is not written to behind its end, where nothing is allocated.
         header.capacity = header.capacity.min(len);
         let end = seal.unwrap_or(HEADER_BYTES);
@@ -276,6 +310,12 @@ impl AppendFile {
     /// Writes the seal; the caller syncs, and then says `set_sealed`.
     pub(crate) fn write_seal(&self, end: u64) -> io::Result<()> {
         self.file.write_all_at(&encode_seal(self.id(), self.salt(), end), SEAL_OFFSET as u64)
+    }
+
+    /// Takes away what there may be of a seal, because records are to be appended behind it: one that could not be read at
+    /// start may well be read at the next, and would hide them. The caller syncs.
+    pub(crate) fn unseal(&self) -> io::Result<()> {
+        self.file.write_all_at(&[0; SEAL_FIELDS + 4], SEAL_OFFSET as u64)
     }
 
     /// Whether the header block can be read, and says what it has to: the seal too, if there is one.

@@ -300,7 +300,7 @@ fn recover_active<F: Format>(
         set_aside(file, &scanned, bad, owner).map_err(OpenError::io("seal", file.path()))?;
         return Ok(None);
     }
-    let torn = settle(file, &scanned).map_err(OpenError::io("cut the torn tail of", file.path()))?;
+    let torn = settle::<F>(file, &scanned).map_err(OpenError::io("cut the torn tail of", file.path()))?;
     file.set_end(scanned.end);
     Ok(Some(Active {
         file: Arc::clone(file),
@@ -330,8 +330,9 @@ fn set_aside(
     Ok(())
 }
 
-/// Zeroes what lies behind the last record, and makes the last batch durable. Says whether there was a torn tail.
-fn settle(file: &AppendFile, scanned: &Scanned) -> io::Result<bool> {
+/// Zeroes what lies behind the last record and what may be left of a seal, and makes the last batch durable. Says whether
+/// there was a torn tail.
+fn settle<F: Format>(file: &AppendFile, scanned: &Scanned) -> io::Result<bool> {
     // The scan has read most of it already, or all: what was allocated ahead is large, and is not read twice.
     let unseen = scanned.looked_to.max(scanned.end);
     let content = scan::content(file.file(), unseen..file.capacity());
@@ -344,10 +345,13 @@ fn settle(file: &AppendFile, scanned: &Scanned) -> io::Result<bool> {
         tracing::info!(file = %file.id(), start = torn.start, end = torn.end, "cut the torn tail of an append file");
         write_zeros(file.file(), torn.clone())?;
     }
-    let len = usize::try_from(scanned.end - scanned.last_batch).map_err(io::Error::other)?;
-    let mut batch = vec![0; len];
-    file.file().read_exact_at(&mut batch, scanned.last_batch)?;
-    file.file().write_all_at(&batch, scanned.last_batch)?;
+    // Verified once more: a bit that the disk read wrongly would be there for good.
+    let last_batch = scanned.last_batch..scanned.end;
+    let read = || scan::read_records::<F>(file, last_batch.clone());
+    file.file().write_all_at(&read().or_else(|_| read())?, scanned.last_batch)?;
+    if file.capacity() > HEADER_BYTES {
+        file.unseal()?;
+    }
     file.file().sync_data()?;
     Ok(!torn.is_empty())
 }
