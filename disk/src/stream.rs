@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -216,6 +216,17 @@ pub(crate) struct Shared {
     pub(crate) ahead: Ahead,
 }
 
+impl Shared {
+    /// Remembers the first failure for good: nothing is written any more. What it is called.
+    pub(crate) fn poison_by(&self, at: &Path, error: &io::Error) -> Arc<str> {
+        let cause: Arc<str> = format!("{}: {error}", at.display()).into();
+        if self.poison.set(Arc::clone(&cause)).is_ok() {
+            tracing::error!(%cause, "an append stream takes no more writes");
+        }
+        cause
+    }
+}
+
 /// An append stream with group commit. Shared by reference or in an `Arc`; dropping it closes it.
 pub struct Stream<F: Format> {
     shared: Arc<Shared>,
@@ -359,20 +370,26 @@ impl<F: Format> Stream<F> {
         scan::scan_piece::<F>(&file, piece, visit)
     }
 
-    /// Unlinks a sealed file; readers that have it keep it.
+    /// Unlinks a sealed file; readers that have it keep it. Where its name may be lost or not, because the sync of the
+    /// directory failed, nothing may build on that any more: the stream is poisoned, and no file is removed again.
     ///
     /// # Errors
-    /// `NotFound` if the file is not of this stream, `InvalidInput` if it is not sealed; else what the disk says. The file
-    /// is gone from the stream only after `Ok`.
+    /// `NotFound` if the file is not of this stream, `InvalidInput` if it is not sealed; else what the disk says, or that the
+    /// stream is poisoned. The file is gone from the stream only after `Ok`.
     pub fn remove_file(&self, file: FileId) -> io::Result<()> {
         let entry = self.shared.files.read().get(&file).cloned().ok_or_else(|| no_such_file(file))?;
         if entry.file.is_some_and(|file| !file.is_sealed()) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("file {file} is not sealed")));
         }
+        if let Some(cause) = self.poisoned() {
+            return Err(io::Error::other(AppendError::Poisoned { cause }));
+        }
         match self.shared.disk.remove(&self.shared.options.path_of(file)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => self.shared.disk.sync_dir(&self.shared.options.dir)?,
+            _ => {}
         }
+        let dir = &self.shared.options.dir;
+        self.shared.disk.sync_dir(dir).inspect_err(|error| drop(self.shared.poison_by(dir, error)))?;
         if self.shared.files.write().remove(&file).is_some() {
             self.shared.allocated_bytes.fetch_sub(entry.bytes, Ordering::Relaxed);
             self.shared.ahead.room_came_back();

@@ -174,6 +174,23 @@ fn a_sealed_file_can_be_removed_while_it_is_read() {
 }
 
 #[test]
+fn a_removal_whose_sync_failed_is_never_tried_again_and_poisons() {
+    let disk = FaultyDisk::new(1);
+    let stream = open(&disk, &Noting::default());
+    let at = append(&stream, &[b"in the first file"]).expect("it is acked")[0];
+    stream.rotate().expect("there is room");
+    append(&stream, &[b"in the next"]).expect("it is acked");
+    disk.fail(Op::SyncDir, 1);
+    stream.remove_file(at.file).expect_err("the sync failed");
+    let steps = disk.counts().steps;
+    let again = stream.remove_file(at.file).expect_err("it stays so").to_string();
+    assert!(again.contains("restart to recover"), "{again}");
+    assert!(matches!(append(&stream, &[b"more"]), Err(AppendError::Poisoned { .. })));
+    assert_eq!(disk.counts().steps, steps);
+    assert!(stream.status().files.contains(&at.file), "it may be there after a crash");
+}
+
+#[test]
 fn a_full_disk_refuses_without_poison_and_recovers() {
     let disk = FaultyDisk::new(1);
     let options = Options { capacity_bytes: Some(96 << 10), reserve_bytes: 32 << 10, ..quiet_options() };
