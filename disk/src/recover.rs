@@ -140,7 +140,7 @@ pub(crate) fn open_chain<F: Format>(
     Ok(chain)
 }
 
-/// Opens all files of the chain, and removes what a killed process left half made.
+/// Opens all files of the chain, and removes what a killed process left half made, or half removed.
 fn load_all<F: Format>(disk: &dyn Disk, options: &Options) -> Result<BTreeMap<FileId, Entry>, OpenError> {
     let dir = &options.dir;
     disk.create_dir_all(dir).map_err(OpenError::io("create", dir))?;
@@ -148,15 +148,20 @@ fn load_all<F: Format>(disk: &dyn Disk, options: &Options) -> Result<BTreeMap<Fi
     // together with all that is appended to that file from now on.
     disk.sync_dir(dir).map_err(OpenError::io("sync", dir))?;
     let mut found = BTreeMap::new();
-    let mut half_made = Vec::new();
+    let mut to_remove = Vec::new();
     for name in disk.list(dir).map_err(OpenError::io("list", dir))? {
         if let Some(whole) = name.strip_suffix(".new") {
-            half_made.extend(id_of(whole, options).map(|_| dir.join(&name)));
+            to_remove.extend(id_of(whole, options).map(|_| dir.join(&name)));
         }
         let Some(id) = id_of(&name, options) else { continue };
         let path = dir.join(&name);
         let entry = match AppendFile::load::<F>(disk, &path, id).map_err(OpenError::io("open", &path))? {
             Loaded::Good(file) => Entry { bytes: file.capacity(), file: Some(Arc::new(*file)) },
+            Loaded::Gone => {
+                tracing::info!(path = %path.display(), "removed an append file that was to be removed before a crash");
+                to_remove.push(path);
+                continue;
+            }
             Loaded::Bad(HeaderError::LaterVersion(found)) => {
                 return Err(OpenError::LaterVersion { path, found, known: F::VERSION });
             }
@@ -167,7 +172,7 @@ fn load_all<F: Format>(disk: &dyn Disk, options: &Options) -> Result<BTreeMap<Fi
         };
         found.insert(id, entry);
     }
-    for path in half_made {
+    for path in to_remove {
         disk.remove(&path).map_err(OpenError::io("remove", path))?;
     }
     Ok(found)

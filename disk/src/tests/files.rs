@@ -191,6 +191,31 @@ fn a_removal_whose_sync_failed_is_never_tried_again_and_poisons() {
 }
 
 #[test]
+fn a_file_whose_removal_was_lost_stays_gone_also_after_a_restart_before_the_crash() {
+    for seed in 0..20 {
+        let disk = FaultyDisk::new(seed);
+        let stream = open(&disk, &Noting::default());
+        let at = append(&stream, &[b"in the first file"]).expect("it is acked")[0];
+        stream.rotate().expect("there is room");
+        append(&stream, &[b"in the next"]).expect("it is acked");
+        disk.fail(Op::SyncDir, 1);
+        stream.remove_file(at.file).expect_err("the sync failed");
+        let killed = disk.restart();
+        drop(stream);
+        // The name is gone for now, and a sync of the directory says that all is well.
+        drop(open(&killed, &Noting::default()));
+        for crashed in [killed.crash(seed % 4), disk.crash(0)] {
+            let owner = Noting::default();
+            let stream = open(&crashed, &owner);
+            assert_eq!(owner.bodies(), [b"in the next".to_vec()], "seed {seed}");
+            assert_eq!(owner.notes.lock().damaged, []);
+            assert!(!crashed.exists(&path_of(at.file)).expect("a sound disk"));
+            assert_eq!(stream.status().allocated_bytes, 32 << 10);
+        }
+    }
+}
+
+#[test]
 fn a_full_disk_refuses_without_poison_and_recovers() {
     let disk = FaultyDisk::new(1);
     let options = Options { capacity_bytes: Some(96 << 10), reserve_bytes: 32 << 10, ..quiet_options() };
