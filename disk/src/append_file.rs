@@ -125,7 +125,7 @@ fn encode_gone(id: FileId, salt: u64) -> [u8; GONE_FIELDS + 4] {
 }
 
 /// Whether the file says that it is gone; `None` if what stands there says nothing.
-fn decode_gone(block: &[u8], header: &Header) -> Option<bool> {
+pub(crate) fn decode_gone(block: &[u8], header: &Header) -> Option<bool> {
     match block.get(GONE_OFFSET..GONE_OFFSET + GONE_FIELDS + 4) {
         Some(gone) if gone == encode_gone(header.id, header.salt) => Some(true),
         Some(gone) if gone.iter().any(|byte| *byte != 0) => None,

@@ -233,6 +233,27 @@ async fn tombstones_go_with_the_oldest_segment() {
     assert_holds(&open(&disk), &[201].into(), 201);
 }
 
+#[tokio::test]
+async fn a_reader_in_the_middle_keeps_its_bytes() {
+    let disk = FaultyDisk::new(9);
+    let store = open(&disk);
+    // So large that it is read block by block, in a segment of its own; nothing of it is in memory between two of them.
+    let size = 2 << 20;
+    store.append(vec![needle(1, size)]).await.remove(0).expect("there is room");
+    store.seal();
+    append(&store, [2]).await;
+    let opened = store.open_needle(NeedleId(1)).expect("it is there");
+    let (half, data) = (16, data(1, size));
+    let first = store.read_blocks(&opened, 0, half).expect("it is there");
+    delete(&store, [1]).await;
+    store.compact();
+    assert_eq!(disk.bytes(Path::new(&format!("{DIR}/{:016x}.seg", 1))), None, "its segment is gone");
+    let second = store.read_blocks(&opened, half, u32::MAX).expect("who has it open keeps it");
+    assert!([first, second].concat() == data);
+    assert_eq!(read(&store, 1), Err(ReadError::NotFound));
+    assert_eq!((store.status().bad, store.status().needles), (0, 1));
+}
+
 /// A sync of the directory that failed may have lost the removal for good, and the next one says nothing of it.
 #[test]
 fn a_removal_that_may_be_lost_brings_no_dropped_needle_back() {

@@ -127,6 +127,37 @@ fn zeroing_ahead_never_touches_what_was_appended() {
 }
 
 #[test]
+fn appends_wait_neither_for_the_next_file_nor_for_its_zeros_and_use_it_once_it_is_there() {
+    let disk = FaultyDisk::new(1);
+    let next = path_of(FileId(2)).display().to_string();
+    let options = Options { zero_ahead_bytes: 4096, ..quiet_options() };
+    let fill = |stream: &Stream<Plain>| {
+        for _ in 0..5 {
+            append(stream, &[&[7; 4000]]).expect("it is acked");
+        }
+    };
+    // All that is done for the next file hangs, in turn.
+    let making = disk.gate(Op::Allocate.on(&next));
+    let stream = open_with(&disk, options, &Noting::default());
+    making.wait_for_arrival();
+    fill(&stream);
+    let zeroing = disk.gate(Op::Write.on(next));
+    making.open();
+    zeroing.wait_for_arrival();
+    append(&stream, &[b"while its header is written"]).expect("it is acked");
+    zeroing.open();
+    wait_until(|| stream.status().room_bytes > 32 << 10);
+    let header = disk.counts().creations;
+    // A third file would be made only now, and is not waited for either.
+    let making = disk.gate(Op::Create);
+    fill(&stream);
+    assert_eq!(stream.status().active, Some(FileId(2)));
+    making.wait_for_arrival();
+    assert_eq!(disk.counts().creations, header);
+    making.open();
+}
+
+#[test]
 fn leftovers_of_a_kill_are_removed_or_used() {
     let disk = FaultyDisk::new(1);
     let stream = open_with(&disk, Options { zero_ahead_bytes: 4096, ..quiet_options() }, &Noting::default());
