@@ -84,6 +84,25 @@ async fn a_segment_is_shown_as_a_summary_and_its_records_on_request() {
 }
 
 #[tokio::test]
+async fn a_segment_whose_removal_was_lost_says_that_it_is_gone() {
+    let (dir, first) = segments().await;
+    // The file under another name, as it would be found had a crash undone its removal.
+    let elsewhere = TempDir::new().expect("a directory");
+    let kept = elsewhere.path().join("0000000000000001.seg");
+    std::fs::hard_link(&first, &kept).expect("another name");
+    assert_eq!(json(&inspect(&kept, &["--json"]))["gone"], false);
+    let store = Store::open(Arc::new(RealDisk), StoreOptions::new(dir.path(), 64 << 20));
+    let store = store.expect("the store opens");
+    store.delete(&[1, 3, 4, 5].map(NeedleId)).await.expect("dropped");
+    store.compact();
+    store.close();
+    assert!(!first.exists(), "it was compacted");
+    assert_eq!(json(&inspect(&kept, &["--json"]))["gone"], true);
+    assert!(text(&inspect(&kept, &[]).stdout).contains("it says that it is gone: the next start removes it"));
+    assert!(text(&inspect(elsewhere.path(), &[]).stdout).contains(" gone "));
+}
+
+#[tokio::test]
 async fn json_is_one_document_with_the_same_in_it() {
     let (dir, first) = segments().await;
     let found = json(&inspect(&first, &["--json", "--needles"]));

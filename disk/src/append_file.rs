@@ -3,11 +3,13 @@
 //! ```text
 //! 0     magic[8]  version u16  0[6]  id u64  salt u64  capacity u64  crc32c u32      (little-endian)
 //! 2048  "hayseal\0"  id u64  end u64  crc32c-with-salt u32                           (zeros until sealed)
+//! 2560  "haygone\0"  id u64  crc32c-with-salt u32                                    (zeros until it is to be removed)
 //! 4096  records, 8-aligned, then zeros up to the capacity
 //! ```
 //!
 //! The first 44 bytes keep this form in every later version, so that a later version is told from damage. The seal is
-//! written once all before `end` is synced: it proves the records before it, as a mark does.
+//! written once all before `end` is synced: it proves the records before it, as a mark does. A file that says it is gone is
+//! gone, whether or not the removal of its name outlived a crash: nothing in it counts any more.
 //!
 //! What the records are, and when they are synced, is left to the writer. The invariant: zeroing ahead and an append
 //! never touch the same bytes at once, and nothing is zeroed that was appended.
@@ -32,8 +34,13 @@ const SEAL_OFFSET: usize = 2048;
 const SEAL_MAGIC: [u8; 8] = *b"hayseal\0";
 const SEAL_FIELDS: usize = 24;
 
+/// In a sector of its own, so that it cannot tear the seal.
+const GONE_OFFSET: usize = 2560;
+const GONE_MAGIC: [u8; 8] = *b"haygone\0";
+const GONE_FIELDS: usize = 16;
+
 /// Bytes of the header block that are ever written.
-pub(crate) const HEADER_USED: usize = SEAL_OFFSET + 512;
+pub(crate) const HEADER_USED: usize = GONE_OFFSET + 512;
 
 /// What the header block of a file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +115,24 @@ pub(crate) fn decode_seal(block: &[u8], header: &Header) -> Option<u64> {
     (good && (HEADER_BYTES..=header.capacity).contains(&end)).then_some(end)
 }
 
+fn encode_gone(id: FileId, salt: u64) -> [u8; GONE_FIELDS + 4] {
+    let mut gone = [0; GONE_FIELDS + 4];
+    gone[..8].copy_from_slice(&GONE_MAGIC);
+    gone[8..16].copy_from_slice(&id.0.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&gone[..GONE_FIELDS]), &salt.to_le_bytes());
+    gone[GONE_FIELDS..].copy_from_slice(&crc.to_le_bytes());
+    gone
+}
+
+/// Whether the file says that it is gone; `None` if what stands there says nothing.
+pub(crate) fn decode_gone(block: &[u8], header: &Header) -> Option<bool> {
+    match block.get(GONE_OFFSET..GONE_OFFSET + GONE_FIELDS + 4) {
+        Some(gone) if gone == encode_gone(header.id, header.salt) => Some(true),
+        Some(gone) if gone.iter().any(|byte| *byte != 0) => None,
+        _ => Some(false),
+    }
+}
+
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let mut word = [0; 8];
     word.copy_from_slice(&bytes[at..at + 8]);
@@ -137,10 +162,48 @@ struct Region {
     zeroing: Option<Range<u64>>,
 }
 
+/// What one look at a header block came to.
+enum HeaderRead {
+    /// With the end that the seal names, if it is good.
+    Good {
+        header: Header,
+        seal: Option<u64>,
+        is_gone: bool,
+        is_whole: bool,
+    },
+    Bad(HeaderError),
+    Unreadable(io::Error),
+}
+
+impl HeaderRead {
+    /// Whether there is nothing wrong with it. (What looks like a later version has a checksum that says so.)
+    fn is_sound(&self) -> bool {
+        matches!(self, Self::Good { is_whole: true, .. } | Self::Bad(HeaderError::LaterVersion(_)))
+    }
+}
+
+fn read_header<F: Format>(file: &dyn File, len: u64, id: FileId) -> HeaderRead {
+    let mut block = vec![0; HEADER_USED.min(usize::try_from(len).unwrap_or(HEADER_USED))];
+    if let Err(error) = file.read_exact_at(&mut block, 0) {
+        return HeaderRead::Unreadable(error);
+    }
+    match Header::decode::<F>(&block) {
+        Ok(header) if header.id == id => {
+            let (seal, gone) = (decode_seal(&block, &header), decode_gone(&block, &header));
+            let is_whole = gone.is_some() && (seal.is_some() || !has_seal(&block));
+            HeaderRead::Good { header, seal, is_gone: gone == Some(true), is_whole }
+        }
+        Ok(_) => HeaderRead::Bad(HeaderError::Damaged),
+        Err(error) => HeaderRead::Bad(error),
+    }
+}
+
 /// A file found at start.
 pub(crate) enum Loaded {
     Good(Box<AppendFile>),
     Bad(HeaderError),
+    /// It says so itself.
+    Gone,
 }
 
 impl AppendFile {
@@ -186,17 +249,18 @@ impl AppendFile {
     pub(crate) fn load<F: Format>(disk: &dyn Disk, path: &Path, id: FileId) -> io::Result<Loaded> {
         let file = disk.open(path)?;
         let len = file.len()?;
-        let mut block = vec![0; HEADER_USED.min(usize::try_from(len).unwrap_or(HEADER_USED))];
-        if let Err(error) = file.read_exact_at(&mut block, 0) {
-            tracing::warn!(%error, path = %path.display(), "cannot read the header of an append file");
-            return Ok(Loaded::Bad(HeaderError::Damaged));
-        }
-        let mut header = match Header::decode::<F>(&block) {
-            Ok(header) if header.id == id => header,
-            Ok(_) => return Ok(Loaded::Bad(HeaderError::Damaged)),
-            Err(error) => return Ok(Loaded::Bad(error)),
+        // A disk that answers wrongly once is asked again: without its header a file hides all that is in it.
+        let first = read_header::<F>(file.as_ref(), len, id);
+        let read = if first.is_sound() { first } else { read_header::<F>(file.as_ref(), len, id) };
+        let (mut header, seal) = match read {
+            HeaderRead::Good { is_gone: true, .. } => return Ok(Loaded::Gone),
+            HeaderRead::Good { header, seal, .. } => (header, seal),
+            HeaderRead::Bad(error) => return Ok(Loaded::Bad(error)),
+            HeaderRead::Unreadable(error) => {
+                tracing::warn!(%error, path = %path.display(), "cannot read the header of an append file");
+                return Ok(Loaded::Bad(HeaderError::Damaged));
+            }
         };
-        let seal = decode_seal(&block, &header);
         // A file that was cut by a stranger is not written to behind its end, where nothing is allocated.
         header.capacity = header.capacity.min(len);
         let end = seal.unwrap_or(HEADER_BYTES);
@@ -278,6 +342,17 @@ impl AppendFile {
         self.file.write_all_at(&encode_seal(self.id(), self.salt(), end), SEAL_OFFSET as u64)
     }
 
+    /// Says that nothing in it counts any more; the caller syncs, and then removes it. Who reads it goes on.
+    pub(crate) fn write_gone(&self) -> io::Result<()> {
+        self.file.write_all_at(&encode_gone(self.id(), self.salt()), GONE_OFFSET as u64)
+    }
+
+    /// Takes away what there may be of a seal, because records are to be appended behind it: one that could not be read at
+    /// start may well be read at the next, and would hide them. The caller syncs.
+    pub(crate) fn unseal(&self) -> io::Result<()> {
+        self.file.write_all_at(&[0; SEAL_FIELDS + 4], SEAL_OFFSET as u64)
+    }
+
     /// Whether the header block can be read, and says what it has to: the seal too, if there is one.
     pub(crate) fn has_good_header<F: Format>(&self) -> bool {
         // A file that is called sealed has its seal on the disk already.
@@ -334,7 +409,9 @@ pub(crate) fn write_zeros(file: &dyn File, range: Range<u64>) -> io::Result<()> 
 
 #[cfg(test)]
 mod tests {
-    use super::{HEADER_BYTES, Header, HeaderError, decode_seal, encode_seal};
+    use super::{
+        GONE_OFFSET, HEADER_BYTES, Header, HeaderError, decode_gone, decode_seal, encode_gone, encode_seal,
+    };
     use crate::format::FileId;
     use crate::testing::Plain;
 
@@ -381,5 +458,23 @@ mod tests {
         assert_eq!(decode_seal(&block, &Header { id: FileId(8), ..HEADER }), None);
         block[2048 + 16] ^= 1;
         assert_eq!(decode_seal(&block, &HEADER), None);
+    }
+
+    #[test]
+    fn a_file_is_gone_only_by_its_own_word() {
+        let mut block = vec![0; 4096];
+        assert_eq!(decode_gone(&block, &HEADER), Some(false));
+        assert_eq!(decode_gone(&block[..2048], &HEADER), Some(false), "a file that was cut");
+        let gone = encode_gone(HEADER.id, HEADER.salt);
+        assert_eq!(gone[..16], *b"haygone\0\x07\0\0\0\0\0\0\0");
+        block[GONE_OFFSET..GONE_OFFSET + 20].copy_from_slice(&gone);
+        assert_eq!(decode_gone(&block, &HEADER), Some(true));
+        assert_eq!(decode_gone(&block, &Header { salt: 1, ..HEADER }), None);
+        assert_eq!(decode_gone(&block, &Header { id: FileId(8), ..HEADER }), None);
+        for bit in 0..20 * 8 {
+            let mut block = block.clone();
+            block[GONE_OFFSET + bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode_gone(&block, &HEADER), None, "bit {bit}");
+        }
     }
 }

@@ -433,10 +433,7 @@ impl<F: Format, O: Owner> Writer<F, O> {
             .active
             .as_ref()
             .map_or_else(|| self.shared.options.dir.clone(), |a| a.file.path().to_owned());
-        let cause: Arc<str> = format!("{}: {error}", at.display()).into();
-        if self.shared.poison.set(Arc::clone(&cause)).is_ok() {
-            tracing::error!(%cause, "an append stream takes no more writes");
-        }
+        let cause = self.shared.poison_by(&at, error);
         self.run.clear();
         self.run_locations.clear();
         poisoned_by(&self.shared).unwrap_or(AppendError::Poisoned { cause })

@@ -10,7 +10,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::append_file::{HEADER_BYTES, HEADER_USED, Header, HeaderError, decode_seal, has_seal};
+use crate::append_file::{
+    HEADER_BYTES, HEADER_USED, Header, HeaderError, decode_gone, decode_seal, has_seal,
+};
 use crate::disk::{Disk, File};
 use crate::format::{ALIGN, FileId, Format};
 use crate::limits::SCAN_WINDOW_BYTES;
@@ -91,6 +93,8 @@ pub struct Inspected {
     pub header_is_good: bool,
     /// Whether and where it is sealed.
     pub seal: Seal,
+    /// It says that it is gone: the next start removes it.
+    pub is_gone: bool,
     file: Arc<dyn File>,
 }
 
@@ -137,8 +141,9 @@ impl Inspected {
             None if has_seal(&block) => Seal::Damaged,
             None => Seal::None,
         };
+        let is_gone = decode_gone(&block, &header) == Some(true);
         let Header { id, salt, capacity } = header;
-        let inspected = Self { id, salt, version, capacity, bytes, header_is_good, seal, file };
+        let inspected = Self { id, salt, version, capacity, bytes, header_is_good, seal, is_gone, file };
         let is_ours = header_is_good || block.starts_with(&F::MAGIC) || inspected.begins_with_record::<F>();
         if is_ours { Ok(inspected) } else { Err(other_kind()) }
     }

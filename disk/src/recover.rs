@@ -140,7 +140,7 @@ pub(crate) fn open_chain<F: Format>(
     Ok(chain)
 }
 
-/// Opens all files of the chain, and removes what a killed process left half made.
+/// Opens all files of the chain, and removes what a killed process left half made, or half removed.
 fn load_all<F: Format>(disk: &dyn Disk, options: &Options) -> Result<BTreeMap<FileId, Entry>, OpenError> {
     let dir = &options.dir;
     disk.create_dir_all(dir).map_err(OpenError::io("create", dir))?;
@@ -148,15 +148,20 @@ fn load_all<F: Format>(disk: &dyn Disk, options: &Options) -> Result<BTreeMap<Fi
     // together with all that is appended to that file from now on.
     disk.sync_dir(dir).map_err(OpenError::io("sync", dir))?;
     let mut found = BTreeMap::new();
-    let mut half_made = Vec::new();
+    let mut to_remove = Vec::new();
     for name in disk.list(dir).map_err(OpenError::io("list", dir))? {
         if let Some(whole) = name.strip_suffix(".new") {
-            half_made.extend(id_of(whole, options).map(|_| dir.join(&name)));
+            to_remove.extend(id_of(whole, options).map(|_| dir.join(&name)));
         }
         let Some(id) = id_of(&name, options) else { continue };
         let path = dir.join(&name);
         let entry = match AppendFile::load::<F>(disk, &path, id).map_err(OpenError::io("open", &path))? {
             Loaded::Good(file) => Entry { bytes: file.capacity(), file: Some(Arc::new(*file)) },
+            Loaded::Gone => {
+                tracing::info!(path = %path.display(), "removed an append file that was to be removed before a crash");
+                to_remove.push(path);
+                continue;
+            }
             Loaded::Bad(HeaderError::LaterVersion(found)) => {
                 return Err(OpenError::LaterVersion { path, found, known: F::VERSION });
             }
@@ -167,7 +172,7 @@ fn load_all<F: Format>(disk: &dyn Disk, options: &Options) -> Result<BTreeMap<Fi
         };
         found.insert(id, entry);
     }
-    for path in half_made {
+    for path in to_remove {
         disk.remove(&path).map_err(OpenError::io("remove", path))?;
     }
     Ok(found)
@@ -300,7 +305,7 @@ fn recover_active<F: Format>(
         set_aside(file, &scanned, bad, owner).map_err(OpenError::io("seal", file.path()))?;
         return Ok(None);
     }
-    let torn = settle(file, &scanned).map_err(OpenError::io("cut the torn tail of", file.path()))?;
+    let torn = settle::<F>(file, &scanned).map_err(OpenError::io("cut the torn tail of", file.path()))?;
     file.set_end(scanned.end);
     Ok(Some(Active {
         file: Arc::clone(file),
@@ -330,8 +335,9 @@ fn set_aside(
     Ok(())
 }
 
-/// Zeroes what lies behind the last record, and makes the last batch durable. Says whether there was a torn tail.
-fn settle(file: &AppendFile, scanned: &Scanned) -> io::Result<bool> {
+/// Zeroes what lies behind the last record and what may be left of a seal, and makes the last batch durable. Says whether
+/// there was a torn tail.
+fn settle<F: Format>(file: &AppendFile, scanned: &Scanned) -> io::Result<bool> {
     // The scan has read most of it already, or all: what was allocated ahead is large, and is not read twice.
     let unseen = scanned.looked_to.max(scanned.end);
     let content = scan::content(file.file(), unseen..file.capacity());
@@ -344,10 +350,13 @@ fn settle(file: &AppendFile, scanned: &Scanned) -> io::Result<bool> {
         tracing::info!(file = %file.id(), start = torn.start, end = torn.end, "cut the torn tail of an append file");
         write_zeros(file.file(), torn.clone())?;
     }
-    let len = usize::try_from(scanned.end - scanned.last_batch).map_err(io::Error::other)?;
-    let mut batch = vec![0; len];
-    file.file().read_exact_at(&mut batch, scanned.last_batch)?;
-    file.file().write_all_at(&batch, scanned.last_batch)?;
+    // Verified once more: a bit that the disk read wrongly would be there for good.
+    let last_batch = scanned.last_batch..scanned.end;
+    let read = || scan::read_records::<F>(file, last_batch.clone());
+    file.file().write_all_at(&read().or_else(|_| read())?, scanned.last_batch)?;
+    if file.capacity() > HEADER_BYTES {
+        file.unseal()?;
+    }
     file.file().sync_data()?;
     Ok(!torn.is_empty())
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -216,6 +216,17 @@ pub(crate) struct Shared {
     pub(crate) ahead: Ahead,
 }
 
+impl Shared {
+    /// Remembers the first failure for good: nothing is written any more. What it is called.
+    pub(crate) fn poison_by(&self, at: &Path, error: &io::Error) -> Arc<str> {
+        let cause: Arc<str> = format!("{}: {error}", at.display()).into();
+        if self.poison.set(Arc::clone(&cause)).is_ok() {
+            tracing::error!(%cause, "an append stream takes no more writes");
+        }
+        cause
+    }
+}
+
 /// An append stream with group commit. Shared by reference or in an `Arc`; dropping it closes it.
 pub struct Stream<F: Format> {
     shared: Arc<Shared>,
@@ -359,20 +370,31 @@ impl<F: Format> Stream<F> {
         scan::scan_piece::<F>(&file, piece, visit)
     }
 
-    /// Unlinks a sealed file; readers that have it keep it.
+    /// Unlinks a sealed file; readers that have it keep it. Before, the file itself says durably that it is gone: so it never
+    /// counts again, even if its name comes back after a crash because the sync of the directory failed. A sync that
+    /// failed poisons the stream, and then no file is removed any more.
     ///
     /// # Errors
-    /// `NotFound` if the file is not of this stream, `InvalidInput` if it is not sealed; else what the disk says. The file
-    /// is gone from the stream only after `Ok`.
+    /// `NotFound` if the file is not of this stream, `InvalidInput` if it is not sealed; else what the disk says, or that the
+    /// stream is poisoned. The file is gone from the stream only after `Ok`.
     pub fn remove_file(&self, file: FileId) -> io::Result<()> {
         let entry = self.shared.files.read().get(&file).cloned().ok_or_else(|| no_such_file(file))?;
-        if entry.file.is_some_and(|file| !file.is_sealed()) {
+        if entry.file.as_ref().is_some_and(|file| !file.is_sealed()) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("file {file} is not sealed")));
         }
-        match self.shared.disk.remove(&self.shared.options.path_of(file)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => self.shared.disk.sync_dir(&self.shared.options.dir)?,
+        if let Some(cause) = self.poisoned() {
+            return Err(io::Error::other(AppendError::Poisoned { cause }));
         }
+        let (path, dir) = (self.shared.options.path_of(file), &self.shared.options.dir);
+        if let Some(file) = &entry.file {
+            file.write_gone()?;
+            file.file().sync_data().inspect_err(|error| drop(self.shared.poison_by(&path, error)))?;
+        }
+        match self.shared.disk.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.shared.disk.sync_dir(dir).inspect_err(|error| drop(self.shared.poison_by(dir, error)))?;
         if self.shared.files.write().remove(&file).is_some() {
             self.shared.allocated_bytes.fetch_sub(entry.bytes, Ordering::Relaxed);
             self.shared.ahead.room_came_back();

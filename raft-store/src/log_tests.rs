@@ -250,6 +250,16 @@ async fn a_failed_sync_fails_the_append_and_all_that_follow() {
     assert!(log.failed().is_some());
 }
 
+/// The name of the file that is appended to.
+fn last_written(disk: &FaultyDisk) -> String {
+    let is_written = |name: &String| {
+        let bytes = disk.bytes(&Path::new(DIR).join(name)).expect("it is listed");
+        bytes.iter().skip(4096).any(|byte| *byte != 0)
+    };
+    let names = disk.list(Path::new(DIR)).expect("a sound disk");
+    names.into_iter().filter(is_written).max().expect("something was appended")
+}
+
 /// The removal that the first purge brings about runs while the second is known in memory, but not yet on disk.
 #[test]
 fn no_file_is_removed_for_a_purge_that_is_not_durable() {
@@ -270,8 +280,9 @@ fn no_file_is_removed_for_a_purge_that_is_not_durable() {
             tokio::task::yield_now().await;
         }
         // The files are removed by the thread that was let go; the writer hangs until the power fails.
-        let gate = disk.gate(Op::Sync);
+        let gate = disk.gate(Op::Sync.on(last_written(&disk)));
         log.purge(id(250)).await.expect("queued");
+        gate.wait_for_arrival();
         release.send(()).expect("it waits");
         std::mem::forget((log, gate));
     });

@@ -190,7 +190,15 @@ fn holds_files(disk: &dyn Disk, dir: &Path) -> io::Result<bool> {
     Ok(disk.exists(dir)? && !disk.list(dir)?.is_empty())
 }
 
+/// A disk that answers wrongly once is asked again, before somebody is told to put back a copy.
 fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Identity, DirectoryError> {
+    match read_identity_once(disk, path) {
+        Err(DirectoryError::Damaged(_) | DirectoryError::Io { .. }) => read_identity_once(disk, path),
+        read => read,
+    }
+}
+
+fn read_identity_once(disk: &dyn Disk, path: &Path) -> Result<Identity, DirectoryError> {
     let io_error = |source| DirectoryError::Io { path: path.to_owned(), source };
     let file = disk.open(path).map_err(io_error)?;
     let len = file.len().map_err(io_error)?.min(IDENTITY_BYTES_MAX);
@@ -260,8 +268,8 @@ fn stranger(disk: &dyn Disk, data: &Path) -> io::Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
-    use hayrick_disk::FaultyDisk;
     use hayrick_disk::replay::histories;
+    use hayrick_disk::{Fault, FaultyDisk, Op};
     use proptest::prelude::*;
 
     use super::*;
@@ -339,6 +347,23 @@ mod tests {
             let third: Arc<dyn Disk> = Arc::new(killed.crash(replay.seed()));
             assert_eq!(Directory::open(&third, data).expect("it is still there").identity(), found);
         }
+    }
+
+    #[test]
+    fn an_identity_that_is_read_wrongly_once_stops_no_start() {
+        let disk = FaultyDisk::new(1);
+        let data = Path::new("/data");
+        let open = || {
+            let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+            Directory::open(&disk, data).map(|directory| directory.identity())
+        };
+        let made = open().expect("an empty directory is taken");
+        for failure in Op::Read.failures() {
+            disk.order(Fault::new(Op::Read, 1, *failure));
+            assert_eq!(open().expect("the second answer is right"), made, "{failure:?}");
+        }
+        assert!(disk.flip(&identity_path(data), 70, 1));
+        assert!(matches!(open(), Err(DirectoryError::Damaged(_))), "it is not read rightly either time");
     }
 
     #[test]

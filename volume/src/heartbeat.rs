@@ -111,3 +111,79 @@ impl Pulse {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hayrick_disk::{FaultyDisk, Op};
+    use hayrick_protocol::cluster_map::VolumeStatus;
+    use hayrick_protocol::ids::{ClusterId, NeedleId, NodeId, PlacementId};
+    use hayrick_protocol::messages::Identity;
+    use hayrick_protocol::needle::Body;
+    use hayrick_rpc::{HandleError, Handler, Request, Response};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::store::StoreOptions;
+
+    const CLUSTER: ClusterId = ClusterId([0xc1; 16]);
+    const DEADLINE_OF_TESTS: Duration = Duration::from_secs(20);
+
+    /// A master that passes on what it hears.
+    struct Hears(UnboundedSender<VolumeStatus>);
+
+    impl Handler for Hears {
+        async fn handle(&self, request: Request) -> Result<Response, HandleError> {
+            let heartbeat: Heartbeat = request.message()?;
+            // The test may have seen enough.
+            let _ = self.0.send(heartbeat.status);
+            Ok(Response::to::<Heartbeat>(&HeartbeatReply::Known(Vec::new()), Vec::new()))
+        }
+    }
+
+    async fn until(heard: &mut UnboundedReceiver<VolumeStatus>, holds: impl Fn(&VolumeStatus) -> bool) {
+        let wait = async { while !holds(&heard.recv().await.expect("it beats")) {} };
+        timeout(DEADLINE_OF_TESTS, wait).await.expect("it is told in time");
+    }
+
+    #[tokio::test]
+    async fn a_hanging_disk_a_failed_sync_and_a_bad_needle_are_told_to_the_masters() {
+        let disk = FaultyDisk::new(1);
+        // The appends' syncs are the only ones.
+        let options = StoreOptions { zero_ahead_bytes: 0, ..StoreOptions::new("/needles", 64 << 20) };
+        let store = Arc::new(Store::open(Arc::new(disk.clone()), options).expect("it opens"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let master = listener.local_addr().expect("bound").to_string();
+        let (hears, mut heard) = unbounded_channel();
+        let local = Local::new(Identity::Master(NodeId(1)), CLUSTER);
+        tokio::spawn(hayrick_rpc::serve(listener, local, Arc::new(Hears(hears)), std::future::pending()));
+        let pulse = Arc::new(Pulse {
+            store: Arc::clone(&store),
+            volume: VolumeId(7),
+            instance: InstanceId([2; 16]),
+            process: 1,
+            register: Notify::new(),
+            masters: watch::Sender::new(vec![master]),
+            refused: watch::Sender::new(None),
+        });
+        let beating = tokio::spawn(pulse.beat_all(Local::new(Identity::Volume(VolumeId(7)), CLUSTER)));
+        let needle = |id| Body::new(vec![7; 5000], 1).with_header(NeedleId(id), PlacementId(1), 0).concat();
+        store.append(vec![needle(1).into()]).await.remove(0).expect("a good needle");
+        until(&mut heard, |status| status.needles == 1 && status.bad == 0 && status.read_only.is_none())
+            .await;
+
+        disk.fail(Op::Read, 1);
+        assert!(store.open_needle(NeedleId(1)).is_err());
+        until(&mut heard, |status| status.bad == 1).await;
+
+        let gate = disk.gate(Op::Sync.on(".seg"));
+        let appending = store.append(vec![needle(2).into()]);
+        until(&mut heard, |status| status.stalled_ms > 0).await;
+        disk.fail(Op::Sync.on(".seg"), 1);
+        gate.open();
+        appending.await.remove(0).expect_err("the sync failed");
+        until(&mut heard, |status| status.read_only.is_some()).await;
+        beating.abort();
+    }
+}

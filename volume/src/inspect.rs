@@ -83,6 +83,8 @@ pub struct Summary {
     pub header_is_good: bool,
     /// Whether and where it is sealed.
     pub seal: Seal,
+    /// It says that it is gone: the next start of its volume removes it.
+    pub is_gone: bool,
     /// Where the last record or damage ends.
     pub end: u64,
     /// What follows that and is neither record nor zero; empty if nothing is.
@@ -280,6 +282,7 @@ fn summary_of(file: &Inspected, path: &Path) -> Summary {
         file_bytes: file.bytes,
         header_is_good: file.header_is_good,
         seal: file.seal,
+        is_gone: file.is_gone,
         end: 0,
         tail: 0..0,
         unreadable: None,

@@ -31,8 +31,17 @@ pub(crate) fn version_of(disk: &dyn Disk, path: &Path, title: &str, bytes_max: u
     open(&text)?.lines().next()?.strip_prefix(title)?.trim_start().parse().ok()
 }
 
-/// The text, of which no more than `bytes_max` is read. Bytes that are none make it another text than was written.
+/// The text, of which no more than `bytes_max` is read. Bytes that are none make it another text than was written. What is
+/// not as it was written is read once more, because a disk may answer wrongly once.
 pub(crate) fn read(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<String> {
+    match read_once(disk, path, bytes_max) {
+        Ok(text) if open(&text).is_some() => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+        _ => read_once(disk, path, bytes_max),
+    }
+}
+
+fn read_once(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<String> {
     let file = disk.open(path)?;
     let len = file.len()?.min(bytes_max);
     let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];

@@ -3,12 +3,14 @@
 mod needles;
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hayrick_disk::FaultyDisk;
+use futures_util::FutureExt;
+use hayrick_disk::{FaultyDisk, Op};
 use hayrick_protocol::ids::NeedleId;
 use hayrick_protocol::messages::volume::{AppendError, ReadError};
 use hayrick_volume::{Store, StoreOptions};
@@ -229,6 +231,67 @@ async fn tombstones_go_with_the_oldest_segment() {
     assert!(bytes < 3 * 4096 + 2 * SIZE as u64, "{bytes} bytes are left in {}", segment_files(&disk));
     store.close();
     assert_holds(&open(&disk), &[201].into(), 201);
+}
+
+#[tokio::test]
+async fn a_reader_in_the_middle_keeps_its_bytes() {
+    let disk = FaultyDisk::new(9);
+    let store = open(&disk);
+    // So large that it is read block by block, in a segment of its own; nothing of it is in memory between two of them.
+    let size = 2 << 20;
+    store.append(vec![needle(1, size)]).await.remove(0).expect("there is room");
+    store.seal();
+    append(&store, [2]).await;
+    let opened = store.open_needle(NeedleId(1)).expect("it is there");
+    let (half, data) = (16, data(1, size));
+    let first = store.read_blocks(&opened, 0, half).expect("it is there");
+    delete(&store, [1]).await;
+    store.compact();
+    assert_eq!(disk.bytes(Path::new(&format!("{DIR}/{:016x}.seg", 1))), None, "its segment is gone");
+    let second = store.read_blocks(&opened, half, u32::MAX).expect("who has it open keeps it");
+    assert!([first, second].concat() == data);
+    assert_eq!(read(&store, 1), Err(ReadError::NotFound));
+    assert_eq!((store.status().bad, store.status().needles), (0, 1));
+}
+
+/// A sync of the directory that failed may have lost the removal for good, and the next one says nothing of it.
+#[test]
+fn a_removal_that_may_be_lost_brings_no_dropped_needle_back() {
+    for seed in 0..40 {
+        let disk = FaultyDisk::new(seed);
+        let open = |disk: &FaultyDisk| {
+            let store = Store::open(Arc::new(disk.clone()), StoreOptions { threads: false, ..options() });
+            store.expect("the store opens")
+        };
+        let store = open(&disk);
+        let append = |id| {
+            let outcomes = store.append(vec![needle(id, SIZE)]);
+            store.work();
+            outcomes.now_or_never().expect("it was written").remove(0).expect("there is room");
+        };
+        let delete = |ids: RangeInclusive<u64>| {
+            let dropped = store.delete(&ids.map(NeedleId).collect::<Vec<_>>());
+            store.work();
+            dropped.now_or_never().expect("it was written").expect("dropped");
+        };
+        // Needles, then nothing but their tombstones, then others: what goes last may make the rest be tried again.
+        (1..=30).for_each(append);
+        store.seal();
+        delete(1..=30);
+        store.seal();
+        (31..=60).for_each(append);
+        store.seal();
+        delete(31..=60);
+        append(61);
+        disk.fail(Op::SyncDir, 1);
+        store.compact();
+        let read_only = store.status().read_only;
+        assert!(read_only.is_some_and(|why| why.starts_with(DIR)), "no sync is tried twice");
+        assert_holds(&store, &[61].into(), 61);
+        for crash in 0..6 {
+            assert_holds(&open(&disk.crash(crash)), &[61].into(), 61);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use hayrick_disk::{Disk, FaultyDisk, Moment, Op, write_atomically};
+use hayrick_disk::{Disk, Fault, FaultyDisk, Moment, Op, write_atomically};
 use hayrick_protocol::ids::NeedleId;
 use hayrick_protocol::messages::volume::ReadError;
 use hayrick_volume::{Store, StoreOptions};
@@ -201,6 +201,24 @@ fn a_list_that_is_damaged_or_cannot_be_read_or_written_costs_nothing_but_what_it
         assert_eq!(list(&store), found, "{what}");
         store.close();
         assert_eq!(list(&open(&disk.restart())), found, "{what}");
+    }
+}
+
+#[test]
+fn a_list_that_is_read_wrongly_once_says_what_it_says() {
+    let (disk, store) = nine();
+    flip(&disk, 2);
+    store.scrub(&mut |_| true);
+    let found = list(&store);
+    store.close();
+    // It is read for its version, and for what it says.
+    for nth in 1..=2 {
+        for failure in Op::Read.failures() {
+            let disk = disk.restart();
+            disk.order(Fault::new(Op::Read.on("damage"), nth, *failure));
+            assert_eq!(list(&open(&disk)), found, "read {nth}: {failure:?}");
+            assert_eq!(disk.fired().len(), 1);
+        }
     }
 }
 

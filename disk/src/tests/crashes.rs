@@ -225,6 +225,44 @@ fn acked_records_survive_any_failed_operation() {
     }
 }
 
+/// Of what the disk answers at a start, one thing is wrong: a bit, or an error. Where the stream opens nevertheless, nothing
+/// is missing or called damaged; and neither then nor otherwise does the wrong answer outlive that start.
+#[test]
+fn acked_records_survive_a_start_with_any_read_that_fails_or_lies() {
+    let test = "acked_records_survive_a_start_with_any_read_that_fails_or_lies";
+    for replay in histories(env!("CARGO_PKG_NAME"), test, HISTORIES / 4) {
+        let (mut random, mut oracle) = (SmallRng::seed_from_u64(replay.seed()), Oracle::default());
+        let disk = FaultyDisk::new(replay.seed());
+        let stream = open(&disk, &owner());
+        act(&stream, &mut oracle, &mut random);
+        disk.keep_moments();
+        let now = disk.moments().pop().expect("the present one is among them");
+        // All that was synced, without a mark behind it; and a part of what came later.
+        let crash_seed = [0, random.random()][replay.seed() as usize % 2];
+        let crashed = || now.crash(crash_seed);
+        let sound = crashed();
+        drop(open(&sound, &owner()));
+        let reads = sound.counts().reads;
+        for failure in Op::Read.failures() {
+            for nth in 1..=reads {
+                replay.note(format!("read {nth} of the start: {failure:?}"));
+                let (disk, seen) = (crashed(), owner());
+                disk.order(Fault::new(Op::Read, nth, *failure));
+                match Stream::<Plain>::open(Arc::new(disk.clone()), quiet_options(), seen.clone()) {
+                    Ok(_) => oracle.clone().check(&seen, "after the start"),
+                    Err(error) => assert_eq!(*failure, Failure::Broken, "{error}"),
+                }
+                for next in [disk.crash(0), disk.restart()] {
+                    let seen = owner();
+                    let _stream = open(&next, &seen);
+                    oracle.clone().check(&seen, "after the next start");
+                }
+            }
+        }
+        drop(stream);
+    }
+}
+
 #[test]
 fn what_was_shown_after_a_kill_amid_a_sync_is_durable() {
     let test = "what_was_shown_after_a_kill_amid_a_sync_is_durable";

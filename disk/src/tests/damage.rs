@@ -237,6 +237,26 @@ fn a_lost_seal_makes_no_file_active_again() {
 }
 
 #[test]
+fn a_seal_that_could_not_be_read_for_a_while_hides_nothing_that_was_appended_meanwhile() {
+    for byte in 2048..2048 + 28 {
+        let disk = disk();
+        let (stream, places) = five_batches(&disk);
+        stream.rotate().expect("there is room");
+        append(&stream, &[]).expect("a barrier");
+        let disk = kill(&disk, stream);
+        assert!(disk.flip(&path_of(places[0].file), byte, 1));
+        let stream = open(&disk, &Noting::default());
+        append(&stream, &[b"behind the seal that nobody saw"]).expect("it is acked");
+        let disk = kill(&disk, stream);
+        assert!(disk.flip(&path_of(places[0].file), byte, 1));
+        let owner = Noting::default();
+        let _stream = open(&disk, &owner);
+        assert_eq!(owner.bodies().len(), 6, "byte {byte}");
+        assert_eq!(owner.notes.lock().damaged, [], "byte {byte}");
+    }
+}
+
+#[test]
 fn a_damaged_header_of_a_sealed_file_spares_the_others() {
     let disk = disk();
     let (stream, places) = five_batches(&disk);

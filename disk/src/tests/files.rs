@@ -127,6 +127,37 @@ fn zeroing_ahead_never_touches_what_was_appended() {
 }
 
 #[test]
+fn appends_wait_neither_for_the_next_file_nor_for_its_zeros_and_use_it_once_it_is_there() {
+    let disk = FaultyDisk::new(1);
+    let next = path_of(FileId(2)).display().to_string();
+    let options = Options { zero_ahead_bytes: 4096, ..quiet_options() };
+    let fill = |stream: &Stream<Plain>| {
+        for _ in 0..5 {
+            append(stream, &[&[7; 4000]]).expect("it is acked");
+        }
+    };
+    // All that is done for the next file hangs, in turn.
+    let making = disk.gate(Op::Allocate.on(&next));
+    let stream = open_with(&disk, options, &Noting::default());
+    making.wait_for_arrival();
+    fill(&stream);
+    let zeroing = disk.gate(Op::Write.on(next));
+    making.open();
+    zeroing.wait_for_arrival();
+    append(&stream, &[b"while its header is written"]).expect("it is acked");
+    zeroing.open();
+    wait_until(|| stream.status().room_bytes > 32 << 10);
+    let header = disk.counts().creations;
+    // A third file would be made only now, and is not waited for either.
+    let making = disk.gate(Op::Create);
+    fill(&stream);
+    assert_eq!(stream.status().active, Some(FileId(2)));
+    making.wait_for_arrival();
+    assert_eq!(disk.counts().creations, header);
+    making.open();
+}
+
+#[test]
 fn leftovers_of_a_kill_are_removed_or_used() {
     let disk = FaultyDisk::new(1);
     let stream = open_with(&disk, Options { zero_ahead_bytes: 4096, ..quiet_options() }, &Noting::default());
@@ -171,6 +202,48 @@ fn a_sealed_file_can_be_removed_while_it_is_read() {
     assert_eq!(Plain::body(&record), b"soon gone");
     let gone = stream.read_exact_at(at.file, at.offset, &mut record).expect_err("it is gone");
     assert_eq!(gone.kind(), std::io::ErrorKind::NotFound);
+}
+
+#[test]
+fn a_removal_whose_sync_failed_is_never_tried_again_and_poisons() {
+    let disk = FaultyDisk::new(1);
+    let stream = open(&disk, &Noting::default());
+    let at = append(&stream, &[b"in the first file"]).expect("it is acked")[0];
+    stream.rotate().expect("there is room");
+    append(&stream, &[b"in the next"]).expect("it is acked");
+    disk.fail(Op::SyncDir, 1);
+    stream.remove_file(at.file).expect_err("the sync failed");
+    let steps = disk.counts().steps;
+    let again = stream.remove_file(at.file).expect_err("it stays so").to_string();
+    assert!(again.contains("restart to recover"), "{again}");
+    assert!(matches!(append(&stream, &[b"more"]), Err(AppendError::Poisoned { .. })));
+    assert_eq!(disk.counts().steps, steps);
+    assert!(stream.status().files.contains(&at.file), "it may be there after a crash");
+}
+
+#[test]
+fn a_file_whose_removal_was_lost_stays_gone_also_after_a_restart_before_the_crash() {
+    for seed in 0..20 {
+        let disk = FaultyDisk::new(seed);
+        let stream = open(&disk, &Noting::default());
+        let at = append(&stream, &[b"in the first file"]).expect("it is acked")[0];
+        stream.rotate().expect("there is room");
+        append(&stream, &[b"in the next"]).expect("it is acked");
+        disk.fail(Op::SyncDir, 1);
+        stream.remove_file(at.file).expect_err("the sync failed");
+        let killed = disk.restart();
+        drop(stream);
+        // The name is gone for now, and a sync of the directory says that all is well.
+        drop(open(&killed, &Noting::default()));
+        for crashed in [killed.crash(seed % 4), disk.crash(0)] {
+            let owner = Noting::default();
+            let stream = open(&crashed, &owner);
+            assert_eq!(owner.bodies(), [b"in the next".to_vec()], "seed {seed}");
+            assert_eq!(owner.notes.lock().damaged, []);
+            assert!(!crashed.exists(&path_of(at.file)).expect("a sound disk"));
+            assert_eq!(stream.status().allocated_bytes, 32 << 10);
+        }
+    }
 }
 
 #[test]

@@ -64,6 +64,7 @@ fn document(path: &Path, summary: &Summary) -> Value {
         "bytes": summary.file_bytes,
         "header": if summary.header_is_good { "good" } else { "damaged" },
         "seal": seal,
+        "gone": summary.is_gone,
         "end": summary.end,
         "batches": summary.batches,
         "live": amount(summary.live),

@@ -66,6 +66,7 @@ fn length(summary: &Summary) -> String {
 
 fn sealed(summary: &Summary) -> String {
     match summary.seal {
+        _ if summary.is_gone => "it says that it is gone: the next start removes it".to_owned(),
         Seal::At(end) => format!("yes, its records end at {end}"),
         Seal::Damaged => format!("its seal is damaged; its records end at {}", summary.end),
         Seal::None => format!("no, its records end at {} so far", summary.end),
@@ -129,6 +130,7 @@ pub(crate) fn line(summary: &Summary) -> String {
         _ if !summary.header_is_good => "bad header",
         _ if is_cut(summary) => "cut",
         _ if summary.is_misnamed => "misnamed",
+        _ if summary.is_gone => "gone",
         Seal::At(_) => "sealed",
         Seal::Damaged => "bad seal",
         Seal::None => "open",
