@@ -54,6 +54,7 @@ mod status;
 mod store;
 mod transport;
 mod types;
+mod unheard;
 mod view;
 mod wire;
 mod write_behind;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +29,7 @@ use crate::piggyback::piggyback;
 use crate::snapshot::{Chunk, Received, Receiver, SnapshotData};
 use crate::transport::{Transport, TransportError};
 use crate::types::{DecodeError, SnapshotMeta, Types, Vote};
+use crate::unheard::Silent;
 use crate::view::RowStream;
 use crate::wire::{self, ChunkReply, Kind};
 
@@ -52,6 +54,7 @@ pub(crate) struct Network {
     pub(crate) append_timeout: Duration,
     pub(crate) chunk_bytes: usize,
     pub(crate) transits: Transits,
+    pub(crate) silent: Silent,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -160,6 +163,11 @@ impl RaftNetworkV2<Types> for Peer {
         rpc: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
+        if self.network.silent.load(Ordering::Relaxed) {
+            return Err(RPCError::Unreachable(Unreachable::from_string(
+                "this leader hears nobody, and is silent",
+            )));
+        }
         let timeout = if rpc.entries.is_empty() { option.soft_ttl() } else { self.network.append_timeout };
         let body = wire::append(&rpc);
         let reply =

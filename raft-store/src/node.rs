@@ -39,6 +39,7 @@ use crate::snapshot::{self, Receiver};
 use crate::status::{Copies, Page, Progress, Role, Status};
 use crate::transport::Transport;
 use crate::types::{Types, position};
+use crate::unheard::{self, Silent};
 use crate::view::Frozen;
 
 /// A snapshot is given up by its sender, chunk by chunk, not by the clock.
@@ -82,11 +83,13 @@ impl Node {
         let mut held_at_start = log.held();
         held_at_start.last = held_at_start.last.max(machine.applied_now().last.as_ref().map(position));
         let transits = Transits::default();
+        let silent = Silent::default();
         let network = Network {
             transport,
             append_timeout: options.election.end.max(Duration::from_secs(2)),
             chunk_bytes: options.snapshot_chunk_bytes,
             transits: Arc::clone(&transits),
+            silent: Arc::clone(&silent),
         };
         let raft = Raft::new(options.node.0, config, network, log.clone(), machine.clone()).await;
         let raft = raft.map_err(|error| OpenError::Raft(error.to_string()))?;
@@ -103,6 +106,7 @@ impl Node {
             tokio::spawn(proposer.clone().run(raft.clone(), options.election.end)),
             tokio::spawn(observe::run(raft.clone(), machine.clone(), told)),
             tokio::spawn(keeper.run()),
+            tokio::spawn(unheard::run(raft.clone(), silent, options.election.end)),
         ];
         let receiver = Arc::new(Receiver::new(disk, &options.dir));
         let membership = Membership::new(raft.clone(), options.node, options.election.end);

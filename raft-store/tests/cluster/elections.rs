@@ -1,4 +1,5 @@
-//! Who was cut off and comes back ends no leader: it asks whether it could win before it asks for votes.
+//! Who was cut off and comes back ends no leader: it asks whether it could win before it asks for votes. And a leader that
+//! nobody answers does not stay one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,6 +78,28 @@ async fn ends_no_leader(cut: impl Fn(&Wires, NodeId, NodeId, NodeId)) {
         let after = node.status();
         assert_eq!((after.term, after.leader), (before.term, Some(before.node)), "node {}", after.node);
     }
+}
+
+/// Its heartbeats arrive, and nothing comes back: with them it would stay leader for ever, and nothing would be decided.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_hears_nobody_lets_another_one_lead() {
+    let cluster = Cluster::start(3, |_| ()).await;
+    let epoch = cluster.form().await;
+    cluster.propose(vec![commit(epoch, 1)]).await;
+    let deaf = cluster.leader().await.status().node;
+    let others: Vec<NodeId> = (1..=3).map(NodeId).filter(|id| *id != deaf).collect();
+    for other in &others {
+        cluster.wires.lose(*other, deaf);
+    }
+    let deadline = soon();
+    let led = || others.iter().find(|id| cluster.node(**id).status().leader.is_some_and(|id| id != deaf));
+    while led().is_none() {
+        assert!(Instant::now() < deadline, "it still leads: {:?}", cluster.node(others[0]).status());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    cluster.heal();
+    cluster.propose(vec![commit(epoch, 2)]).await;
+    cluster.agree().await;
 }
 
 /// How often who asked what, from now on.
