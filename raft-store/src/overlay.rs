@@ -5,17 +5,20 @@
 //! then in the file. Owns the layers and the order of looking; the file, and when it is written, are left to `store` and
 //! `write_behind`. Invariant: a frozen layer never changes, and layers go oldest first.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::{BTreeMap, HashSet, btree_map};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::store::TableId;
 
 /// Rows up to which a layer is joined with the one before it, so that many views do not leave many layers.
 const JOIN_ROWS_MAX: usize = 4096;
-/// What a changed row takes beside key and value: its place in the tree, two lengths, two counts.
-const ROW_BYTES: usize = 96;
+/// What a changed row takes beside key and value: its place in the tree, two lengths, two counts, the key's hash.
+const ROW_BYTES: usize = 112;
 
 /// A row's new value; `None` of one that was removed.
 pub(crate) type Change = Option<Arc<[u8]>>;
@@ -25,7 +28,28 @@ pub(crate) type Change = Option<Arc<[u8]>>;
 pub(crate) struct Layer {
     objects: BTreeMap<Arc<[u8]>, Change>,
     garbage: BTreeMap<Arc<[u8]>, Change>,
+    /// Of the keys of all its rows: most keys that are looked for are in no layer, and to find that out in a tree takes a
+    /// dozen misses of the processor's cache.
+    hashes: HashSet<u64, BuildHasherDefault<AsItIs>>,
     size: Size,
+}
+
+/// The hash of what is a hash already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("only hashes are hashed");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// How much a layer holds.
@@ -58,6 +82,7 @@ impl Layer {
     fn put(&mut self, table: TableId, key: Arc<[u8]>, change: Change) {
         let value_bytes = |change: &Change| change.as_ref().map_or(0, |value| value.len());
         let (key_bytes, new_bytes) = (key.len(), value_bytes(&change));
+        self.hashes.insert(xxh3_64(&key));
         let rows = match table {
             TableId::Objects => &mut self.objects,
             TableId::Garbage => &mut self.garbage,
@@ -85,8 +110,10 @@ impl Layer {
 impl Overlay {
     /// The last change of a row; `None` if the file has its last value.
     pub(crate) fn get(&self, table: TableId, key: &[u8]) -> Option<&Change> {
+        let hash = xxh3_64(key);
         let frozen = self.frozen.iter().rev().map(|layer| &**layer);
-        std::iter::once(&self.active).chain(frozen).find_map(|layer| layer.table(table).get(key))
+        let mut layers = std::iter::once(&self.active).chain(frozen);
+        layers.find_map(|layer| layer.hashes.get(&hash).and_then(|_| layer.table(table).get(key)))
     }
 
     pub(crate) fn put(&mut self, table: TableId, key: &[u8], change: Change) {
