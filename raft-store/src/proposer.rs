@@ -109,6 +109,10 @@ impl Proposer {
                     let _ = waiting.answer.send(Err(error.clone()));
                 }),
             }
+            if alone < ALONE_ENTRIES {
+                // Who was just answered may have more, and goes with the next entry.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
