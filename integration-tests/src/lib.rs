@@ -8,6 +8,7 @@
 
 pub mod cluster;
 pub mod content;
+pub mod disk_shim;
 pub mod figure;
 pub mod frames;
 pub mod history;
@@ -20,5 +21,4 @@ pub mod proxy;
 pub mod raw;
 pub mod registers;
 pub mod segments;
-pub mod sync_shim;
 pub mod wait;

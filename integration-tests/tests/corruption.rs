@@ -1,9 +1,11 @@
-//! Claim 12: a flipped byte in a segment file is never returned: the reader gets the bytes from another member.
+//! Claim 12: a flipped byte in a segment file is never returned: the reader gets the bytes from another member. So does one
+//! whose volume's disk cannot be read.
 
 use anyhow::{Context, Result, ensure};
 use hayrick_client::{ByteRange, Client, Error, GetOptions};
 use hayrick_integration_tests::content::Content;
-use hayrick_integration_tests::{cluster, content, ledger, segments};
+use hayrick_integration_tests::disk_shim::DiskShim;
+use hayrick_integration_tests::{cluster, content, ledger, raw, segments};
 use hayrick_launcher::Cluster;
 use rand::Rng;
 use tokio::task::block_in_place;
@@ -71,6 +73,48 @@ async fn a_flipped_byte_is_never_returned() -> Result<()> {
     cluster::all_up(&cluster, VOLUMES).await?;
     reads_are_right(&clients, "flipped/restart", content, 100).await?;
     ensure!(ledger::read(&clients[1], "flipped/after").await?.as_deref() == Some(b"a later record"), "lost");
+    cluster::no_panics(&cluster)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_cannot_be_read_fails_no_reader() -> Result<()> {
+    let seed = content::seed("unreadable disk");
+    let dir = tempfile::tempdir()?;
+    let shim = DiskShim::compile(dir.path())?;
+    let mut cluster = cluster::builder(VOLUMES)?.build()?;
+    for (name, value) in shim.env() {
+        cluster.volume(1).set_env(name, value);
+    }
+    block_in_place(|| cluster.start())?;
+    cluster::all_up(&cluster, VOLUMES).await?;
+    let clients = cluster::client_each(&cluster)?;
+    let mut rng = content::rng(seed, 0);
+    let mut contents = Vec::new();
+    for number in 0..OBJECTS {
+        let key = format!("unreadable/{number}");
+        let content = || Content { seed: rng.random(), size_bytes: SIZES[number % SIZES.len()] };
+        contents.push((
+            key.clone(),
+            cluster::put_copies(&clients[number % 3], &key, VOLUMES as usize, content).await?,
+        ));
+    }
+    shim.fail_reads()?;
+    for (key, content) in &contents {
+        reads_are_right(&clients, key, *content, 0).await?;
+    }
+    // It said so itself: whose disk it is can be seen.
+    let answer = raw::send(
+        cluster.volume(1).http_addr(),
+        b"GET /-/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    )
+    .await?;
+    let status: serde_json::Value = serde_json::from_str(answer.body())?;
+    ensure!(status["bad"].as_u64() > Some(0), "it reports nothing: {status}");
+    shim.let_read()?;
+    for (key, content) in &contents {
+        reads_are_right(&clients, key, *content, 0).await?;
+    }
+    ensure!(cluster.volume(1).is_running(), "it died of it");
     cluster::no_panics(&cluster)
 }
 

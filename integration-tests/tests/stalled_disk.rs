@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
 use hayrick_client::Error;
+use hayrick_integration_tests::disk_shim::DiskShim;
 use hayrick_integration_tests::load::Load;
-use hayrick_integration_tests::sync_shim::SyncShim;
 use hayrick_integration_tests::{cluster, content, figure, ledger, raw, wait};
 use hayrick_launcher::Cluster;
 use tokio::task::block_in_place;
@@ -128,13 +128,13 @@ async fn where_a_majority_stalls_writes_are_refused_in_time_and_memory_does_not_
 }
 
 /// A cluster whose masters' syncs can be held, each master's on its own.
-async fn with_shims(dir: &std::path::Path) -> Result<(Cluster, Vec<SyncShim>)> {
+async fn with_shims(dir: &std::path::Path) -> Result<(Cluster, Vec<DiskShim>)> {
     let mut cluster = cluster::builder(VOLUMES)?.build()?;
     let mut shims = Vec::new();
     for master in cluster.masters() {
         let own = dir.join(master.number().to_string());
         std::fs::create_dir(&own)?;
-        let shim = SyncShim::compile(&own)?;
+        let shim = DiskShim::compile(&own)?;
         for (name, value) in shim.env() {
             master.set_env(name, value);
         }

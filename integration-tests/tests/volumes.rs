@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use hayrick_client::Client;
 use hayrick_integration_tests::content::{self, Content};
+use hayrick_integration_tests::disk_shim::DiskShim;
 use hayrick_integration_tests::ledger::{Ledger, Possible};
 use hayrick_integration_tests::load::Load;
-use hayrick_integration_tests::sync_shim::SyncShim;
 use hayrick_integration_tests::{cluster, figure, wait};
 use tokio::task::block_in_place;
 use tokio::time::Instant;
@@ -78,7 +78,7 @@ async fn an_empty_disk_at_the_address_of_another_volume_is_never_taken_for_it() 
 async fn a_volume_whose_syncs_hang_while_its_heartbeats_go_on_is_taken_for_down() -> Result<()> {
     let seed = content::seed("hung syncs");
     let dir = tempfile::tempdir()?;
-    let shim = SyncShim::compile(dir.path())?;
+    let shim = DiskShim::compile(dir.path())?;
     let mut cluster = cluster::builder(VOLUMES)?.build()?;
     for (name, value) in shim.env() {
         cluster.volume(1).set_env(name, value);
