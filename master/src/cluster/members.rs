@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
-use crate::bootstrap::rolled_back;
+use crate::bootstrap::was_set_back;
 use crate::ended;
 use crate::leader;
 use crate::master::Master;
@@ -87,11 +87,7 @@ async fn greet_others(master: &Master) {
             match answer {
                 Ok(greeting) if greeting.you_are == Belonging::Removed => return master.admission.remove(),
                 Ok(Greeting { rolled_back: Some(missing), .. }) => {
-                    return master.admission.fail(rolled_back(
-                        &master.options,
-                        &format!("master {id}"),
-                        &missing,
-                    ));
+                    return was_set_back(master, &format!("master {id}"), &missing);
                 }
                 Ok(greeting) if is_registered(&cluster.masters, id, &greeting) => master.members.heard_of(id),
                 Ok(_) => {}
