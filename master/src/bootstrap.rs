@@ -139,7 +139,7 @@ pub(crate) fn admit(master: &Master, standing: Standing, cluster: ClusterId) {
 }
 
 /// This master's directory was set back, as `witness` has seen: it votes for nobody any more, itself among them, and ends.
-pub(crate) fn was_set_back(master: &Master, witness: &str, missing: &str) {
+fn was_set_back(master: &Master, witness: &str, missing: &str) {
     master.node.stay_out_of_elections();
     master.admission.fail(rolled_back(&master.options, witness, missing));
 }
@@ -375,11 +375,8 @@ async fn come_back(master: &Master) {
         let named = voters.sets.iter().flatten().chain(cluster.masters.keys()).copied();
         let (answers, silence) = ask(master, named.chain(master.peers.masters()).collect()).await;
         for (id, answer) in &answers {
-            if answer.you_are == Belonging::Removed {
-                return master.admission.remove();
-            }
-            if let Some(missing) = &answer.rolled_back {
-                return was_set_back(master, &format!("master {id}"), missing);
+            if objects(master, *id, answer) {
+                return;
             }
             if answer.voters.at > voters.at {
                 voters = answer.voters.clone();
@@ -408,6 +405,19 @@ async fn come_back(master: &Master) {
 /// is let in no more.
 fn is_witness(masters: &BTreeMap<NodeId, cluster_map::Master>, id: NodeId, answer: &Greeting) -> bool {
     masters.get(&id).is_none_or(|known| known.instance == answer.instance)
+}
+
+/// Whether master `id` says why this one must not go on, which is heeded then. In the order of [`decide`]: a directory that is
+/// another one lacks what was seen, too, and is to be told that it is another one, whichever answer comes first.
+pub(crate) fn objects(master: &Master, id: NodeId, answer: &Greeting) -> bool {
+    let known = answer.knows_you_as.filter(|known| *known != master.own.instance);
+    match (answer.you_are, known, &answer.rolled_back) {
+        (Belonging::Removed, ..) => master.admission.remove(),
+        (_, Some(known), _) => master.admission.fail(replaced(master.options.id, known)),
+        (_, None, Some(missing)) => was_set_back(master, &format!("master {id}"), missing),
+        (_, None, None) => return false,
+    }
+    true
 }
 
 /// Once Raft says which cluster this is, the directory and every connection say so too.
