@@ -14,6 +14,11 @@ const OBJECTS: usize = 20;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is seen is written down every few seconds.
 const SEEN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Records of the log, as docs/format.md has them: first byte, kinds, and bytes in front of the payload.
+const RECORD: u8 = 0xa7;
+const ENTRY: u8 = 1;
+const START: u8 = 7;
+const RECORD_HEAD: usize = 16;
 const PUT_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,6 +77,64 @@ async fn a_master_that_was_set_back_while_all_were_down_is_stopped_too() -> Resu
         intact(&cluster, other.number(), "after").await?;
     }
     cluster::no_panics(&cluster)
+}
+
+/// To the disk it looks like a record that was being written when the power failed, which nobody was told of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_whose_last_log_record_was_flipped_is_stopped_too() -> Result<()> {
+    let cluster = cluster::start(VOLUMES).await?;
+    let leader = cluster::leader(&cluster).await?;
+    let victim = cluster.master(leader % 3 + 1);
+    put(&cluster, victim.number(), "before").await?;
+    block_in_place(|| victim.kill())?;
+    let sound = victim.data_dir().with_extension("sound");
+    copy(victim.data_dir(), &sound)?;
+    flip_last_entry(&victim.data_dir().join("raft").join("log"))?;
+    refused(victim)?;
+
+    put(&cluster, leader, "meanwhile").await?;
+    std::fs::remove_dir_all(victim.data_dir())?;
+    std::fs::rename(&sound, victim.data_dir())?;
+    block_in_place(|| victim.start())?;
+    cluster::all_up(&cluster, VOLUMES).await?;
+    for prefix in ["before", "meanwhile"] {
+        intact(&cluster, victim.number(), prefix).await?;
+    }
+    cluster::no_panics(&cluster)
+}
+
+/// Flips a bit in an entry that was surely acknowledged, with some others behind it, and takes away what follows: marks and
+/// later entries, from which the log itself would tell that it is damage.
+fn flip_last_entry(log: &Path) -> Result<()> {
+    const ENTRIES_BEHIND: usize = OBJECTS / 2;
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(log)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    files.sort();
+    let mut found = Vec::new();
+    for (file, path) in files.iter().enumerate() {
+        let bytes = std::fs::read(path)?;
+        let starts = |at: &usize| bytes[*at] == RECORD && bytes[at + 1] == START;
+        let mut at = (0..bytes.len() - RECORD_HEAD).step_by(8).find(starts).unwrap_or(bytes.len());
+        while at + RECORD_HEAD <= bytes.len() && bytes[at] == RECORD {
+            if bytes[at + 1] == ENTRY {
+                found.push((file, at));
+            }
+            let payload = u32::from_le_bytes(bytes[at + 4..at + 8].try_into()?) as usize;
+            at += (RECORD_HEAD + payload).next_multiple_of(8);
+        }
+    }
+    let (file, at) = *found.iter().rev().nth(ENTRIES_BEHIND).context("the log has more entries")?;
+    ensure!(
+        file + 1 == files.len() || found.last().is_some_and(|(last, _)| *last == file),
+        "another file follows"
+    );
+    let mut bytes = std::fs::read(&files[file])?;
+    bytes[at + RECORD_HEAD + 24] ^= 0x10;
+    let payload = u32::from_le_bytes(bytes[at + 4..at + 8].try_into()?) as usize;
+    let end = at + (RECORD_HEAD + payload).next_multiple_of(8);
+    bytes[end..].fill(0);
+    Ok(std::fs::write(&files[file], bytes)?)
 }
 
 /// A copy of what this master's disk held before it went on.

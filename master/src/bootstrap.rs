@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use hayrick_protocol::command::{Command, Refusal, Reply};
 use hayrick_protocol::messages::master::{Belonging, Greeting, Propose, ProposeError};
-use hayrick_protocol::{ClusterId, InstanceId, NodeId};
+use hayrick_protocol::{ClusterId, InstanceId, NodeId, cluster_map};
 use hayrick_rpc::{CallError, RefusalReason};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -59,9 +59,20 @@ impl Admission {
         self.admitted.load(Ordering::Acquire)
     }
 
-    /// The first reason why this master cannot go on wins; whoever started it ends it.
+    /// The first reason why this master cannot go on wins; whoever started it ends it. That takes a while, in which this
+    /// master takes part in nothing any more.
     pub(crate) fn fail(&self, reason: String) {
         self.failed.send_if_modified(|failed| failed.is_none() && failed.replace(reason).is_none());
+        self.admitted.store(false, Ordering::Release);
+    }
+
+    /// From here on this master may take part in Raft, unless it cannot go on.
+    fn admit(&self) -> bool {
+        self.admitted.store(true, Ordering::Release);
+        // In this order, so that of a failure at the same time either this or `fail` takes it back.
+        let goes_on = self.failure().is_none();
+        self.admitted.fetch_and(goes_on, Ordering::AcqRel);
+        goes_on
     }
 
     /// The reason why this master cannot go on, if there is one.
@@ -122,10 +133,15 @@ impl Admission {
 pub(crate) fn admit(master: &Master, standing: Standing, cluster: ClusterId) {
     let admission = &master.admission;
     admission.save(standing, cluster);
-    if admission.failure().is_none() {
-        admission.admitted.store(true, Ordering::Release);
+    if admission.failure().is_none() && admission.admit() {
         master.node.stand_for_election();
     }
+}
+
+/// This master's directory was set back, as `witness` has seen: it votes for nobody any more, itself among them, and ends.
+fn was_set_back(master: &Master, witness: &str, missing: &str) {
+    master.node.stay_out_of_elections();
+    master.admission.fail(rolled_back(&master.options, witness, missing));
 }
 
 /// What a round of answers means.
@@ -184,7 +200,7 @@ async fn meet(master: &Master) {
                 return master.admission.fail(stranger(master.options.id, cluster));
             }
             Decision::RolledBack(reason) => {
-                return master.admission.fail(rolled_back(&master.options, "another master", &reason));
+                return was_set_back(master, "another master", &reason);
             }
             Decision::Enter { cluster, leader } => {
                 master.peers.local().set_cluster(cluster);
@@ -359,18 +375,15 @@ async fn come_back(master: &Master) {
         let named = voters.sets.iter().flatten().chain(cluster.masters.keys()).copied();
         let (answers, silence) = ask(master, named.chain(master.peers.masters()).collect()).await;
         for (id, answer) in &answers {
-            if answer.you_are == Belonging::Removed {
-                return master.admission.remove();
-            }
-            if let Some(missing) = &answer.rolled_back {
-                let reason = rolled_back(&master.options, &format!("master {id}"), missing);
-                return master.admission.fail(reason);
+            if objects(master, *id, answer) {
+                return;
             }
             if answer.voters.at > voters.at {
                 voters = answer.voters.clone();
             }
         }
-        heard.extend(answers.into_keys());
+        let witnesses = answers.into_iter().filter(|(id, answer)| is_witness(&cluster.masters, *id, answer));
+        heard.extend(witnesses.map(|(id, _)| id));
         let stranger = silence.iter().find_map(|(id, error)| match error {
             CallError::Refused(refusal) if refusal.reason == RefusalReason::OtherCluster => {
                 Some((id, refusal))
@@ -386,6 +399,25 @@ async fn come_back(master: &Master) {
         tell(master, "whether this one is an older state of itself", began, &mut told, &silence).await;
         pause(master).await;
     }
+}
+
+/// Whether who answers as master `id` has the directory that master `id` ever had. One that was wiped has seen nothing, and
+/// is let in no more.
+fn is_witness(masters: &BTreeMap<NodeId, cluster_map::Master>, id: NodeId, answer: &Greeting) -> bool {
+    masters.get(&id).is_none_or(|known| known.instance == answer.instance)
+}
+
+/// Whether master `id` says why this one must not go on, which is heeded then. In the order of [`decide`]: a directory that is
+/// another one lacks what was seen, too, and is to be told that it is another one, whichever answer comes first.
+pub(crate) fn objects(master: &Master, id: NodeId, answer: &Greeting) -> bool {
+    let known = answer.knows_you_as.filter(|known| *known != master.own.instance);
+    match (answer.you_are, known, &answer.rolled_back) {
+        (Belonging::Removed, ..) => master.admission.remove(),
+        (_, Some(known), _) => master.admission.fail(replaced(master.options.id, known)),
+        (_, None, Some(missing)) => was_set_back(master, &format!("master {id}"), missing),
+        (_, None, None) => return false,
+    }
+    true
 }
 
 /// Once Raft says which cluster this is, the directory and every connection say so too.
@@ -473,6 +505,33 @@ mod tests {
         // One that lags may not know of it yet.
         let answers = [stranger(), cluster(None, Some(NodeId(3)))];
         assert!(matches!(decide(4, OWN, &answers), Decision::Enter { .. }));
+    }
+
+    #[test]
+    fn who_cannot_go_on_takes_part_in_nothing_and_is_not_let_in_again() {
+        let data = tempfile::tempdir().expect("a directory");
+        let directory = Directory::lock(Arc::new(hayrick_disk::RealDisk), data.path()).expect("it is free");
+        let meta = directory.load_or_create(NodeId(1), OWN).expect("a new one");
+        let admission = Admission::new(directory, meta);
+        assert!(admission.admit() && admission.is_admitted());
+        admission.fail("it was set back".to_owned());
+        assert!(!admission.is_admitted(), "until it ends it would vote");
+        assert!(!admission.admit() && !admission.is_admitted());
+    }
+
+    #[test]
+    fn who_has_another_directory_than_it_had_is_no_witness() {
+        let known = |instance| cluster_map::Master {
+            id: NodeId(2),
+            instance,
+            client: String::new(),
+            peer: String::new(),
+        };
+        let masters = |instance| BTreeMap::from([(NodeId(2), known(instance))]);
+        let answer = cluster(None, None);
+        assert!(is_witness(&masters(OTHER), NodeId(2), &answer));
+        assert!(!is_witness(&masters(OWN), NodeId(2), &answer), "it was wiped");
+        assert!(is_witness(&BTreeMap::new(), NodeId(2), &answer), "the cluster was formed a moment ago");
     }
 
     #[test]

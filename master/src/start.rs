@@ -44,6 +44,7 @@ const FIRST_MEETING: Duration = Duration::from_secs(1);
 const FINISH_REQUESTS: Duration = Duration::from_millis(5500);
 const FENCE_EPOCH: Duration = Duration::from_millis(1200);
 const HAND_OVER_LAST: Duration = Duration::from_millis(1000);
+const SAVE_SEEN: Duration = Duration::from_millis(300);
 const FINISH_PEERS: Duration = Duration::from_millis(500);
 const CLOSE_NODE: Duration = Duration::from_millis(1500);
 /// What handing leadership over may take while requests are finished.
@@ -103,7 +104,11 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let local = Local::new(Identity::Master(options.id), meta.cluster);
     let peers = Arc::new(Peers::new(local.clone(), options.masters.clone()));
     let transport = Arc::new(PeerTransport(Arc::clone(&peers)));
-    let seen = Sightings::open(disk.clone(), &options.data);
+    let seen = match meta.standing {
+        // What lies there is of another life, in which other directories went by the same ids.
+        Standing::New => Sightings::none(disk.clone(), &options.data),
+        _ => Sightings::open(disk.clone(), &options.data),
+    };
     let node_options = hayrick_raft_store::Options { elects: false, ..node_options(&options) };
     let node = Node::open(node_options, disk, transport).await;
     let node = node.map_err(|error| StartError(in_words(&error)))?;
@@ -178,7 +183,9 @@ impl Running {
         }
         // Where nobody could take it over before, or it came back.
         hand_leadership_over(master, HAND_OVER_LAST).await;
-        master.seen.save(true).await;
+        let last = Arc::clone(master);
+        let mut save = tokio::spawn(async move { last.seen.save(true).await });
+        within(SAVE_SEEN, "what was seen of other masters is not written down", &mut save).await;
         self.peers.stop.cancel();
         within(FINISH_PEERS, "peers are still being answered", &mut self.peers.served).await;
         let node = master.node.clone();

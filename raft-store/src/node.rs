@@ -93,6 +93,9 @@ impl Node {
         };
         let raft = Raft::new(options.node.0, config, network, log.clone(), machine.clone()).await;
         let raft = raft.map_err(|error| OpenError::Raft(error.to_string()))?;
+        // Before it answers for the first time it tells of no members, and who asks once believes that there are none. That
+        // it stopped at once, if so, is told by `watch`.
+        let _ = raft.with_raft_state(|_| ()).await;
         let proposer = Proposer::default();
         let (told, progress) = watch::channel(observe::progress(&raft, 0));
         let keeper = Keeper {
@@ -150,6 +153,11 @@ impl Node {
     /// [`Self::handle`] is given.
     pub fn stand_for_election(&self) {
         self.inner.raft.runtime_config().elect(true);
+    }
+
+    /// From now on it does not stand for election any more.
+    pub fn stay_out_of_elections(&self) {
+        self.inner.raft.runtime_config().elect(false);
     }
 
     /// Forms the Raft group of these masters (id → peer address). Idempotent, and safe on several of them at once as

@@ -36,6 +36,24 @@ fn quorum(metrics: &RaftMetrics<Types>, within: Duration) -> bool {
     metrics.last_quorum_acked.is_none_or(|acked| acked.elapsed() < within)
 }
 
+/// What a leader that is not a majority alone has for answers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answers {
+    /// The term that it leads.
+    pub(crate) term: u64,
+    /// How long ago it sent what a majority answered last; `None` before any did.
+    pub(crate) age: Option<Duration>,
+}
+
+/// The answers to this leader; `None` where it leads nobody but itself.
+pub(crate) fn answers(raft: &Raft<Types, Machine>) -> Option<Answers> {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let leads = metrics.state.is_leader() && !metrics.membership_config.voter_ids().eq([metrics.id]);
+    let age = metrics.last_quorum_acked.map(|acked| acked.elapsed());
+    leads.then_some(Answers { term: metrics.current_term, age })
+}
+
 fn role(state: ServerState) -> Role {
     match state {
         ServerState::Learner => Role::Learner,

@@ -10,14 +10,14 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use hayrick_protocol::NodeId;
 use hayrick_protocol::command::{Command, Refusal, Reply};
-use hayrick_protocol::messages::master::{Belonging, Greet, Greeting, Stage};
+use hayrick_protocol::messages::master::{Greet, Greeting, Stage};
 use hayrick_raft_store::Role;
 use hayrick_rpc::CallError;
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
-use crate::bootstrap::rolled_back;
+use crate::bootstrap::objects;
 use crate::ended;
 use crate::leader;
 use crate::master::Master;
@@ -85,14 +85,7 @@ async fn greet_others(master: &Master) {
             master.voters().into_iter().chain(cluster.masters.keys().copied()).collect();
         for (id, answer) in greet(master, others, GREET_PATIENCE).await {
             match answer {
-                Ok(greeting) if greeting.you_are == Belonging::Removed => return master.admission.remove(),
-                Ok(Greeting { rolled_back: Some(missing), .. }) => {
-                    return master.admission.fail(rolled_back(
-                        &master.options,
-                        &format!("master {id}"),
-                        &missing,
-                    ));
-                }
+                Ok(greeting) if objects(master, id, &greeting) => return,
                 Ok(greeting) if is_registered(&cluster.masters, id, &greeting) => master.members.heard_of(id),
                 Ok(_) => {}
                 Err(CallError::Refused(refusal)) => {

@@ -51,9 +51,17 @@ struct Saved {
 impl Sightings {
     /// As the directory has it.
     pub(crate) fn open(disk: Arc<dyn Disk>, data: &std::path::Path) -> Self {
-        let path = data.join(FILE);
-        let holds = load(&*disk, &path);
-        let seen = Mutex::new(holds.clone());
+        let holds = load(&*disk, &data.join(FILE));
+        Self::with(disk, data, holds)
+    }
+
+    /// Whatever the directory has.
+    pub(crate) fn none(disk: Arc<dyn Disk>, data: &std::path::Path) -> Self {
+        Self::with(disk, data, ByMaster::new())
+    }
+
+    fn with(disk: Arc<dyn Disk>, data: &std::path::Path, holds: ByMaster) -> Self {
+        let (path, seen) = (data.join(FILE), Mutex::new(holds.clone()));
         Self { seen, file: Arc::new(Mutex::new(Saved { disk, path, holds, at: Instant::now() })) }
     }
 
@@ -212,6 +220,21 @@ mod tests {
         sightings.note(NodeId(2), &held(7, 300));
         sightings.save(true).await;
         assert!(kept(300));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_another_life_left_is_not_believed_and_replaced() {
+        let disk = disk();
+        let before = Sightings::open(Arc::clone(&disk), "/m".as_ref());
+        before.note(NodeId(2), &held(50, 100));
+        before.save(true).await;
+        let sightings = Sightings::none(Arc::clone(&disk), "/m".as_ref());
+        sightings.note(NodeId(2), &held(1, 1));
+        sightings.save(false).await;
+        let again = Sightings::open(disk, "/m".as_ref());
+        for sightings in [&sightings, &again] {
+            assert_eq!(sightings.missing(NodeId(2), &held(1, 1), None), None);
+        }
     }
 
     #[test]

@@ -21,9 +21,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// A duty of the leader.
 pub(crate) async fn run(master: &Master) {
     loop {
+        let before = Instant::now();
         sleep(LOOK_EVERY).await;
         let waited = master.node.unsynced_for();
-        if waited < STALLED_AFTER {
+        // Where the whole process stood still, the disk had nobody to answer to.
+        if waited < STALLED_AFTER || before.elapsed() > 2 * LOOK_EVERY {
             continue;
         }
         let ms = waited.as_millis();

@@ -10,10 +10,13 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::nodes::{Cluster, commit, soon};
-use crate::wires::{PRE_VOTE, VOTE, Wires, rule};
+use crate::wires::{APPEND, PRE_VOTE, VOTE, Wires, rule};
 
 /// Questions by who stands for election: it asks two at a time, and again after each election timeout.
 const QUESTIONS: u64 = 8;
+/// Who is sent nothing by the leader for longer than this may forget it by the time that it is asked whom it follows: half of
+/// the longest election timeout.
+const FORGETS: Duration = Duration::from_millis(400);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_that_was_cut_off_ends_no_leader() {
@@ -51,25 +54,29 @@ async fn ends_no_leader(cut: impl Fn(&Wires, NodeId, NodeId, NodeId)) {
     let asked = count(&cluster.wires);
     cut(&cluster.wires, away, before.node, other);
     let deadline = soon();
-    let questions =
-        || [VOTE, PRE_VOTE].iter().filter_map(|kind| asked.lock().get(&(away, *kind)).copied()).sum::<u64>();
+    let questions = || {
+        let kinds = [VOTE, PRE_VOTE];
+        kinds.iter().filter_map(|kind| asked.lock().asked.get(&(away, *kind)).copied()).sum::<u64>()
+    };
     while questions() < QUESTIONS {
         assert!(Instant::now() < deadline, "it stands for election: {:?}", cluster.node(away).status());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     cluster.propose(vec![commit(epoch, 1)]).await;
+    let pause = asked.lock().pause(before.node, other);
     cluster.heal();
     let asked_later = count(&cluster.wires);
     cluster.propose(vec![commit(epoch, 2)]).await;
     cluster.agree().await;
+    let pause = pause.max(asked_later.lock().pause(before.node, other));
 
     let votes: Vec<_> = [asked, asked_later]
         .iter()
-        .flat_map(|asked| asked.lock().keys().copied().collect::<Vec<_>>())
+        .flat_map(|asked| asked.lock().asked.keys().copied().collect::<Vec<_>>())
         .filter(|(_, kind)| *kind == VOTE)
         .map(|(from, _)| from)
         .collect();
-    assert!(!votes.contains(&away), "it asked for votes that it could not get");
+    assert!(pause >= FORGETS || !votes.contains(&away), "it asked for votes that it could not get");
     if !votes.is_empty() {
         // So busy is this machine that another one heard nothing of the leader for a moment.
         return;
@@ -102,13 +109,35 @@ async fn a_leader_that_hears_nobody_lets_another_one_lead() {
     cluster.agree().await;
 }
 
-/// How often who asked what, from now on.
-fn count(wires: &Wires) -> Arc<Mutex<BTreeMap<(NodeId, u8), u64>>> {
-    let asked = Arc::<Mutex<BTreeMap<_, _>>>::default();
+/// What was sent since it is counted.
+#[derive(Default)]
+struct Traffic {
+    /// How often who asked what.
+    asked: BTreeMap<(NodeId, u8), u64>,
+    /// When who was sent entries or a heartbeat by whom last, and the longest pause before that.
+    led: BTreeMap<(NodeId, NodeId), (Instant, Duration)>,
+}
+
+impl Traffic {
+    fn pause(&self, leader: NodeId, follower: NodeId) -> Duration {
+        self.led
+            .get(&(leader, follower))
+            .map_or(Duration::MAX, |(last, longest)| last.elapsed().max(*longest))
+    }
+}
+
+fn count(wires: &Wires) -> Arc<Mutex<Traffic>> {
+    let asked = Arc::<Mutex<Traffic>>::default();
     let counting = Arc::clone(&asked);
     wires.set_rule(rule(move |sent| {
+        let mut traffic = counting.lock();
         if [VOTE, PRE_VOTE].contains(&sent.kind) {
-            *counting.lock().entry((sent.from, sent.kind)).or_default() += 1;
+            *traffic.asked.entry((sent.from, sent.kind)).or_default() += 1;
+        }
+        if sent.kind == APPEND {
+            let now = Instant::now();
+            let (last, longest) = traffic.led.entry((sent.from, sent.to)).or_insert((now, Duration::ZERO));
+            (*last, *longest) = (now, now.duration_since(*last).max(*longest));
         }
         true
     }));

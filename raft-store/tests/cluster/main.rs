@@ -41,6 +41,18 @@ async fn three_nodes_elect_commit_and_agree() {
     }
 }
 
+/// On one thread, where nothing goes on between the opening and the question but what the opening waits for.
+#[tokio::test]
+async fn a_node_knows_whose_majority_decides_once_it_is_open() {
+    let mut cluster = Cluster::start(1, |_| ()).await;
+    cluster.form().await;
+    cluster.kill(NodeId(1), None).await;
+    let node = cluster.open(NodeId(1)).await;
+    let alone = [NodeId(1)].into();
+    let voters = node.voter_sets();
+    assert!(voters.is_majority(&alone), "it would wait for ever for a majority: {voters:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_leader_is_replaced_and_catches_up_when_it_returns() {
     let mut cluster = Cluster::start(3, |_| ()).await;
