@@ -1,5 +1,6 @@
 //! A running cluster and the clients to it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use hayrick_client::{Client, Status};
 use hayrick_launcher::{Builder, Cluster};
 
-use crate::wait;
+use crate::{raw, wait};
 
 /// How long a new cluster may take to serve. Generous: the figure that counts is measured by its own test.
 pub const READY_TIMEOUT: Duration = Duration::from_secs(40);
@@ -137,6 +138,32 @@ pub async fn leader(cluster: &Cluster) -> Result<u32> {
         let id = u32::try_from(first)?;
         ensure!(agreed && cluster.master(id).is_running(), "they name {named:?}");
         Ok(id)
+    })
+    .await
+}
+
+/// Waits until all running masters have applied the same entries, and sees that their whole states are the same then.
+///
+/// # Errors
+/// When two states at the same entry differ, or they never come to the same entry.
+pub async fn states_agree(cluster: &Cluster) -> Result<()> {
+    let running: Vec<_> = cluster.masters().iter().filter(|master| master.is_running()).collect();
+    let mut states: BTreeMap<u64, String> = BTreeMap::new();
+    wait::until("the masters have applied the same entries", READY_TIMEOUT, async || {
+        let mut applied = Vec::new();
+        for master in &running {
+            let request = "GET /-/status?state-hash HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            let answer = raw::send(master.http_addr(), request.as_bytes()).await?;
+            let status: serde_json::Value = serde_json::from_str(answer.body())?;
+            let at = status["applied"].as_u64().context("it says what is applied")?;
+            let hash = status["state_hash"].as_str().context("it says the state's hash")?.to_owned();
+            let known = states.entry(at).or_insert_with(|| hash.clone()).clone();
+            // Never mended by waiting.
+            assert_eq!(known, hash, "{} has another state at entry {at}", master.name());
+            applied.push(at);
+        }
+        ensure!(applied.iter().all(|at| *at == applied[0]), "{applied:?}");
+        Ok(())
     })
     .await
 }

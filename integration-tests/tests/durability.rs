@@ -69,5 +69,6 @@ async fn a_clean_stop_under_load_takes_no_longer_than_promised_and_loses_nothing
     for client in &clients {
         report.ledger.verify(client).await?;
     }
+    cluster::states_agree(&cluster).await?;
     cluster::no_panics(&cluster)
 }

@@ -60,6 +60,7 @@ async fn a_rolling_restart_under_load_fails_no_request_through_the_others() -> R
     for client in cluster::client_each(&cluster)? {
         report.ledger.verify(&client).await?;
     }
+    cluster::states_agree(&cluster).await?;
     cluster::no_panics(&cluster)
 }
 

@@ -76,6 +76,7 @@ async fn a_master_away_for_longer_than_the_log_comes_back_and_a_new_volume_takes
     let through_others: Vec<String> = staying[0].list_all("").try_collect().await?;
     let through_returned: Vec<String> = returned.list_all("").try_collect().await?;
     ensure!(through_others == through_returned, "the lists differ");
+    cluster::states_agree(&cluster).await?;
 
     a_new_volume_takes_writes(&mut cluster).await?;
     cluster::no_panics(&cluster)
