@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use crate::append_file::HEADER_BYTES;
+
 /// Every record begins and ends at a multiple of this many bytes.
 pub const ALIGN: usize = 8;
 
@@ -125,17 +127,13 @@ impl From<Vec<u8>> for Record {
 /// Who keeps the index of a stream's records. All calls come from `Stream::open`, in the order of the files and of the
 /// records in them, and later from the writer thread; each must be quick, and none may wait for the stream.
 pub trait Owner: Send + 'static {
-    /// Asked in `open` for each sealed file, whose records end at `end`: does it have to be read? An owner with an index
-    /// file that is good, belongs to this very file, and reaches to this end, answers no.
-    fn needs_scan(&mut self, file: FileId, end: u64) -> bool {
-        let _ = (file, end);
-        true
-    }
-
-    /// Told in `open` of the one file that is appended to, before it is read: whatever index an owner has of it, from a
-    /// time when it was sealed, is void.
-    fn reopened(&mut self, file: FileId) {
-        let _ = file;
+    /// Asked in `open` of each file before it is read: up to where does the owner know what is in it, from an index file
+    /// that is good and belongs to this very file? Only what follows is read. The file is durable up to there, and a record
+    /// began or the file was sealed there: [`DurableRecords::start`] was such a place once, and `end` is one of a sealed
+    /// file. No more than `limit`, which is where the records of a sealed file end.
+    fn known_to(&mut self, file: FileId, limit: u64) -> u64 {
+        let _ = (file, limit);
+        HEADER_BYTES
     }
 
     /// A record found in `open`. It is durable. It may never have been acknowledged. Marks are not shown; what
@@ -180,6 +178,12 @@ impl<'a> DurableRecords<'a> {
             let from = usize::try_from(at.offset - start).expect("it lies in a buffer in memory");
             (*at, &bytes[from..from + at.len as usize])
         })
+    }
+
+    /// Where the first of them begins, or what [`Owner::first_records`] gave: all of the file before was synced earlier.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.start
     }
 
     /// Where they lie.

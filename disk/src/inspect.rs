@@ -163,7 +163,7 @@ impl Inspected {
         };
         let limit = end.min(there).max(HEADER_BYTES);
         let place = (self.file.as_ref(), self.id, self.salt);
-        let scanned = scan::scan_all::<F>(place, limit, proof, &mut |found, _| visit(found))?;
+        let scanned = scan::scan_all::<F>(place, HEADER_BYTES..limit, proof, &mut |found, _| visit(found))?;
         let mut ending =
             Ending { end: scanned.end, tail: scanned.end..scanned.end, unreadable: scanned.unreadable };
         if proof == Tail::Proven && limit < end {
@@ -183,14 +183,15 @@ impl Inspected {
         let limit = self.bytes.min(HEADER_BYTES + SCAN_WINDOW_BYTES as u64) / ALIGN as u64 * ALIGN as u64;
         let place = (self.file.as_ref(), self.id, self.salt);
         let mut found_one = false;
-        let scanned = scan::scan_all::<F>(place, limit, Tail::Proven, &mut |found, _| match found {
-            // Enough is known.
-            Found::Record(..) => {
-                found_one = true;
-                Err(io::ErrorKind::Interrupted.into())
-            }
-            Found::Damage(_) => Ok(()),
-        });
+        let scanned =
+            scan::scan_all::<F>(place, HEADER_BYTES..limit, Tail::Proven, &mut |found, _| match found {
+                // Enough is known.
+                Found::Record(..) => {
+                    found_one = true;
+                    Err(io::ErrorKind::Interrupted.into())
+                }
+                Found::Damage(_) => Ok(()),
+            });
         scanned.is_err() && found_one
     }
 }

@@ -232,8 +232,9 @@ fn recover_sealed<F: Format>(file: &AppendFile, owner: &mut dyn Owner) -> io::Re
         owner.damaged(file.id(), limit..file.end());
     }
     let lost_seal = !file.is_sealed();
-    if lost_seal || owner.needs_scan(file.id(), file.end()) {
-        let scanned = scan::scan::<F>(file, limit, tail, &mut |found| {
+    let from = if lost_seal { HEADER_BYTES } else { owner.known_to(file.id(), file.end()) };
+    if lost_seal || from < file.end() {
+        let scanned = scan::scan::<F>(file, from..limit, tail, &mut |found| {
             show(owner, file.id(), found);
             Ok(())
         })?;
@@ -290,12 +291,13 @@ fn recover_active<F: Format>(
     owner: &mut dyn Owner,
 ) -> Result<Option<Active>, OpenError> {
     let (id, limit) = (file.id(), file.capacity());
-    owner.reopened(id);
+    // An index file is as good a proof of what it covers as a seal: that was synced before, and is never taken for torn.
+    let from = owner.known_to(id, limit);
     let mut show = |found: Found<'_>| {
         show(owner, id, found);
         Ok(())
     };
-    let scanned = scan::scan::<F>(file, limit, Tail::MayBeTorn, &mut show)
+    let scanned = scan::scan::<F>(file, from..limit, Tail::MayBeTorn, &mut show)
         .map_err(OpenError::io("read", file.path()))?;
     if let Some(bad) = &scanned.unreadable {
         // It cannot be told whether a torn tail, or acknowledged records, lie in what cannot be read.

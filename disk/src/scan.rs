@@ -1,5 +1,5 @@
-//! Reading a file of a stream from its header block on: which bytes are records, which are damage, and where a torn tail
-//! begins.
+//! Reading a file of a stream, from its header block or the begin of a batch on: which bytes are records, which are damage,
+//! and where a torn tail begins.
 //!
 //! A batch is written only after the one before it was synced, and its first record says that it is the first of a
 //! batch; a mark is a batch of its own. So a *valid first record behind an invalid stretch proves* that the stretch had
@@ -55,34 +55,34 @@ pub(crate) struct Scanned {
     pub(crate) content_to: u64,
 }
 
-/// Scans from the header block up to `limit`, and shows all but marks.
+/// Scans a range that begins where a batch does, and shows all but marks.
 pub(crate) fn scan<F: Format>(
     file: &AppendFile,
-    limit: u64,
+    range: Range<u64>,
     tail: Tail,
     visit: &mut dyn FnMut(Found<'_>) -> io::Result<()>,
 ) -> io::Result<Scanned> {
     let place = (file.file(), file.id(), file.salt());
-    scan_all::<F>(place, limit, tail, &mut |found, is_mark| if is_mark { Ok(()) } else { visit(found) })
+    scan_all::<F>(place, range, tail, &mut |found, is_mark| if is_mark { Ok(()) } else { visit(found) })
 }
 
 /// The same of any file, with this id and salt, and of marks too: whether it is one is told with each record.
 pub(crate) fn scan_all<F: Format>(
     (file, id, salt): (&dyn File, FileId, u64),
-    limit: u64,
+    Range { start, end: limit }: Range<u64>,
     tail: Tail,
     visit: &mut dyn FnMut(Found<'_>, bool) -> io::Result<()>,
 ) -> io::Result<Scanned> {
     let mut window = Window::new(file, limit);
     let mut scanned = Scanned {
-        end: HEADER_BYTES,
-        last_batch: HEADER_BYTES,
+        end: start,
+        last_batch: start,
         marked: false,
         unreadable: None,
-        looked_to: HEADER_BYTES,
-        content_to: HEADER_BYTES,
+        looked_to: start,
+        content_to: start,
     };
-    let mut proven_to = if tail == Tail::MayBeTorn { HEADER_BYTES } else { limit };
+    let mut proven_to = if tail == Tail::MayBeTorn { start } else { limit };
     let mut doubted = None;
     while scanned.end < limit {
         let at = scanned.end;

@@ -350,8 +350,23 @@ impl<F: Format> Stream<F> {
     /// # Errors
     /// `NotFound` if the file is not of this stream, or its header is damaged; or the visitor's own error, which ends it.
     pub fn scan(&self, file: FileId, visit: &mut dyn FnMut(Found<'_>) -> io::Result<()>) -> io::Result<bool> {
+        let end = self.reader(file).ok_or_else(|| no_such_file(file))?.end();
+        self.scan_range(file, HEADER_BYTES..end, visit)
+    }
+
+    /// The same of a range of what is durable, that begins and ends where a batch does.
+    ///
+    /// # Errors
+    /// As [`Self::scan`].
+    pub fn scan_range(
+        &self,
+        file: FileId,
+        range: Range<u64>,
+        visit: &mut dyn FnMut(Found<'_>) -> io::Result<()>,
+    ) -> io::Result<bool> {
         let file = self.reader(file).ok_or_else(|| no_such_file(file))?.0;
-        scan::scan::<F>(&file, file.end(), Tail::Proven, visit).map(|scanned| scanned.unreadable.is_none())
+        let range = range.start..range.end.min(file.end());
+        scan::scan::<F>(&file, range, Tail::Proven, visit).map(|scanned| scanned.unreadable.is_none())
     }
 
     /// Reads a piece of a file, as [`Self::scan`] does all of it, and never beyond what is durable: from where a record

@@ -1,5 +1,6 @@
 //! What the tests of this crate share: the plainest [`Format`] there can be, and an [`Owner`] that notes what it is told.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::append_file::HEADER_BYTES;
 use crate::disk::Disk;
 use crate::faulty::FaultyDisk;
 use crate::format::{DurableRecords, FileId, Format, Head, Location, Owner, Record};
@@ -88,7 +90,8 @@ pub(crate) struct Notes {
 pub(crate) struct Noting {
     pub(crate) notes: Arc<Mutex<Notes>>,
     pub(crate) first: Option<&'static [u8]>,
-    pub(crate) trusts_index: bool,
+    /// Up to where it needs to be shown nothing.
+    pub(crate) known: BTreeMap<FileId, u64>,
 }
 
 impl Noting {
@@ -98,8 +101,8 @@ impl Noting {
 }
 
 impl Owner for Noting {
-    fn needs_scan(&mut self, _file: FileId, _end: u64) -> bool {
-        !self.trusts_index
+    fn known_to(&mut self, file: FileId, limit: u64) -> u64 {
+        self.known.get(&file).map_or(HEADER_BYTES, |known| limit.min(*known))
     }
 
     fn recovered(&mut self, at: Location, record: &[u8]) {

@@ -15,7 +15,7 @@ use crate::index_file::{IndexFile, SegmentMark};
 /// # Panics
 /// When it says of the segment what cannot be, or has bytes that no checksum covers.
 pub fn index_file(bytes: &[u8]) {
-    let (Some(head), Some(end)) = (bytes.get(12..).and_then(<[u8]>::first_chunk), bytes.last_chunk::<16>())
+    let (Some(head), Some(end)) = (bytes.get(16..).and_then(<[u8]>::first_chunk), bytes.last_chunk::<16>())
     else {
         return;
     };

@@ -24,11 +24,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What the thread is asked for.
 pub(crate) enum Job {
-    /// An index file for this segment.
-    Index(FileId),
+    /// An index file for this segment, or for its beginning: up to here.
+    Index(FileId, Option<u64>),
     /// To end.
     Stop,
 }
+
+/// A segment, and up to where an index file of it is asked for.
+type Work = (FileId, Option<u64>);
 
 /// The thread's work.
 pub(crate) struct Housekeeper {
@@ -50,16 +53,16 @@ impl Housekeeper {
 
     /// Works until it is stopped.
     pub(crate) fn run(&self, jobs: &Receiver<Job>) {
-        let mut waiting = VecDeque::new();
+        let mut waiting: VecDeque<Work> = VecDeque::new();
         let mut look_at = Instant::now() + LOOK_EVERY;
         loop {
             // A segment that was sealed comes first: until it has its index file, a start has to read all of it.
-            while let Some(segment) = waiting.pop_front() {
+            while let Some((segment, end)) = waiting.pop_front() {
                 let _work = self.at_work.lock();
-                self.indexer.index(segment);
+                self.indexer.index(segment, end);
             }
             match jobs.recv_timeout(look_at.saturating_duration_since(Instant::now())) {
-                Ok(Job::Index(segment)) => waiting.push_back(segment),
+                Ok(Job::Index(segment, end)) => waiting.push_back((segment, end)),
                 Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
                     self.damage.save();
@@ -67,7 +70,7 @@ impl Housekeeper {
                     let another = self.compacts
                         && self.compact_one(&mut |duration| {
                             self.damage.save();
-                            goes_on = pause(jobs, &mut waiting, duration);
+                            goes_on = self.pause(jobs, &mut waiting, duration);
                             goes_on
                         });
                     if !goes_on {
@@ -81,9 +84,9 @@ impl Housekeeper {
 
     /// Writes the index files that are asked for by now.
     pub(crate) fn do_waiting(&self, jobs: &Receiver<Job>) {
-        while let Ok(Job::Index(segment)) = jobs.try_recv() {
+        while let Ok(Job::Index(segment, end)) = jobs.try_recv() {
             let _work = self.at_work.lock();
-            self.indexer.index(segment);
+            self.indexer.index(segment, end);
         }
     }
 
@@ -92,16 +95,19 @@ impl Housekeeper {
         let _work = self.at_work.lock();
         self.compactor.compact_one(pause)
     }
-}
 
-/// Waits, and takes in what is asked for meanwhile. Whether to go on: not if that was to end.
-fn pause(jobs: &Receiver<Job>, waiting: &mut VecDeque<FileId>, duration: Duration) -> bool {
-    let until = Instant::now() + duration;
-    loop {
-        match jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(Job::Index(segment)) => waiting.push_back(segment),
-            Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
-            Err(RecvTimeoutError::Timeout) => return true,
+    /// Waits while a segment is compacted, and takes in what is asked for meanwhile. Whether to go on: not if that was to
+    /// end.
+    fn pause(&self, jobs: &Receiver<Job>, waiting: &mut VecDeque<Work>, duration: Duration) -> bool {
+        let until = Instant::now() + duration;
+        loop {
+            match jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                // The one that is appended to is another than the one at hand, and does not wait for that.
+                Ok(Job::Index(segment, end @ Some(_))) => self.indexer.index(segment, end),
+                Ok(Job::Index(segment, None)) => waiting.push_back((segment, None)),
+                Ok(Job::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Timeout) => return true,
+            }
         }
     }
 }

@@ -14,7 +14,6 @@ use hayrick_protocol::needle::{self, Kind};
 
 use crate::housekeeping::Job;
 use crate::index::Known;
-use crate::index_file::IndexFileError;
 use crate::recover;
 use crate::store::Store;
 
@@ -57,11 +56,11 @@ impl Store {
             let found = recover::open(self.shared.disk.as_ref(), &self.options.dir, file, reader.end());
             match found.and_then(|found| found.keys(wanted, &mut show)) {
                 Ok(()) => return Ok(()),
-                Err(IndexFileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.is_missing() => {}
                 Err(error) => {
                     tracing::warn!(segment = %file, %error, "an index file is of no use and is made anew from the data");
                     // Refused only when the store is closing; the next list finds it again.
-                    let _ = self.jobs.send(Job::Index(file));
+                    let _ = self.jobs.send(Job::Index(file, None));
                 }
             }
         }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use hayrick_disk::{Disk, DurableRecords, FileId, Location, Owner};
+use hayrick_disk::{Disk, DurableRecords, File, FileId, HEADER_BYTES, Location, Owner};
 use hayrick_protocol::needle::{Header, Kind};
 use parking_lot::Mutex;
 
@@ -26,10 +26,14 @@ pub(crate) struct Keeper {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dir: PathBuf,
     pub(crate) shared: Arc<Shared>,
-    /// Where sealed segments go to get their index file.
-    pub(crate) sealed: Sender<Job>,
+    /// Where segments go to get their index file.
+    pub(crate) jobs: Sender<Job>,
     /// What a start finds.
     pub(crate) found: Arc<Mutex<Found>>,
+    /// The segment that is appended to gets another index file of its beginning when it has grown by so many bytes.
+    pub(crate) index_every_bytes: u64,
+    /// Up to where that was asked for, or was there at the start, and in which segment.
+    pub(crate) indexed_to: (FileId, u64),
 }
 
 /// Records that were found and that the index is not told of yet: it is quicker to tell it of many.
@@ -71,26 +75,15 @@ impl Found {
 }
 
 impl Owner for Keeper {
-    fn needs_scan(&mut self, file: FileId, end: u64) -> bool {
-        match self.take_in(file, end) {
-            Ok(()) => false,
-            Err(IndexFileError::Io(error)) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(error) => {
+    fn known_to(&mut self, file: FileId, limit: u64) -> u64 {
+        let end = self.take_in(file, limit).unwrap_or_else(|error| {
+            if !error.is_missing() {
                 tracing::warn!(segment = %file, %error, "an index file is of no use and is made anew from the data");
-                true
             }
-        }
-    }
-
-    fn reopened(&mut self, file: FileId) {
-        match self.disk.remove(&index_path(&self.dir, file)) {
-            Ok(()) => tracing::warn!(segment = %file, "a segment lost its seal, and is appended to again"),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            // It would be refused all the same, because it ends where the segment once did.
-            Err(error) => {
-                tracing::warn!(segment = %file, %error, "an index file that is void cannot be removed")
-            }
-        }
+            HEADER_BYTES
+        });
+        self.indexed_to = (file, end);
+        end
     }
 
     fn recovered(&mut self, at: Location, record: &[u8]) {
@@ -113,26 +106,47 @@ impl Owner for Keeper {
                 tracing::error!(%error, "a needle cannot be indexed");
             }
         }
+        drop(index);
+        if let Some(first) = records.locations().first() {
+            self.grown(first.file, records.start());
+        }
     }
 
     fn sealed(&mut self, file: FileId, _end: u64) {
         // Nobody listens any more only when the store is closing; the next start asks again.
-        let _ = self.sealed.send(Job::Index(file));
+        let _ = self.jobs.send(Job::Index(file, None));
     }
 }
 
 impl Keeper {
-    /// Takes in what an index file says. What was taken in before an error counts all the same: it was verified.
-    fn take_in(&self, file: FileId, end: u64) -> Result<(), IndexFileError> {
-        let found = open(self.disk.as_ref(), &self.dir, file, end)?;
+    /// A batch begins here, and all before it is synced.
+    fn grown(&mut self, file: FileId, end: u64) {
+        let (indexed, indexed_to) = self.indexed_to;
+        let from = if indexed == file { indexed_to } else { HEADER_BYTES };
+        if end.saturating_sub(from) >= self.index_every_bytes {
+            self.indexed_to = (file, end);
+            // As in `sealed`.
+            let _ = self.jobs.send(Job::Index(file, Some(end)));
+        }
+    }
+
+    /// Takes in what an index file says, and up to where that goes. What was taken in before an error counts all the same:
+    /// it was verified.
+    fn take_in(&self, file: FileId, limit: u64) -> Result<u64, IndexFileError> {
+        let found = open_any(self.disk.as_ref(), &self.dir, file, limit)?;
+        let damaged = found.damaged()?;
+        if !damaged.is_empty() && found.end() < limit {
+            // From a time when the segment was sealed. It is gone through again, as it may be mended.
+            return Ok(HEADER_BYTES);
+        }
         found.places(file, &mut |rows| {
             let told = self.shared.index.write().put_all(rows);
             self.found.lock().note(told);
         })?;
-        for stretch in found.damaged()? {
+        for stretch in damaged {
             self.shared.damage.stretch(file, stretch);
         }
-        Ok(())
+        Ok(found.end())
     }
 }
 
@@ -153,11 +167,33 @@ pub(crate) fn open(
     segment: FileId,
     end: u64,
 ) -> Result<IndexFile, IndexFileError> {
+    let (file, mark) = open_both(disk, dir, segment, end)?;
+    IndexFile::open(file, &mark)
+}
+
+/// Opens the index file of a segment, or of its beginning: one that ends no later than `limit`.
+pub(crate) fn open_any(
+    disk: &dyn Disk,
+    dir: &Path,
+    segment: FileId,
+    limit: u64,
+) -> Result<IndexFile, IndexFileError> {
+    let (file, mark) = open_both(disk, dir, segment, limit)?;
+    IndexFile::open_any(file, &mark)
+}
+
+/// An index file that may be any, and what it has to fit.
+fn open_both(
+    disk: &dyn Disk,
+    dir: &Path,
+    segment: FileId,
+    end: u64,
+) -> io::Result<(Arc<dyn File>, SegmentMark)> {
     let file = disk.open(&index_path(dir, segment))?;
     let mut mark = SegmentMark { head: [0; _], end };
     let data = disk.open(&dir.join(format!("{segment}.{}", segment::EXTENSION)))?;
     data.read_exact_at(&mut mark.head, 0)?;
-    IndexFile::open(file, &mark)
+    Ok((file, mark))
 }
 
 /// Removes index files that a killed process left half made, and those whose segment is gone.

@@ -1,21 +1,26 @@
-//! Gives each sealed segment its index file, in the background.
+//! Gives each sealed segment its index file, in the background; and the segment that is appended to one of its beginning,
+//! time and again, so that a start reads only what lies behind that.
 //!
-//! Owns the making of the files; their bytes are `index_file`'s. The segment is read again for it, which verifies it
-//! once more and needs no memory for keys while it was active. Invariant: the file appears whole or not at all (written
-//! aside, synced, renamed), and only when all of the segment could be read.
+//! Owns the making of the files; their bytes are `index_file`'s. A sealed segment is read again for it, which verifies it
+//! once more and needs no memory for keys while it was active. Of one that is appended to, what has come since the last
+//! time is read, and what was written then is taken over.
+//!
+//! Invariants: the file appears whole or not at all (written aside, synced, renamed), and only when all that it is about
+//! could be read; that was synced before, so an index file proves it as a seal does. One of a beginning is never about
+//! damage: a start looks at that itself.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use hayrick_disk::{Disk, FileId, Found, Stream};
+use hayrick_disk::{Disk, FileId, Found, HEADER_BYTES, Reader, Stream};
 use hayrick_protocol::needle;
 use thiserror::Error;
 
 use crate::examine::Examiner;
-use crate::index_file::{SegmentMark, Writer};
-use crate::recover::index_path;
+use crate::index_file::{IndexFile, IndexFileError, SegmentMark, Writer};
+use crate::recover::{self, index_path};
 use crate::segment::Needles;
 
 /// What it takes to write them.
@@ -33,31 +38,43 @@ pub(crate) struct Indexer {
 enum SealError {
     #[error(transparent)]
     Io(#[from] io::Error),
+    #[error(transparent)]
+    Beginning(#[from] IndexFileError),
     #[error("not all of the segment can be read")]
     Unreadable,
 }
 
 impl Indexer {
-    /// Writes the index file of a segment. A failure is logged: without the file, a start reads the data.
-    pub(crate) fn index(&self, segment: FileId) {
+    /// Writes the index file of a sealed segment, or, with an end, of the beginning of one that is not sealed: up to where
+    /// a batch began and all before was synced. A failure is logged: without the file, a start reads the data.
+    pub(crate) fn index(&self, segment: FileId, end: Option<u64>) {
         let Some(stream) = self.stream.upgrade() else { return };
-        match self.make(&stream, segment) {
-            Ok(()) => tracing::debug!(%segment, "wrote the index file"),
+        let Some(reader) = stream.reader(segment) else { return };
+        if end.is_some() && reader.is_sealed() {
+            // All of it is asked for already.
+            return;
+        }
+        match self.make(&stream, &reader, end) {
+            Ok(()) => tracing::debug!(%segment, ?end, "wrote the index file"),
             Err(_) if self.stopping.load(Ordering::Relaxed) => {}
             // It was compacted meanwhile.
             Err(_) if stream.reader(segment).is_none() => {}
             Err(error) => {
-                tracing::warn!(%segment, %error, "a segment has no index file; the next start reads its data instead");
+                tracing::warn!(%segment, ?end, %error, "a segment has no index file; the next start reads its data instead");
             }
         }
     }
 
-    fn make(&self, stream: &Stream<Needles>, segment: FileId) -> Result<(), SealError> {
-        let path = index_path(&self.dir, segment);
+    fn make(&self, stream: &Stream<Needles>, reader: &Reader, end: Option<u64>) -> Result<(), SealError> {
+        let path = index_path(&self.dir, reader.file());
         let temporary = PathBuf::from(format!("{}.new", path.display()));
         // Left behind by an earlier try.
         remove_if_there(self.disk.as_ref(), &temporary)?;
-        let made = self.write(stream, segment, &temporary).and_then(|()| {
+        let made = match end {
+            None => self.write(stream, reader, (None, reader.end()), &temporary),
+            Some(end) => self.write(stream, reader, (self.beginning(reader.file(), end), end), &temporary),
+        };
+        let made = made.and_then(|()| {
             self.disk.rename(&temporary, &path)?;
             Ok(self.disk.sync_dir(&self.dir)?)
         });
@@ -68,15 +85,34 @@ impl Indexer {
         made
     }
 
-    /// Reads the segment, and writes and syncs its index file under this name.
-    fn write(&self, stream: &Stream<Needles>, segment: FileId, path: &Path) -> Result<(), SealError> {
-        let reader = stream.reader(segment).ok_or(SealError::Unreadable)?;
-        let mut mark = SegmentMark { head: [0; _], end: reader.end() };
+    /// The index file that was written of the beginning of a segment, if it is good.
+    fn beginning(&self, segment: FileId, end: u64) -> Option<IndexFile> {
+        let found = recover::open_any(self.disk.as_ref(), &self.dir, segment, end).ok()?;
+        let is_good = found.verify(0, u64::MAX).is_ok() && found.damaged().is_ok_and(|all| all.is_empty());
+        is_good.then_some(found)
+    }
+
+    /// Reads a segment up to `end`, or what an index file of its beginning does not say of that, and writes and syncs its
+    /// index file under this name.
+    fn write(
+        &self,
+        stream: &Stream<Needles>,
+        reader: &Reader,
+        (beginning, end): (Option<IndexFile>, u64),
+        path: &Path,
+    ) -> Result<(), SealError> {
+        let segment = reader.file();
+        let mut mark = SegmentMark { head: [0; _], end };
         reader.read_exact_at(0, &mut mark.head)?;
         let file = self.disk.create(path)?;
         let mut writer = Writer::new(file.as_ref(), mark)?;
+        let mut from = HEADER_BYTES;
+        if let Some(beginning) = beginning {
+            writer.take_over(&beginning)?;
+            from = beginning.end();
+        }
         let mut suspects = Vec::new();
-        let all_was_read = stream.scan(segment, &mut |found| {
+        let all_was_read = stream.scan_range(segment, from..end, &mut |found| {
             if self.stopping.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
@@ -95,7 +131,9 @@ impl Indexer {
         })?;
         let is_damaged_still =
             || self.examiner.examine(stream, segment, &suspects, &mut |_, _| {}).damaged == suspects;
-        if !suspects.is_empty() && !is_damaged_still() || !all_was_read {
+        let is_sealed = end == reader.end() && reader.is_sealed();
+        let is_settled = suspects.is_empty() || is_damaged_still() && is_sealed;
+        if !is_settled || !all_was_read {
             return Err(SealError::Unreadable);
         }
         writer.finish()?;

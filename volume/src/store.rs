@@ -47,6 +47,9 @@ const QUEUE_NEEDLES_MAX: usize = 64 << 10;
 /// Room below which a volume calls itself full, as a share of a segment: objects of some size do not fit any more.
 const FULL_BELOW_SEGMENTS: u64 = 8;
 
+/// How often a segment gets an index file before it is sealed, at most.
+const INDEXES_PER_SEGMENT: u64 = 8;
+
 /// How a store is laid out.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
@@ -58,6 +61,9 @@ pub struct StoreOptions {
     pub segment_bytes: u64,
     /// The piece in which the next bytes are zeroed in the background; 0 for none.
     pub zero_ahead_bytes: u64,
+    /// The segment that is appended to gets an index file of its beginning each time it has grown by so many bytes, or by
+    /// an eighth, if that is more: a start reads little more of it.
+    pub index_every_bytes: u64,
     /// How long the stream is idle before it leaves a mark.
     pub idle_mark_after: Duration,
     /// Bytes of a segment that compaction goes through in a second, as long as space is not short; with 0 there is none
@@ -82,6 +88,7 @@ impl StoreOptions {
             capacity_bytes,
             segment_bytes: 1 << 30,
             zero_ahead_bytes: 4 << 20,
+            index_every_bytes: 64 << 20,
             idle_mark_after: Duration::from_millis(20),
             compact_bytes_per_s: 64 << 20,
             scrub_bytes_per_s_max: 50 << 20,
@@ -92,6 +99,11 @@ impl StoreOptions {
 
     pub(crate) fn segment_bytes(&self) -> u64 {
         self.segment_bytes.min(self.capacity_bytes / 8).clamp(FILE_BYTES_MIN, SEGMENT_BYTES_MAX)
+    }
+
+    /// Each time all of the index file is written again. So it is not written more often in larger segments.
+    fn index_every_bytes(&self) -> u64 {
+        self.index_every_bytes.max(self.segment_bytes() / INDEXES_PER_SEGMENT)
     }
 
     /// What needles never take: room for two segments, so that compaction has space to work in, or 1 % if that is more.
@@ -478,8 +490,10 @@ fn open_stream(
         disk: Arc::clone(disk),
         dir: options.dir.clone(),
         shared: Arc::clone(shared),
-        sealed: jobs.clone(),
+        jobs: jobs.clone(),
         found: Arc::clone(&found),
+        index_every_bytes: options.index_every_bytes(),
+        indexed_to: (FileId(0), 0),
     };
     let stream = Stream::open(Arc::clone(disk), options.stream(), keeper)?;
     let told = found.lock().finish(shared);

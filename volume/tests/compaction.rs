@@ -294,10 +294,47 @@ fn a_removal_that_may_be_lost_brings_no_dropped_needle_back() {
     }
 }
 
+#[tokio::test]
+async fn a_segment_that_grows_does_not_wait_for_its_index_file_until_another_is_compacted() {
+    let disk = FaultyDisk::new(9);
+    let options = StoreOptions {
+        segment_bytes: 4 * SEGMENT_BYTES,
+        index_every_bytes: 0,
+        // It does not end while this test does.
+        compact_bytes_per_s: 1,
+        ..options()
+    };
+    let store = Store::open(Arc::new(disk.clone()), options).expect("the store opens");
+    append(&store, 1..=160).await;
+    delete(&store, 1..=100).await;
+    store.seal();
+    let until = async |what: &str, is_so: &dyn Fn() -> bool| {
+        let waiting = async {
+            while !is_so() {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(DEADLINE, waiting).await.expect(what);
+    };
+    let segment = |number: usize| store.segments(99).get(number - 1).cloned();
+    let ends_at = |number: u64| {
+        let index = disk.bytes(Path::new(&format!("{DIR}/{number:016x}.idx")))?;
+        Some(u64::from_le_bytes(*index[index.len() - 16..].first_chunk()?))
+    };
+    until("it is indexed", &|| ends_at(1) == segment(1).map(|sealed| sealed.bytes)).await;
+    let reads = disk.counts().reads;
+    until("it is being compacted", &|| disk.counts().reads > reads).await;
+    append(&store, 161..=200).await;
+    until("the other one is indexed meanwhile", &|| has_index_file(&disk, 2)).await;
+    assert_eq!(store.compacted().segments, 0);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn appends_reads_and_drops_go_on_meanwhile() {
     let disk = FaultyDisk::new(6);
-    let store = Arc::new(open(&disk));
+    // With an index file for each eighth of the segment that is appended to.
+    let options = StoreOptions { index_every_bytes: 0, ..options() };
+    let store = Arc::new(Store::open(Arc::new(disk.clone()), options).expect("the store opens"));
     append(&store, 1..=300).await;
     delete(&store, (1..=300).filter(|id| id % 2 == 0)).await;
     let stop = Arc::new(AtomicBool::new(false));

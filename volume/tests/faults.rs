@@ -32,6 +32,8 @@ fn open(disk: &FaultyDisk) -> Result<Store, StoreError> {
     let mut options = StoreOptions::new(DIR, 4 << 20);
     options.segment_bytes = 32 << 10;
     options.zero_ahead_bytes = 16 << 10;
+    // Raised to an eighth of a segment.
+    options.index_every_bytes = 0;
     options.scrub_round = Duration::from_secs(600);
     options.threads = false;
     Store::open(Arc::new(disk.clone()), options)

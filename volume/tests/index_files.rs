@@ -98,6 +98,119 @@ fn scrub_finds_flipped_bits_anywhere_in_an_index_file_and_has_it_made_anew() {
     assert_eq!(open(&disk, options()).scrubbed().last_round_bad_index_files, 1);
 }
 
+/// The segment that is appended to is this large here; its index file is made anew with each eighth.
+const LARGE_BYTES: u64 = 4 << 20;
+
+fn large() -> StoreOptions {
+    StoreOptions { segment_bytes: LARGE_BYTES, index_every_bytes: 0, ..options() }
+}
+
+/// Segments of that size, and one active that is nearly full, of which needle 3 is dropped.
+fn nearly_full() -> FaultyDisk {
+    let disk = FaultyDisk::new(1);
+    let store = open(&disk, large());
+    for id in 1..=70 {
+        append(&store, needle(id, 50_000));
+        store.keep_house();
+    }
+    let dropped = store.delete(&[NeedleId(3)]);
+    store.work();
+    dropped.now_or_never().expect("it was written").expect("dropped");
+    append(&store, needle(71, 50_000));
+    assert_eq!(store.status().segments, 1, "nothing is sealed");
+    disk.restart()
+}
+
+/// Opens, and all is there. Bytes that the start read.
+fn read_by_start(disk: &FaultyDisk) -> u64 {
+    let before = disk.counts();
+    let store = open(disk, large());
+    let read = disk.counts().since(&before).read_bytes;
+    let there: Vec<u64> = (1..=71).filter(|id| *id != 3).collect();
+    assert_eq!(list(&store), there);
+    for id in &there {
+        let opened = store.open_needle(NeedleId(*id)).expect("it is there");
+        store.read_blocks(&opened, 0, u32::MAX).expect("it is whole");
+    }
+    assert!(store.open_needle(NeedleId(3)).is_err(), "it stays dropped");
+    assert_eq!((store.status().needles, store.status().bad), (70, 0));
+    read
+}
+
+#[test]
+fn a_start_reads_the_tail_of_the_segment_that_is_appended_to_and_all_of_it_without_a_good_index_file() {
+    let disk = nearly_full();
+    let tail_max = LARGE_BYTES / 8 + 100_000;
+    let unused = LARGE_BYTES - 71 * 50_000;
+    let index = disk.bytes(&index_file()).expect("it is there");
+    let read = read_by_start(&disk.restart());
+    assert!(read < tail_max + unused + index.len() as u64, "{read} bytes");
+    // Keys are not looked at by a start, and nobody else reads this file.
+    let ruined = (0..index.len() as u64).step_by(5).chain([index.len() as u64 - 1]).filter(|at| {
+        let ruined = disk.restart();
+        assert!(ruined.flip(&index_file(), *at, 1 << (at % 8)));
+        read_by_start(&ruined) > 71 * 50_000
+    });
+    let ruined: Vec<u64> = ruined.collect();
+    let last = index.len() as u64 - 1;
+    assert!(ruined.len() > 40 && [0, last].iter().all(|at| ruined.contains(at)), "{ruined:?} of {last}");
+    let without = disk.restart();
+    without.remove(&index_file()).expect("it is there");
+    assert!(read_by_start(&without) > 71 * 50_000);
+    // It is made anew once the segment grows, and then little is read again.
+    let store = open(&without, large());
+    append(&store, needle(72, 10));
+    store.keep_house();
+    let dropped = store.delete(&[NeedleId(72)]);
+    store.work();
+    dropped.now_or_never().expect("it was written").expect("dropped");
+    assert!(read_by_start(&without.restart()) < tail_max + unused + index.len() as u64);
+}
+
+#[test]
+fn a_segment_that_was_sealed_and_has_an_index_file_of_its_beginning_only_gets_one_of_all_and_nobody_calls_that_bad()
+ {
+    let disk = nearly_full();
+    let store = open(&disk, large());
+    let beginning = disk.bytes(&index_file()).expect("it is there");
+    store.seal();
+    append(&store, needle(100, 10));
+    assert_eq!(list(&store).len(), 71);
+    assert_eq!(scrub(&store).last_round_bad_index_files, 0);
+    assert_eq!(disk.bytes(&index_file()).as_ref(), Some(&beginning));
+    let killed = disk.restart();
+    let before = killed.counts();
+    let again = open(&killed, large());
+    let read = killed.counts().since(&before).read_bytes;
+    // A whole segment that is not used lies behind.
+    assert!(read < LARGE_BYTES + LARGE_BYTES / 4, "{read} bytes");
+    again.keep_house();
+    assert_eq!((list(&again).len(), scrub(&again).last_round_bad_index_files), (71, 0));
+    assert_ne!(killed.bytes(&index_file()), Some(beginning), "it was made anew");
+}
+
+#[test]
+fn an_index_file_of_a_beginning_never_hides_damage_that_was_there_before_it() {
+    let disk = FaultyDisk::new(1);
+    let store = open(&disk, large());
+    (1..=30).for_each(|id| append(&store, needle(id, 50_000)));
+    let segment = Path::new(DIR).join(format!("{:016x}.seg", 1));
+    assert!(disk.flip(&segment, 600_000, 1));
+    store.keep_house();
+    assert_eq!(store.status().bad, 2, "the stretch and the needle in it");
+    let index = disk.bytes(&index_file()).expect("it is there");
+    let end = u64::from_le_bytes(*index[index.len() - 16..].first_chunk().expect("16 bytes"));
+    assert!((LARGE_BYTES / 8..600_000).contains(&end), "it ends at {end}, before the damage");
+    let killed = disk.restart();
+    let store = open(&killed, large());
+    assert_eq!(store.damaged_stretches(9).len(), 1);
+    assert_eq!(store.status().needles, 29);
+    // It is read well again: nothing was concluded for good.
+    assert!(disk.flip(&segment, 600_000, 1));
+    let store = open(&disk.restart(), large());
+    assert_eq!(store.status().needles, 30);
+}
+
 #[test]
 fn a_list_never_shows_less_nor_other_rows_whatever_bit_of_an_index_file_flips() {
     let (disk, store) = indexed();

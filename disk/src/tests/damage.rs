@@ -231,9 +231,32 @@ fn a_lost_seal_makes_no_file_active_again() {
     assert_eq!(owner.notes.lock().damaged, []);
     assert_eq!(stream.status().active, Some(next.file));
     drop(stream);
-    let owner = Noting { trusts_index: true, ..Noting::default() };
+    let owner = Noting { known: [(places[0].file, u64::MAX)].into(), ..Noting::default() };
     let _stream = open(&disk, &owner);
     assert_eq!(owner.bodies(), [b"in the next file".to_vec()], "it is sealed again, so not read again");
+}
+
+#[test]
+fn what_an_owner_knows_of_the_file_that_is_appended_to_is_neither_read_nor_cut() {
+    let disk = disk();
+    let (stream, places) = five_batches(&disk);
+    let disk = kill(&disk, stream);
+    let (known, last) = (places[2], places[4]);
+    let owner = Noting { known: [(known.file, known.offset)].into(), ..Noting::default() };
+    let before = disk.counts();
+    let stream = open(&disk, &owner);
+    assert_eq!(owner.bodies(), [b"record 003", b"record 004", b"record 005"]);
+    assert_eq!(stream.status().end, last.offset + u64::from(last.len));
+    assert!(disk.counts().since(&before).writes > 0, "the last batch is made durable, as ever");
+    let disk = kill(&disk, stream);
+    for at in &places[3..] {
+        flip(&disk, *at);
+    }
+    // Else both would be taken for torn.
+    let owner = Noting { known: [(last.file, last.offset)].into(), ..Noting::default() };
+    let stream = open(&disk, &owner);
+    assert_eq!((owner.bodies(), owner.notes.lock().damaged.len()), (vec![], 0));
+    assert_eq!(append(&stream, &[b"record six"]).expect("it is acked")[0].offset, last.offset);
 }
 
 #[test]

@@ -439,7 +439,7 @@ fn an_owner_with_an_index_is_spared_the_sealed_files() {
     stream.rotate().expect("there is room");
     append(&stream, &[b"active"]).expect("it is acked");
     drop(stream);
-    let owner = Noting { trusts_index: true, ..Noting::default() };
+    let owner = Noting { known: [(FileId(1), u64::MAX)].into(), ..Noting::default() };
     let stream = open(&disk, &owner);
     assert_eq!(owner.bodies(), [b"active".to_vec()]);
     assert_eq!(stream.status().files, [FileId(1), FileId(2)]);

@@ -1,6 +1,8 @@
 //! Needles as three gateways make them, and stores full of them.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,12 +66,19 @@ pub(crate) async fn append_one(store: &Store, needle: Bytes) -> Result<()> {
 /// Waits until each sealed segment has its index file.
 pub(crate) async fn wait_for_index_files(store: &Store, dir: &Path) -> Result<()> {
     loop {
-        let sealed = sealed(store).len();
-        if files(dir)?.iter().filter(|(name, _)| name.ends_with(".idx")).count() >= sealed {
+        if sealed(store).iter().all(|segment| index_file_ends_at(dir, segment) == Some(segment.bytes)) {
             return Ok(());
         }
         sleep(LOOK_EVERY).await;
     }
+}
+
+/// Up to where in its segment an index file goes: one from before the seal is about the beginning only.
+fn index_file_ends_at(dir: &Path, segment: &Segment) -> Option<u64> {
+    let mut file = File::open(dir.join(format!("{}.idx", segment.id))).ok()?;
+    let mut end = [0; 8];
+    file.seek(SeekFrom::End(-16)).and_then(|_| file.read_exact(&mut end)).ok()?;
+    Some(u64::from_le_bytes(end))
 }
 
 pub(crate) fn sealed(store: &Store) -> Vec<Segment> {

@@ -1,5 +1,6 @@
-//! The index file of a sealed segment: which needles lie where, so that a start reads this and not the data, and which
-//! keys they have, so that a list reads only the rows of its placements.
+//! The index file of a segment: which needles lie where, so that a start reads this and not the data, and which
+//! keys they have, so that a list reads only the rows of its placements. That of a segment which is appended to still is
+//! about its beginning only, up to where a batch began: a start reads the data from there on.
 //!
 //! ```text
 //! offset  bytes
@@ -12,8 +13,8 @@
 //!     60      …  blocks, of some 64 KiB
 //!      …   25·b  the table of blocks, in their order: kind u8 (1 places, 2 keys, 3 damage), first placement u32, first
 //!                id u64, length u32, rows u32, crc32c of the block
-//!      …      8  where the records of the segment end: an index of a segment that lost its seal, was appended to and
-//!                sealed again, is void
+//!      …      8  where the records end that it is about, all of which were synced: if the segment is sealed and ends
+//!                elsewhere, the index file is from before
 //!      …      4  blocks b
 //!      …      4  crc32c of the first 60 bytes, the table, and the 12 bytes before
 //! ```
@@ -46,12 +47,12 @@ pub(crate) use crate::index_file::write::Writer;
 /// The ending of an index file's name.
 pub(crate) const EXTENSION: &str = "idx";
 
-/// What tells a sealed segment from every other, and from what it was when it was sealed before.
+/// What tells a segment from every other, and how much of it is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentMark {
     /// The first bytes of its file.
     pub(crate) head: [u8; SEGMENT_HEAD_BYTES],
-    /// Where its records end.
+    /// Where the records end that are meant.
     pub(crate) end: u64,
 }
 
@@ -66,6 +67,19 @@ pub(crate) enum IndexFileError {
     Damaged,
     #[error("it belongs to another segment, or to what this one once was")]
     OtherSegment,
+    #[error("it was written before the segment was sealed")]
+    Unfinished,
+}
+
+impl IndexFileError {
+    /// Whether there is no index file of the whole segment, and nothing is wrong with that: it is to be made yet.
+    pub(crate) fn is_missing(&self) -> bool {
+        match self {
+            Self::Io(error) => error.kind() == io::ErrorKind::NotFound,
+            Self::Unfinished => true,
+            Self::OtherVersion(_) | Self::Damaged | Self::OtherSegment => false,
+        }
+    }
 }
 
 const SEGMENT_HEAD_BYTES: usize = 44;

@@ -3,10 +3,11 @@
 //! Owns what is verified when. Invariant: nothing is shown that does not match its checksum, and nothing is allocated
 //! by a length that was not compared with the file's before.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use hayrick_disk::{File, FileId};
+use hayrick_disk::{ALIGN, File, FileId};
 use hayrick_protocol::ids::{NeedleId, PlacementId};
 
 use crate::index::Place;
@@ -24,8 +25,14 @@ pub(crate) struct IndexFile {
 }
 
 impl IndexFile {
-    /// Opens the index file of this segment: reads header, table and tail.
+    /// Opens the index file of this segment, all of it: reads header, table and tail.
     pub(crate) fn open(file: Arc<dyn File>, segment: &SegmentMark) -> Result<Self, IndexFileError> {
+        let found = Self::open_any(file, segment)?;
+        if found.end() < segment.end { Err(IndexFileError::Unfinished) } else { Ok(found) }
+    }
+
+    /// The same, of the segment or of its beginning.
+    pub(crate) fn open_any(file: Arc<dyn File>, segment: &SegmentMark) -> Result<Self, IndexFileError> {
         let bytes = file.len()?;
         let behind_header =
             bytes.checked_sub((HEADER_BYTES + TAIL_BYTES) as u64).ok_or(IndexFileError::Damaged)?;
@@ -51,7 +58,11 @@ impl IndexFile {
         if end != tail(&head, &table, of_end) {
             return Err(IndexFileError::Damaged);
         }
-        if head != header(segment) || of_end != segment.end {
+        let segment_end = segment.end;
+        let segment = SegmentMark { end: of_end, ..*segment };
+        let is_within = (hayrick_disk::HEADER_BYTES..=segment_end).contains(&of_end)
+            && of_end.is_multiple_of(ALIGN as u64);
+        if head != header(&segment) || !is_within {
             return Err(IndexFileError::OtherSegment);
         }
         let mut at = HEADER_BYTES as u64;
@@ -64,7 +75,20 @@ impl IndexFile {
         if at != tail_at - table_bytes {
             return Err(IndexFileError::Damaged);
         }
-        Ok(Self { file, segment: *segment, blocks })
+        Ok(Self { file, segment, blocks })
+    }
+
+    /// Where the records end that it is about.
+    pub(crate) fn end(&self) -> u64 {
+        self.segment.end
+    }
+
+    /// Shows each block with what the table says of it.
+    pub(super) fn each_block(
+        &self,
+        visit: &mut dyn FnMut(Vec<u8>, Entry) -> io::Result<()>,
+    ) -> Result<(), IndexFileError> {
+        self.blocks.iter().try_for_each(|(at, entry)| Ok(visit(self.block(*at, entry)?, *entry)?))
     }
 
     /// Shows all needles and tombstones of the segment `file`, block by block, in each ascending by id.

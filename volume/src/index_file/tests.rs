@@ -171,9 +171,24 @@ fn a_version_is_believed_only_of_what_its_checksum_vouches_for() {
 #[test]
 fn an_index_of_another_segment_is_refused() {
     let bytes = records(&[(2, 9, "b", 4)]).write(&[], None);
-    for other in [SegmentMark { head: [6; _], ..SEGMENT }, SegmentMark { end: SEGMENT.end + 8, ..SEGMENT }] {
+    for other in [SegmentMark { head: [6; _], ..SEGMENT }, SegmentMark { end: SEGMENT.end - 8, ..SEGMENT }] {
         assert!(matches!(open(&bytes, &other), Err(IndexFileError::OtherSegment)));
     }
+}
+
+#[test]
+fn an_index_of_the_beginning_is_none_of_the_whole_segment() {
+    let bytes = records(&[(2, 9, "b", 4)]).write(&[], None);
+    let grown = SegmentMark { end: SEGMENT.end + 8, ..SEGMENT };
+    let error = open(&bytes, &grown).err().expect("it ends before");
+    assert!(error.is_missing(), "{error}: nothing is wrong with it");
+    let disk = FaultyDisk::new(1);
+    let file = disk.create(Path::new("/idx")).expect("a sound disk");
+    file.write_all_at(&bytes, 0).expect("a sound disk");
+    let found = IndexFile::open_any(Arc::clone(&file), &grown).expect("it is good");
+    assert_eq!(found.end(), SEGMENT.end);
+    let cut = SegmentMark { end: SEGMENT.end - 8, ..SEGMENT };
+    assert!(matches!(IndexFile::open_any(file, &cut), Err(IndexFileError::OtherSegment)));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use hayrick_protocol::ids::{NeedleId, PlacementId};
 use hayrick_protocol::needle::{ALIGN, Kind as RecordKind, Needle};
 
 use crate::index_file::block::Block;
-use crate::index_file::{Entry, HEADER_BYTES, Kind, SegmentMark, header, tail};
+use crate::index_file::{Entry, HEADER_BYTES, IndexFile, IndexFileError, Kind, SegmentMark, header, tail};
 
 /// Records of a part, of which each takes 24 bytes until it is written. A segment of 1 GiB with objects of 1 KiB is two
 /// parts; each part costs a list of one placement one more block to read.
@@ -58,6 +58,11 @@ impl<'a> Writer<'a> {
         let (records_max, key_bytes_max) = (PART_RECORDS_MAX, PART_KEY_BYTES_MAX);
         let at = HEADER_BYTES as u64;
         Ok(Self { file, segment, at, table, part, damage, records_max, key_bytes_max })
+    }
+
+    /// Takes in all that an index file of the beginning of the segment says; the rest lies behind that.
+    pub(crate) fn take_over(&mut self, beginning: &IndexFile) -> Result<(), IndexFileError> {
+        beginning.each_block(&mut |bytes, entry| self.write(Some((bytes, entry))))
     }
 
     /// Takes in a record found at `at`.

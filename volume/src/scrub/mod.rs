@@ -202,14 +202,12 @@ impl Scrubber {
         if self.stream.upgrade().is_none_or(|stream| stream.reader(segment).is_none()) {
             return;
         }
-        let is_missing =
-            matches!(error, IndexFileError::Io(error) if error.kind() == io::ErrorKind::NotFound);
-        if !is_missing {
+        if !error.is_missing() {
             tracing::warn!(%segment, %error, "an index file is of no use and is made anew from the data");
             self.progress.lock().place.bad_index_files += 1;
         }
         // Refused only when the store is closing; the next round comes upon it again.
-        let _ = self.jobs.send(Job::Index(segment));
+        let _ = self.jobs.send(Job::Index(segment, None));
     }
 
     /// Reads a piece: where the next begins, and what seems damaged.
@@ -266,7 +264,7 @@ impl Scrubber {
             tracing::info!(segment = %piece.segment, "a stretch of a segment that was damaged can be read again");
             if self.examiner.lacks_index_file(&stream, piece.segment) {
                 // It was made without what is in there. Refused only when the store is closing.
-                let _ = self.jobs.send(Job::Index(piece.segment));
+                let _ = self.jobs.send(Job::Index(piece.segment, None));
             }
         }
     }
