@@ -27,6 +27,9 @@ pub(crate) const ZERO_LEAD_PIECES: u64 = 16;
 /// The pause after each zeroed piece: with pieces of 4 MiB, zeroing takes at most 200 MB/s of the device.
 pub(crate) const ZERO_PAUSE: Duration = Duration::from_millis(20);
 
+/// How much nicer than the others the thread that prepares ahead is: nobody waits for it.
+pub(crate) const PREPARER_NICE: i32 = 5;
+
 /// Zeros written and synced at once while zeroing ahead: an append's write waits for the one, and its sync for the other.
 pub(crate) const ZERO_WRITE_BYTES: usize = 256 << 10;
 

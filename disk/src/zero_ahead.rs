@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::append_file::{AppendFile, HEADER_BYTES};
 use crate::disk::File;
 use crate::format::{FileId, Format};
-use crate::limits::{ZERO_LEAD_PIECES, ZERO_PAUSE, ZERO_RUN_BYTES_MAX};
+use crate::limits::{PREPARER_NICE, ZERO_LEAD_PIECES, ZERO_PAUSE, ZERO_RUN_BYTES_MAX};
 use crate::stream::{AppendError, Shared};
 
 /// Why there is no next file.
@@ -174,6 +174,9 @@ pub(crate) fn free_bytes(shared: &Shared) -> io::Result<u64> {
 
 /// The body of the preparing thread.
 pub(crate) fn run<F: Format>(shared: &Shared) {
+    // On Linux this concerns the calling thread alone. Where it is refused, the pauses have to do.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(PREPARER_NICE);
     let mut zeroing = Zeroing::default();
     loop {
         let prepared = one_step::<F>(shared, &mut zeroing);

@@ -15,9 +15,9 @@ use parking_lot::{Condvar, Mutex};
 use redb::StorageBackend;
 
 /// Bytes that are written, and synced, between two pauses.
-const PACE_BYTES: usize = 512 << 10;
+const PACE_BYTES: usize = 256 << 10;
 /// About what that takes.
-const PACE_PAUSE: Duration = Duration::from_millis(2);
+const PACE_PAUSE: Duration = Duration::from_millis(1);
 
 /// Whether there is time to pause.
 #[derive(Default)]

@@ -26,6 +26,9 @@ const ROWS_AT_ONCE: usize = 64;
 /// Twice about what those rows take.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// How much nicer than the others the thread is: a third of the weight of one that somebody waits for.
+const NICE: i32 = 5;
+
 /// What the thread is asked for.
 pub(crate) enum Job {
     /// Enough has changed.
@@ -49,6 +52,9 @@ pub(crate) struct Checkpoint {
 /// The body of the thread.
 pub(crate) fn run(shared: &Shared, jobs: &mpsc::Receiver<Job>) {
     let _guard = PanicGuard(shared);
+    // On Linux this concerns the calling thread alone. Where it is refused, the pauses have to do.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(NICE);
     while let Ok(job) = jobs.recv() {
         match job {
             // A failure is remembered.
