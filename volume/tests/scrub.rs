@@ -393,6 +393,24 @@ async fn a_segment_that_goes_in_the_middle_is_no_damage() {
     assert_eq!(store.scrubbed().last_round_found_bad, 0);
 }
 
+/// Waits until all segments but the last two, one that is appended to and one made ahead, and so all that were sealed for
+/// sure, have index files, and nothing is added any more; the bytes of these.
+async fn all_have_index_files(disk: &FaultyDisk) -> u64 {
+    let bytes_of = |extension: &str| {
+        let names = disk.list(Path::new(DIR)).expect("a sound disk").into_iter();
+        let names = names.filter(|name| name.ends_with(extension));
+        names
+            .filter_map(|name| disk.bytes(&Path::new(DIR).join(name)))
+            .map(|bytes| bytes.len() as u64)
+            .collect::<Vec<_>>()
+    };
+    until("all sealed segments have index files", || {
+        bytes_of(".idx").len() + 2 >= bytes_of(".seg").len() && bytes_of(".new").is_empty()
+    })
+    .await;
+    bytes_of(".idx").iter().sum()
+}
+
 #[tokio::test]
 async fn a_round_takes_a_week_or_as_long_as_the_rate_says() {
     let disk = FaultyDisk::new(9);
@@ -404,11 +422,7 @@ async fn a_round_takes_a_week_or_as_long_as_the_rate_says() {
         options.scrub_bytes_per_s_max = rate;
         let store = open_with(&disk, options);
         // Index files are read too, at the same rate.
-        let names = disk.list(Path::new(DIR)).expect("a sound disk").into_iter();
-        let of_index = names.filter(|name| name.ends_with(".idx"));
-        let of_index =
-            of_index.map(|name| disk.bytes(&Path::new(DIR).join(name)).expect("it is listed").len());
-        let index_bytes = of_index.sum::<usize>() as u64;
+        let index_bytes = all_have_index_files(&disk).await;
         let of_rate = Duration::from_secs((store.scrubbed().total_bytes + index_bytes) / rate);
         assert_eq!(of_rate > WEEK, is_bound);
         let expected = WEEK.max(of_rate);

@@ -181,6 +181,13 @@ impl Scrubber {
             let file = recover::open(examiner.disk.as_ref(), &examiner.dir, segment, reader.end());
             drop(reader);
             let verified = file.and_then(|file| file.verify(block, PIECE_BYTES));
+            if let Err(error) = &verified
+                && error.is_missing()
+            {
+                // Nothing was read, and there is nothing to read again.
+                self.make_index_file(segment, error);
+                return true;
+            }
             let looked_at = verified.as_ref().map_or(PIECE_BYTES, |(bytes, _)| *bytes);
             if !self.wait_for(looked_at, pause) {
                 return false;
