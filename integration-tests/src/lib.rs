@@ -15,6 +15,7 @@ pub mod history;
 pub mod ledger;
 pub mod links;
 pub mod load;
+pub mod objects;
 pub mod picture;
 pub mod program;
 pub mod proxy;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use hayrick_integration_tests::load::Load;
-use hayrick_integration_tests::{cluster, content, figure, ledger, raw, wait};
+use hayrick_integration_tests::{cluster, content, figure, objects, raw, wait};
 use hayrick_launcher::{Cluster, Process};
 use tokio::task::block_in_place;
 use tokio::time::Instant;
@@ -20,7 +20,6 @@ const REQUEST_AIM: Duration = Duration::from_secs(2);
 /// How long a removed master may take until it has ended.
 const END_AIM: Duration = Duration::from_secs(10);
 const END_TIMEOUT: Duration = Duration::from_secs(40);
-const OBJECTS: usize = 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_under_load_fails_no_request_through_the_others() -> Result<()> {
@@ -67,11 +66,11 @@ async fn a_rolling_restart_under_load_fails_no_request_through_the_others() -> R
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_master_is_replaced_by_a_new_id() -> Result<()> {
     let mut cluster = cluster::start(VOLUMES).await?;
-    fill(&cluster, "first").await?;
+    objects::put(&cluster, 1, "first").await?;
     let dead = cluster::leader(&cluster).await?;
     block_in_place(|| cluster.master(dead).kill())?;
     // Until the others have a leader.
-    put_until(&cluster, dead % 3 + 1, "after").await?;
+    objects::put(&cluster, dead % 3 + 1, "after").await?;
 
     let id = dead.to_string();
     said(&hayrick(&cluster, &["remove", &id])?, 0, &format!("master {id} is removed"))?;
@@ -88,7 +87,7 @@ async fn a_dead_master_is_replaced_by_a_new_id() -> Result<()> {
     cluster::all_up(&cluster, VOLUMES).await?;
     let mut members: Vec<u64> = (1..=4).filter(|it| *it != u64::from(dead)).collect();
     ensure!(listed(&cluster)? == members, "{:?}", listed(&cluster)?);
-    intact(&cluster, 4, "first").await?;
+    objects::intact(&cluster, 4, "first").await?;
 
     // The dead one comes back as it was: it hears that it has no place any more.
     ended_saying(cluster.master(dead), &format!("master {id} was removed from its cluster"))?;
@@ -111,8 +110,8 @@ async fn a_dead_master_is_replaced_by_a_new_id() -> Result<()> {
     block_in_place(|| cluster.master(leader).kill())?;
     members.retain(|it| *it != u64::from(leader));
     for survivor in members {
-        put_until(&cluster, u32::try_from(survivor)?, "last").await?;
-        intact(&cluster, u32::try_from(survivor)?, "first").await?;
+        objects::put(&cluster, u32::try_from(survivor)?, "last").await?;
+        objects::intact(&cluster, u32::try_from(survivor)?, "first").await?;
     }
     cluster::no_panics(&cluster)
 }
@@ -120,7 +119,7 @@ async fn a_dead_master_is_replaced_by_a_new_id() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_removed_master_stops_and_says_why() -> Result<()> {
     let cluster = cluster::start(VOLUMES).await?;
-    fill(&cluster, "first").await?;
+    objects::put(&cluster, 1, "first").await?;
     let leader = cluster::leader(&cluster).await?;
     let next = leader % 3 + 1;
     let output = hayrick(&cluster, &["transfer", &next.to_string()])?;
@@ -148,8 +147,8 @@ async fn a_removed_master_stops_and_says_why() -> Result<()> {
 
     let others: Vec<u32> = (1..=3).filter(|id| *id != next).collect();
     for id in &others {
-        put_until(&cluster, *id, "after").await?;
-        intact(&cluster, *id, "first").await?;
+        objects::put(&cluster, *id, "after").await?;
+        objects::intact(&cluster, *id, "first").await?;
     }
     // Of two, none may go while the other one does not answer.
     let (stays, dies) = match cluster::leader(&cluster).await? {
@@ -161,7 +160,7 @@ async fn a_removed_master_stops_and_says_why() -> Result<()> {
     ensure!(matches!(alone.status.code(), Some(1 | 5)), "{alone:?}");
     block_in_place(|| cluster.master(dies).start())?;
     cluster::all_up(&cluster, VOLUMES).await?;
-    intact(&cluster, stays, "after").await?;
+    objects::intact(&cluster, stays, "after").await?;
     cluster::no_panics(&cluster)
 }
 
@@ -204,7 +203,7 @@ fn listed(cluster: &Cluster) -> Result<Vec<u64>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_that_moved_while_another_took_the_lead_is_found_again() -> Result<()> {
     let cluster = cluster::start(VOLUMES).await?;
-    fill(&cluster, "first").await?;
+    objects::put(&cluster, 1, "first").await?;
     let leader = cluster::leader(&cluster).await?;
     let (next, moved) = (leader % 3 + 1, cluster.master((leader + 1) % 3 + 1));
     block_in_place(|| moved.stop())?;
@@ -213,8 +212,8 @@ async fn a_master_that_moved_while_another_took_the_lead_is_found_again() -> Res
     moved.set_flag("--peer-listen", &address);
     moved.set_flag("--peer-advertise", &address);
     block_in_place(|| moved.start())?;
-    put_until(&cluster, moved.number(), "moved").await?;
-    intact(&cluster, moved.number(), "first").await?;
+    objects::put(&cluster, moved.number(), "moved").await?;
+    objects::intact(&cluster, moved.number(), "first").await?;
     wait::until("the cluster knows its new address", END_TIMEOUT, async || {
         let output = hayrick(&cluster, &["ls"])?;
         said(&output, 0, &address)
@@ -226,7 +225,7 @@ async fn a_master_that_moved_while_another_took_the_lead_is_found_again() -> Res
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_comes_back_though_all_that_it_knew_were_replaced_meanwhile() -> Result<()> {
     let mut cluster = cluster::start(VOLUMES).await?;
-    fill(&cluster, "first").await?;
+    objects::put(&cluster, 1, "first").await?;
     block_in_place(|| cluster.master(3).kill())?;
     for id in [4, 5] {
         block_in_place(|| cluster.add_master(1).and_then(Process::start))?;
@@ -239,11 +238,11 @@ async fn a_master_comes_back_though_all_that_it_knew_were_replaced_meanwhile() -
         block_in_place(|| cluster.master(id).wait_ended(END_TIMEOUT))?;
     }
     block_in_place(|| cluster.master(3).start())?;
-    put_until(&cluster, 3, "again").await?;
-    intact(&cluster, 3, "first").await?;
+    objects::put(&cluster, 3, "again").await?;
+    objects::intact(&cluster, 3, "first").await?;
     // It counts: one of the others may die.
     block_in_place(|| cluster.master(4).kill())?;
-    put_until(&cluster, 3, "last").await?;
+    objects::put(&cluster, 3, "last").await?;
     cluster::no_panics(&cluster)
 }
 
@@ -253,37 +252,5 @@ fn ended_saying(process: &Process, words: &str) -> Result<()> {
     let status = block_in_place(|| process.wait_ended(END_TIMEOUT))?;
     let tail = process.log_tail();
     ensure!(!status.success() && tail.contains(words), "{status}, without {words:?}: {tail}");
-    Ok(())
-}
-
-async fn fill(cluster: &Cluster, prefix: &str) -> Result<()> {
-    let client = cluster::client_any(cluster)?;
-    for number in 0..OBJECTS {
-        let key = format!("{prefix}/{number}");
-        client.put(&key, key.clone()).await?;
-    }
-    Ok(())
-}
-
-/// Puts an object through this master once it takes one.
-async fn put_until(cluster: &Cluster, id: u32, prefix: &str) -> Result<()> {
-    let client = cluster::client(&[cluster.master(id).http_addr().to_string()])?;
-    wait::until(&format!("master {id} takes a PUT"), PUTS_TIMEOUT, async || {
-        for number in 0..OBJECTS {
-            let key = format!("{prefix}/{number}");
-            client.put(&key, key.clone()).await?;
-        }
-        Ok(())
-    })
-    .await
-}
-
-async fn intact(cluster: &Cluster, id: u32, prefix: &str) -> Result<()> {
-    let client = cluster::client(&[cluster.master(id).http_addr().to_string()])?;
-    for number in 0..OBJECTS {
-        let key = format!("{prefix}/{number}");
-        let found = ledger::read(&client, &key).await?;
-        ensure!(found.as_deref() == Some(key.as_bytes()), "{key} reads {found:?} through master {id}");
-    }
     Ok(())
 }

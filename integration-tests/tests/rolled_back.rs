@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hayrick_integration_tests::{cluster, ledger, wait};
+use hayrick_integration_tests::{cluster, objects, wait};
 use hayrick_launcher::{Cluster, Process};
 use tokio::task::block_in_place;
 
 const VOLUMES: u32 = 3;
-const OBJECTS: usize = 20;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is seen is written down every few seconds.
 const SEEN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -19,7 +18,6 @@ const RECORD: u8 = 0xa7;
 const ENTRY: u8 = 1;
 const START: u8 = 7;
 const RECORD_HEAD: usize = 16;
-const PUT_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_that_was_set_back_is_stopped_by_those_that_went_on() -> Result<()> {
@@ -39,13 +37,13 @@ async fn a_master_that_was_set_back_is_stopped_by_those_that_went_on() -> Result
             refused(victim)?;
             std::fs::remove_dir_all(victim.data_dir())?;
         }
-        put(&cluster, other, &format!("{id}/meanwhile")).await?;
+        objects::put(&cluster, other, &format!("{id}/meanwhile")).await?;
 
         std::fs::rename(&newest, victim.data_dir())?;
         block_in_place(|| victim.start())?;
         cluster::all_up(&cluster, VOLUMES).await?;
         for prefix in ["after", "meanwhile"] {
-            intact(&cluster, id, &format!("{id}/{prefix}")).await?;
+            objects::intact(&cluster, id, &format!("{id}/{prefix}")).await?;
         }
     }
     cluster::no_panics(&cluster)
@@ -73,8 +71,8 @@ async fn a_master_that_was_set_back_while_all_were_down_is_stopped_too() -> Resu
     })?;
     ended_saying_rolled_back(victim)?;
     for other in others {
-        put(&cluster, other.number(), &format!("through/{}", other.number())).await?;
-        intact(&cluster, other.number(), "after").await?;
+        objects::put(&cluster, other.number(), &format!("through/{}", other.number())).await?;
+        objects::intact(&cluster, other.number(), "after").await?;
     }
     cluster::no_panics(&cluster)
 }
@@ -85,20 +83,20 @@ async fn a_master_whose_last_log_record_was_flipped_is_stopped_too() -> Result<(
     let cluster = cluster::start(VOLUMES).await?;
     let leader = cluster::leader(&cluster).await?;
     let victim = cluster.master(leader % 3 + 1);
-    put(&cluster, victim.number(), "before").await?;
+    objects::put(&cluster, victim.number(), "before").await?;
     block_in_place(|| victim.kill())?;
     let sound = victim.data_dir().with_extension("sound");
     copy(victim.data_dir(), &sound)?;
     flip_last_entry(&victim.data_dir().join("raft").join("log"))?;
     refused(victim)?;
 
-    put(&cluster, leader, "meanwhile").await?;
+    objects::put(&cluster, leader, "meanwhile").await?;
     std::fs::remove_dir_all(victim.data_dir())?;
     std::fs::rename(&sound, victim.data_dir())?;
     block_in_place(|| victim.start())?;
     cluster::all_up(&cluster, VOLUMES).await?;
     for prefix in ["before", "meanwhile"] {
-        intact(&cluster, victim.number(), prefix).await?;
+        objects::intact(&cluster, victim.number(), prefix).await?;
     }
     cluster::no_panics(&cluster)
 }
@@ -106,7 +104,7 @@ async fn a_master_whose_last_log_record_was_flipped_is_stopped_too() -> Result<(
 /// Flips a bit in an entry that was surely acknowledged, with some others behind it, and takes away what follows: marks and
 /// later entries, from which the log itself would tell that it is damage.
 fn flip_last_entry(log: &Path) -> Result<()> {
-    const ENTRIES_BEHIND: usize = OBJECTS / 2;
+    const ENTRIES_BEHIND: usize = objects::COUNT / 2;
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(log)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     files.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
@@ -139,7 +137,7 @@ fn flip_last_entry(log: &Path) -> Result<()> {
 
 /// A copy of what this master's disk held before it went on.
 async fn old_state(cluster: &Cluster, victim: &Process) -> Result<PathBuf> {
-    put(cluster, victim.number(), &format!("{}/before", victim.number())).await?;
+    objects::put(cluster, victim.number(), &format!("{}/before", victim.number())).await?;
     block_in_place(|| victim.stop())?;
     let old = victim.data_dir().with_extension("old");
     copy(victim.data_dir(), &old)?;
@@ -152,11 +150,11 @@ async fn old_state(cluster: &Cluster, victim: &Process) -> Result<PathBuf> {
 async fn advance(cluster: &Cluster, id: u32, prefix: &str) -> Result<()> {
     let witnesses = [id % 3 + 1, (id + 1) % 3 + 1];
     let before = witnesses.map(|witness| seen(cluster, witness, id).unwrap_or(0));
-    put(cluster, id, prefix).await?;
+    objects::put(cluster, id, prefix).await?;
     wait::until("the others write down what they saw", SEEN_TIMEOUT, async || {
         for (witness, before) in witnesses.iter().zip(before) {
             let now = seen(cluster, *witness, id)?;
-            ensure!(now > before + OBJECTS as u64 / 2, "master {witness} saw {before} and now {now}");
+            ensure!(now > before + objects::COUNT as u64 / 2, "master {witness} saw {before} and now {now}");
         }
         Ok(())
     })
@@ -197,29 +195,6 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         } else {
             std::fs::copy(entry.path(), target)?;
         }
-    }
-    Ok(())
-}
-
-/// Puts objects through this master once it takes them.
-async fn put(cluster: &Cluster, id: u32, prefix: &str) -> Result<()> {
-    let client = cluster::client(&[cluster.master(id).http_addr().to_string()])?;
-    wait::until(&format!("master {id} takes PUTs"), PUT_TIMEOUT, async || {
-        for number in 0..OBJECTS {
-            let key = format!("{prefix}/{number}");
-            client.put(&key, key.clone()).await?;
-        }
-        Ok(())
-    })
-    .await
-}
-
-async fn intact(cluster: &Cluster, id: u32, prefix: &str) -> Result<()> {
-    let client = cluster::client(&[cluster.master(id).http_addr().to_string()])?;
-    for number in 0..OBJECTS {
-        let key = format!("{prefix}/{number}");
-        let found = ledger::read(&client, &key).await?;
-        ensure!(found.as_deref() == Some(key.as_bytes()), "{key} reads {found:?} through master {id}");
     }
     Ok(())
 }
