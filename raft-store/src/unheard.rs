@@ -37,7 +37,11 @@ pub(crate) async fn run(raft: Raft<Types, Machine>, silent: Silent, election: Du
                 "no majority answers this leader: it is silent for a while, so that another may be elected"
             );
             silent.store(true, Ordering::Relaxed);
-            sleep(election * SILENT).await;
+            let until = Instant::now() + election * SILENT;
+            // One that is elected anew meanwhile has to be heard.
+            while Instant::now() < until && listening.term == observe::answers(&raft).map(|now| now.term) {
+                sleep(election / LOOKS).await;
+            }
             silent.store(false, Ordering::Relaxed);
             listening = Listening::begin(election, Instant::now());
         }
