@@ -22,6 +22,9 @@ use crate::seal::Indexer;
 /// How often it looks whether a segment is worth compacting, and whether damage was found.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// How much nicer the thread is than those that somebody waits for: a third of their weight.
+const NICE: i32 = 5;
+
 /// What the thread is asked for.
 pub(crate) enum Job {
     /// An index file for this segment, or for its beginning: up to here.
@@ -48,7 +51,12 @@ impl Housekeeper {
     /// Starts the thread.
     pub(crate) fn begin(housekeeper: Arc<Self>, jobs: Receiver<Job>) -> io::Result<JoinHandle<()>> {
         let thread = thread::Builder::new().name("segment-keeper".to_owned());
-        thread.spawn(move || housekeeper.run(&jobs))
+        thread.spawn(move || {
+            // On Linux this concerns the calling thread alone. Where it is refused, the pauses have to do.
+            #[cfg(target_os = "linux")]
+            let _ = rustix::process::nice(NICE);
+            housekeeper.run(&jobs);
+        })
     }
 
     /// Works until it is stopped.

@@ -13,15 +13,22 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use hayrick_disk::{Disk, FileId, Found, HEADER_BYTES, Reader, Stream};
 use hayrick_protocol::needle;
+use parking_lot::{Condvar, Mutex};
 use thiserror::Error;
 
 use crate::examine::Examiner;
 use crate::index_file::{IndexFile, IndexFileError, SegmentMark, Writer};
 use crate::recover::{self, index_path};
 use crate::segment::Needles;
+
+/// Bytes of a beginning that are read between two pauses.
+const PACE_BYTES: u64 = 256 << 10;
+/// A hundred megabytes a second at most: nobody waits for it, and appends go on beside it.
+const PACE_PAUSE: Duration = Duration::from_millis(2);
 
 /// What it takes to write them.
 pub(crate) struct Indexer {
@@ -57,8 +64,8 @@ impl Indexer {
         match self.make(&stream, &reader, end) {
             Ok(()) => tracing::debug!(%segment, ?end, "wrote the index file"),
             Err(_) if self.stopping.load(Ordering::Relaxed) => {}
-            // It was compacted meanwhile.
-            Err(_) if stream.reader(segment).is_none() => {}
+            // It was compacted or sealed meanwhile.
+            Err(_) if stream.reader(segment).is_none_or(|now| end.is_some() && now.is_sealed()) => {}
             Err(error) => {
                 tracing::warn!(%segment, ?end, %error, "a segment has no index file; the next start reads its data instead");
             }
@@ -111,13 +118,22 @@ impl Indexer {
             writer.take_over(&beginning)?;
             from = beginning.end();
         }
-        let mut suspects = Vec::new();
+        let (mut suspects, mut paced_to) = (Vec::new(), from);
+        let is_beginning = !reader.is_sealed();
         let all_was_read = stream.scan_range(segment, from..end, &mut |found| {
             if self.stopping.load(Ordering::Relaxed) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             match found {
                 Found::Record(at, record) => {
+                    if is_beginning && at.offset - paced_to >= PACE_BYTES {
+                        paced_to = at.offset;
+                        if reader.is_sealed() {
+                            // All of it is asked for now, and comes next.
+                            return Err(io::ErrorKind::Interrupted.into());
+                        }
+                        pause();
+                    }
                     let needle = needle::parse_unverified_data(record, reader.salt_at(at.offset))
                         .map_err(io::Error::other)?;
                     writer.add(at, &needle)
@@ -139,6 +155,11 @@ impl Indexer {
         writer.finish()?;
         Ok(file.sync_all()?)
     }
+}
+
+/// Lets appends go first.
+fn pause() {
+    Condvar::new().wait_for(&mut Mutex::new(()).lock(), PACE_PAUSE);
 }
 
 /// Removes a file, unless there is none.

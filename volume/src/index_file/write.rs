@@ -21,12 +21,17 @@ const PART_RECORDS_MAX: usize = 1 << 19;
 /// Bytes of keys of a part, which are held until it is written.
 const PART_KEY_BYTES_MAX: usize = 16 << 20;
 
+/// Bytes that are written between two syncs: the sync of an append waits for what others have written and not synced.
+const SYNC_BYTES: u64 = 256 << 10;
+
 /// An index file that is being written.
 pub(crate) struct Writer<'a> {
     file: &'a dyn File,
     segment: SegmentMark,
     /// Where the next block goes.
     at: u64,
+    /// Up to where it was synced.
+    synced_to: u64,
     table: Vec<u8>,
     part: Part,
     damage: Block,
@@ -57,7 +62,7 @@ impl<'a> Writer<'a> {
         let (table, part, damage) = (Vec::new(), Part::default(), Block::new(Kind::Damage));
         let (records_max, key_bytes_max) = (PART_RECORDS_MAX, PART_KEY_BYTES_MAX);
         let at = HEADER_BYTES as u64;
-        Ok(Self { file, segment, at, table, part, damage, records_max, key_bytes_max })
+        Ok(Self { file, segment, at, synced_to: at, table, part, damage, records_max, key_bytes_max })
     }
 
     /// Takes in all that an index file of the beginning of the segment says; the rest lies behind that.
@@ -122,6 +127,10 @@ impl<'a> Writer<'a> {
         let Some((bytes, entry)) = block else { return Ok(()) };
         self.file.write_all_at(&bytes, self.at)?;
         self.at += bytes.len() as u64;
+        if self.at - self.synced_to >= SYNC_BYTES {
+            self.file.sync_data()?;
+            self.synced_to = self.at;
+        }
         self.table.extend_from_slice(&Entry::encode(&entry));
         Ok(())
     }
