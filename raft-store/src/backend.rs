@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 use redb::StorageBackend;
 
 /// Bytes that are written, and synced, between two pauses.
-const PACE_BYTES: usize = 256 << 10;
+const PACE_BYTES: usize = 64 << 10;
 /// About what that takes.
 const PACE_PAUSE: Duration = Duration::from_millis(1);
 

@@ -43,7 +43,7 @@ const DEAD_PERCENT_MIN: u64 = 30;
 /// The same when there is no room for another segment. No sooner: what is moved for little is moved often.
 const DEAD_PERCENT_MIN_SHORT: u64 = 5;
 /// Bytes of needles that are moved together: an append waits until so many are decided upon, written and synced.
-const BATCH_BYTES_MAX: usize = 256 << 10;
+const BATCH_BYTES_MAX: usize = 64 << 10;
 /// How often a segment is gone through, when needles in it were just being replaced.
 const PASSES_MAX: u32 = 3;
 /// How long a segment that could not be compacted is left alone.

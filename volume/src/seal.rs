@@ -126,9 +126,9 @@ impl Indexer {
             }
             match found {
                 Found::Record(at, record) => {
-                    if is_beginning && at.offset - paced_to >= PACE_BYTES {
+                    if at.offset - paced_to >= PACE_BYTES {
                         paced_to = at.offset;
-                        if reader.is_sealed() {
+                        if is_beginning && reader.is_sealed() {
                             // All of it is asked for now, and comes next.
                             return Err(io::ErrorKind::Interrupted.into());
                         }
