@@ -66,8 +66,8 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
         return Exit::WrongUse;
     }
     match error.downcast_ref::<Error>() {
-        Some(Error::NotFound { .. }) => Exit::NoSuchKey,
-        Some(Error::PreconditionFailed { .. }) => Exit::ConditionFailed,
+        Some(Error::NotFound { .. } | Error::NothingToBringBack { .. }) => Exit::NoSuchKey,
+        Some(Error::PreconditionFailed { .. } | Error::Taken { .. }) => Exit::ConditionFailed,
         Some(Error::Unknown { .. }) => Exit::OutcomeUnknown,
         Some(Error::Key(_) | Error::BadHeader { .. }) => Exit::WrongUse,
         _ => Exit::Failed,
@@ -82,7 +82,9 @@ mod tests {
     fn errors_end_with_the_codes_of_the_contract() {
         let code = |error: Error| of(&error.into()) as u8;
         assert_eq!(code(Error::NotFound { key: "k".into() }), 3);
+        assert_eq!(code(Error::NothingToBringBack { message: String::new() }), 3);
         assert_eq!(code(Error::PreconditionFailed { message: String::new() }), 4);
+        assert_eq!(code(Error::Taken { message: String::new() }), 4);
         assert_eq!(code(Error::Unknown { message: String::new() }), 5);
         assert_eq!(code(Error::Refused { status: 503, message: String::new() }), 1);
         assert_eq!(code(Error::NoMaster { tried: Vec::new() }), 1);

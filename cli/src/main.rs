@@ -62,9 +62,11 @@ enum Command {
     Put(commands::put::Args),
     Get(commands::get::Args),
     Rm(commands::rm::Args),
+    Undelete(commands::undelete::Args),
     Ls(commands::ls::Args),
     Stat(commands::stat::Args),
     Status(commands::status::Args),
+    Rebalance(commands::rebalance::Args),
     Inspect(commands::inspect::Args),
     Backup(commands::backup::Args),
 }
@@ -85,9 +87,11 @@ fn main() -> ExitCode {
         Command::Put(args) => commands::put::run(args),
         Command::Get(args) => commands::get::run(args),
         Command::Rm(args) => commands::rm::run(args),
+        Command::Undelete(args) => commands::undelete::run(args),
         Command::Ls(args) => commands::ls::run(args),
         Command::Stat(args) => commands::stat::run(args),
         Command::Status(args) => commands::status::run(args),
+        Command::Rebalance(args) => commands::rebalance::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Backup(args) => commands::backup::run(args),
     };

@@ -226,6 +226,34 @@ fn rm_goes_on_behind_a_key_that_cannot_be_deleted() {
     assert_eq!(run(&["rm", "absent", "full", "a"], &server).status.code(), Some(1));
 }
 
+#[test]
+fn undelete_says_of_each_key_what_became_of_it() {
+    let (server, seen) = master(&[
+        ("POST /-/undelete/a%20b/c ", "200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nback\n"),
+        ("POST /-/undelete/gone ", "404 Not Found\r\ncontent-length: 8\r\nconnection: close\r\n\r\ngone: no"),
+        (
+            "POST /-/undelete/taken ",
+            "409 Conflict\r\ncontent-length: 9\r\nconnection: close\r\n\r\ntaken: no",
+        ),
+        (
+            "POST /-/undelete/lost ",
+            "504 Gateway Timeout\r\ncontent-length: 4\r\nconnection: close\r\n\r\nlost",
+        ),
+    ]);
+    let ends = |keys: &[&str]| {
+        let output = run(&[&["undelete"], keys].concat(), &server);
+        (output.status.code(), text(&output.stderr).to_owned())
+    };
+    assert_eq!(ends(&["a b/c"]), (Some(0), String::new()));
+    assert_eq!(ends(&["gone"]), (Some(3), "hayrick: gone: no\n".to_owned()));
+    assert_eq!(ends(&["taken"]), (Some(4), "hayrick: taken: no\n".to_owned()));
+    let all = ends(&["gone", "lost", "taken", "a b/c"]);
+    let told = "hayrick: gone: no\nhayrick: lost: outcome unknown: lost\nhayrick: taken: no\n";
+    assert_eq!(all, (Some(5), told.to_owned()));
+    assert_eq!(ends(&["a/../b"]).0, Some(2));
+    assert_eq!(seen.lock().expect("the master is fine").len(), 7, "each once");
+}
+
 const PAGES: &[(&str, &str)] = &[
     (
         "GET /p/?list&start=p%2Fb ",

@@ -1,4 +1,6 @@
-//! DELETE: one object, maybe under a condition.
+//! DELETE: one object, maybe under a condition; and undelete, which takes it back.
+
+use http::StatusCode;
 
 use crate::client::key_path;
 use crate::put::{condition_header, with_condition};
@@ -26,5 +28,24 @@ impl Client {
             with_condition(request, condition.as_ref())
         };
         self.send(Kind::Write, &path, request).await.map(drop)
+    }
+
+    /// Brings back what the last delete of `key` took away.
+    ///
+    /// # Errors
+    /// [`Error::NothingToBringBack`] if that was longer ago than the servers' `--reap-after`, or there never was anything;
+    /// [`Error::Taken`] if something newer has the key; [`Error::Unknown`] if it may have happened all the same.
+    pub async fn undelete(&self, key: &str) -> Result<(), Error> {
+        let path = format!("/-/undelete{}", key_path(key)?);
+        let request = |url| self.writes.post(url).timeout(self.write_timeout(0)).body("");
+        match self.send(Kind::Write, &path, request).await {
+            Ok(_) => Ok(()),
+            Err(Error::Refused { status, message }) => Err(match StatusCode::from_u16(status) {
+                Ok(StatusCode::NOT_FOUND) => Error::NothingToBringBack { message },
+                Ok(StatusCode::CONFLICT) => Error::Taken { message },
+                _ => Error::Refused { status, message },
+            }),
+            Err(error) => Err(error),
+        }
     }
 }

@@ -37,6 +37,18 @@ pub enum Error {
         /// The server's words.
         message: String,
     },
+    /// An undelete found nothing that was deleted and not reaped.
+    #[error("{message}")]
+    NothingToBringBack {
+        /// The server's words, which name the key.
+        message: String,
+    },
+    /// An undelete found something newer under the key; nothing was changed.
+    #[error("{message}")]
+    Taken {
+        /// The server's words, which name the key.
+        message: String,
+    },
     /// A write may have happened, or may still happen. Read the key before deciding what to do.
     #[error("outcome unknown: {message}")]
     Unknown {
@@ -95,7 +107,8 @@ impl Error {
     /// The HTTP status, where an answer came at all.
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::NotFound { .. } => Some(StatusCode::NOT_FOUND.as_u16()),
+            Self::NotFound { .. } | Self::NothingToBringBack { .. } => Some(StatusCode::NOT_FOUND.as_u16()),
+            Self::Taken { .. } => Some(StatusCode::CONFLICT.as_u16()),
             Self::PreconditionFailed { .. } => Some(StatusCode::PRECONDITION_FAILED.as_u16()),
             Self::Refused { status, .. } => Some(*status),
             _ => None,

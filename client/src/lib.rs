@@ -33,6 +33,7 @@ mod object;
 mod put;
 mod retry;
 mod status;
+mod volumes;
 
 pub use client::{Client, ClientBuilder};
 pub use error::{BuildError, Error};
@@ -40,4 +41,5 @@ pub use list::{ListOptions, Page};
 pub use masters::MasterAdded;
 pub use object::{ByteRange, GetOptions, Object, ObjectMeta};
 pub use put::{Condition, PutOptions, PutOutcome};
-pub use status::{Garbage, MasterStatus, Status, VolumeStatus};
+pub use status::{Garbage, MasterStatus, MoveStatus, Status, VolumeStatus};
+pub use volumes::{RebalanceRehearsal, VolumeChange, VolumeRehearsal};

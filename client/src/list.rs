@@ -6,7 +6,7 @@ use futures_util::Stream;
 use serde::Deserialize;
 
 use crate::client::{prefix_path, query_value};
-use crate::retry::Kind;
+use crate::retry::{Answer, Kind};
 use crate::{Client, Error};
 
 /// How to list.
@@ -64,6 +64,11 @@ impl Client {
     /// Asks for JSON and reads it.
     pub(crate) async fn json<T: serde::de::DeserializeOwned>(&self, target: &str) -> Result<T, Error> {
         let answer = self.send(Kind::Read, target, |url| self.reads.get(url)).await?;
+        self.read_json(answer).await
+    }
+
+    /// The JSON of an answer.
+    pub(crate) async fn read_json<T: serde::de::DeserializeOwned>(&self, answer: Answer) -> Result<T, Error> {
         let bytes = answer.response.bytes().await.map_err(|error| Error::body(&error))?;
         serde_json::from_slice(&bytes).map_err(|error| Error::BadAnswer {
             master: self.masters()[answer.master].clone(),

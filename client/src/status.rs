@@ -41,6 +41,32 @@ pub struct Status {
     pub under_replicated: u64,
     /// What overwrites and deletes left behind.
     pub garbage: Garbage,
+    /// Copies that are being made or moved. The leader alone knows.
+    pub moves: Vec<MoveStatus>,
+    /// What does not get better by itself, and what to do. Of copies that are to be made the leader alone knows.
+    pub waiting: Vec<String>,
+}
+
+/// Placements whose copies are being made or moved together, in [`Status`].
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct MoveStatus {
+    /// repair or drain
+    pub kind: String,
+    /// How many placements.
+    pub placements: u64,
+    /// In whose place; none where a copy lacked.
+    pub from: Option<u64>,
+    /// Which volume gets them.
+    pub to: u64,
+    /// Bytes that were copied.
+    pub done: u64,
+    /// Bytes in all.
+    pub total: u64,
+    /// Bytes a second.
+    pub bytes_per_s: u64,
+    /// Milliseconds that it will take yet; none before anything was copied.
+    pub eta_ms: Option<u64>,
 }
 
 /// A master in [`Status`].

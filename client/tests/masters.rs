@@ -66,6 +66,7 @@ const UNAVAILABLE: &str =
 const UNKNOWN: &str =
     "HTTP/1.1 504 Gateway Timeout\r\nConnection: close\r\nContent-Length: 15\r\n\r\noutcome unknown";
 const FAILED: &str = "HTTP/1.1 412 Precondition Failed\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno.";
+const CONFLICT: &str = "HTTP/1.1 409 Conflict\r\nConnection: close\r\nContent-Length: 5\r\n\r\nnewer";
 const ABSENT: &str =
     "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 19\r\n\r\nKey does not exist.";
 const OBJECT: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nETag: \"abc\"\r\nContent-Length: 4\r\n\r\nmeow";
@@ -141,7 +142,9 @@ async fn a_write_of_unknown_outcome_is_never_repeated() {
         assert!(error.is_unknown(), "{error}");
         let error = client.delete("k").await.unwrap_err();
         assert!(error.is_unknown(), "{error}");
-        assert_eq!((first.requests(), second.requests()), (2, 0));
+        let error = client.undelete("k").await.unwrap_err();
+        assert!(error.is_unknown(), "{error}");
+        assert_eq!((first.requests(), second.requests()), (3, 0));
     }
 }
 
@@ -173,6 +176,11 @@ async fn a_read_goes_on_to_the_next_master_whatever_happened() {
 async fn answers_become_typed_errors() {
     let absent = Scripted::start(ABSENT).await;
     assert!(matches!(client(&[&absent]).get("a b").await, Err(Error::NotFound { key }) if key == "a b"));
+    let nothing = client(&[&absent]).undelete("k").await.unwrap_err();
+    assert!(matches!(nothing, Error::NothingToBringBack { message } if message == "Key does not exist."));
+    let conflict = Scripted::start(CONFLICT).await;
+    let taken = client(&[&conflict]).undelete("k").await.unwrap_err();
+    assert!(matches!(taken, Error::Taken { message } if message == "newer"));
     let failed = Scripted::start(FAILED).await;
     let options = PutOptions { condition: Condition::Absent, ..PutOptions::default() };
     let error = client(&[&failed]).put_with("k", "v", &options).await.unwrap_err();

@@ -1,13 +1,14 @@
 //! Claims about a cluster of real processes, real files and real HTTP.
 //!
 //! This library is the harness that the claims in `tests/` and the bench stand on: clusters, waiting for conditions,
-//! seeds, a load whose every answer is kept in a ledger, registers whose histories are
+//! seeds, a load whose every answer is kept in a ledger, the copies that volumes have, registers whose histories are
 //! checked, a proxy that loses answers, links that are held up one way, raw sockets, a library that
 //! holds syncs back. What is claimed stands in `tests/`, one topic a file. Invariant: nothing here waits for a time
 //! to pass where it could wait for something to happen, and everything random comes from a printed seed.
 
 pub mod cluster;
 pub mod content;
+pub mod copies;
 pub mod disk_shim;
 pub mod figure;
 pub mod frames;

@@ -1,18 +1,20 @@
-//! The network between the masters, which can be held up one way.
+//! The network between the masters, which can be held up, or be slow, one way.
 //!
 //! Before each master's peer port stands a TCP proxy which the others dial; by the hello of a connection it knows who dialled.
-//! What is held up is not lost: as with TCP it waits, and comes late, once the link is well or not at all. Whoever is no
-//! master is never held up.
+//! What is held up is not lost: as with TCP it waits, and comes late, once the link is well or not at all. On a slow link all
+//! comes as much later, in its order. Whoever is no master is never held up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Result;
 use hayrick_launcher::Cluster;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
 /// How much is passed on at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -21,13 +23,25 @@ const HELLO_BYTES: usize = 52;
 const ROLE_AT: usize = 28;
 const ROLE_MASTER: u8 = 1;
 
-/// From whom to whom nothing comes through.
-type Held = BTreeSet<(u64, u64)>;
+/// Chunks that are under way on one link at a time; more wait at their sender.
+const UNDER_WAY_MAX: usize = 1024;
+
+/// From whom to whom.
+type Link = (u64, u64);
+
+/// What is wrong with the links.
+#[derive(Default)]
+struct Troubles {
+    /// Nothing comes through.
+    held: BTreeSet<Link>,
+    /// All comes so much later.
+    slow: BTreeMap<Link, Duration>,
+}
 
 /// All links between the masters of a cluster.
 pub struct Links {
     masters: Vec<u64>,
-    held: watch::Sender<Held>,
+    troubles: watch::Sender<Troubles>,
 }
 
 impl Links {
@@ -36,30 +50,38 @@ impl Links {
     /// # Errors
     /// When no port is free.
     pub async fn between(cluster: &mut Cluster) -> Result<Self> {
-        let held = watch::Sender::new(Held::new());
+        let troubles = watch::Sender::<Troubles>::default();
         let masters: Vec<(u32, SocketAddr)> =
             cluster.masters().iter().map(|master| (master.number(), master.peer_addr())).collect();
         for (id, addr) in &masters {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             cluster.advertise_peer(*id, listener.local_addr()?);
-            tokio::spawn(accept(listener, u64::from(*id), *addr, held.subscribe()));
+            tokio::spawn(accept(listener, u64::from(*id), *addr, troubles.subscribe()));
         }
-        Ok(Self { masters: masters.into_iter().map(|(id, _)| id.into()).collect(), held })
+        Ok(Self { masters: masters.into_iter().map(|(id, _)| id.into()).collect(), troubles })
     }
 
     /// From now on nothing that this master sends comes to another one.
     pub fn hold_from(&self, id: u32) {
-        self.held.send_modify(|held| held.extend(self.others(id).map(|other| (u64::from(id), other))));
+        let links = self.others(id).map(|other| (u64::from(id), other));
+        self.troubles.send_modify(|troubles| troubles.held.extend(links));
     }
 
     /// From now on nothing that another master sends comes to this one.
     pub fn hold_to(&self, id: u32) {
-        self.held.send_modify(|held| held.extend(self.others(id).map(|other| (other, u64::from(id)))));
+        let links = self.others(id).map(|other| (other, u64::from(id)));
+        self.troubles.send_modify(|troubles| troubles.held.extend(links));
     }
 
-    /// Everything comes through, also what has waited.
+    /// From now on all that this master sends comes to the others so much later.
+    pub fn slow_from(&self, id: u32, delay: Duration) {
+        let links = self.others(id).map(|other| ((u64::from(id), other), delay));
+        self.troubles.send_modify(|troubles| troubles.slow.extend(links));
+    }
+
+    /// Everything comes through at once, also what has waited.
     pub fn heal(&self) {
-        self.held.send_modify(Held::clear);
+        self.troubles.send_modify(|troubles| *troubles = Troubles::default());
     }
 
     fn others(&self, id: u32) -> impl Iterator<Item = u64> {
@@ -67,10 +89,10 @@ impl Links {
     }
 }
 
-async fn accept(listener: TcpListener, to: u64, target: SocketAddr, held: watch::Receiver<Held>) {
+async fn accept(listener: TcpListener, to: u64, target: SocketAddr, troubles: watch::Receiver<Troubles>) {
     while let Ok((client, _)) = listener.accept().await {
         // Closed by one end, or the target is not there: the other end sees its connection closed.
-        tokio::spawn(relay(client, to, target, held.clone()));
+        tokio::spawn(relay(client, to, target, troubles.clone()));
     }
 }
 
@@ -78,7 +100,7 @@ async fn relay(
     mut client: TcpStream,
     to: u64,
     target: SocketAddr,
-    held: watch::Receiver<Held>,
+    troubles: watch::Receiver<Troubles>,
 ) -> Result<()> {
     let mut hello = [0; HELLO_BYTES];
     client.read_exact(&mut hello).await?;
@@ -90,29 +112,59 @@ async fn relay(
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let forth = copy(hello.to_vec(), from_client, to_server, from.map(|from| (from, to)), held.clone());
-    let back = copy(Vec::new(), from_server, to_client, from.map(|from| (to, from)), held);
+    let (forth, back) = (from.map(|from| (from, to)), from.map(|from| (to, from)));
+    let forth = pass(hello.to_vec(), from_client, to_server, forth, troubles.clone());
+    let back = pass(Vec::new(), from_server, to_client, back, troubles);
     tokio::select! { result = forth => result, result = back => result }
 }
 
-async fn copy(
+/// Passes on what comes one way, until that ends.
+async fn pass(
+    first: Vec<u8>,
+    from: OwnedReadHalf,
+    to: OwnedWriteHalf,
+    link: Option<Link>,
+    troubles: watch::Receiver<Troubles>,
+) -> Result<()> {
+    let (sent, under_way) = mpsc::channel(UNDER_WAY_MAX);
+    let taken = take(first, from, link, troubles.clone(), sent);
+    tokio::try_join!(taken, deliver(under_way, to, link, troubles))?;
+    Ok(())
+}
+
+/// Takes chunk by chunk, and says when each may arrive.
+async fn take(
     first: Vec<u8>,
     mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    link: Option<(u64, u64)>,
-    mut held: watch::Receiver<Held>,
+    link: Option<Link>,
+    troubles: watch::Receiver<Troubles>,
+    sent: mpsc::Sender<(Instant, Vec<u8>)>,
 ) -> Result<()> {
     let mut chunk = first;
     loop {
-        if let Some(link) = link {
-            held.wait_for(|held| !held.contains(&link)).await?;
-        }
-        to.write_all(&chunk).await?;
-        chunk.resize(CHUNK_BYTES, 0);
+        let delay = link.and_then(|link| troubles.borrow().slow.get(&link).copied()).unwrap_or_default();
+        sent.send((Instant::now() + delay, chunk)).await?;
+        chunk = vec![0; CHUNK_BYTES];
         let read = from.read(&mut chunk).await?;
         if read == 0 {
             return Ok(());
         }
         chunk.truncate(read);
     }
+}
+
+async fn deliver(
+    mut under_way: mpsc::Receiver<(Instant, Vec<u8>)>,
+    mut to: OwnedWriteHalf,
+    link: Option<Link>,
+    mut troubles: watch::Receiver<Troubles>,
+) -> Result<()> {
+    while let Some((due, chunk)) = under_way.recv().await {
+        sleep_until(due).await;
+        if let Some(link) = link {
+            troubles.wait_for(|troubles| !troubles.held.contains(&link)).await?;
+        }
+        to.write_all(&chunk).await?;
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -68,6 +68,27 @@ pub async fn send_and_close(addr: SocketAddr, request: &[u8]) -> Result<Answer> 
         read_answer(&mut stream).await
     };
     tokio::time::timeout(ANSWER_TIMEOUT, exchange).await.context("neither answered nor closed")?
+}
+
+/// The body of a GET that succeeds.
+///
+/// # Errors
+/// When it does not, or takes too long.
+pub async fn get(addr: SocketAddr, target: &str) -> Result<Vec<u8>> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(addr).await?;
+        let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        anyhow::Ok(answer)
+    };
+    let mut answer = tokio::time::timeout(ANSWER_TIMEOUT, exchange).await.context("no answer in time")??;
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").context("no head")?;
+    let body = answer.split_off(end + 4);
+    let head = String::from_utf8_lossy(&answer);
+    ensure!(head.starts_with("HTTP/1.1 200 "), "{head}{}", String::from_utf8_lossy(&body));
+    Ok(body)
 }
 
 /// Reads one answer from an open connection.

@@ -14,6 +14,7 @@ use crate::cluster::detect::Detect;
 use crate::cluster::heartbeats::Heartbeats;
 use crate::cluster::members::Members;
 use crate::cluster::place::Place;
+use crate::cluster::repair::Repair;
 use crate::cluster::seen::Sightings;
 use crate::gateway::Gateway;
 use crate::options::Options;
@@ -42,6 +43,8 @@ pub(crate) struct Master {
     pub(crate) detect: Detect,
     /// Where partitions lie; computed while it leads.
     pub(crate) place: Place,
+    /// What is copied anew; while it leads.
+    pub(crate) repair: Repair,
     /// Its own part in serving clients.
     pub(crate) gateway: Gateway,
     /// Cancelled once no client's request is in flight any more and the rest is to end.

@@ -27,6 +27,7 @@ const REQUEST_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 /// Two heartbeats of a volume.
 const DOWN_AFTER_MIN: Duration = Duration::from_secs(1);
+const MOVE_BYTES_PER_S_MIN: u64 = 64 << 10;
 const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
 const ELECTION_SPREAD_MIN: Duration = Duration::from_millis(10);
 const ELECTION_MAX: Duration = Duration::from_secs(60);
@@ -61,6 +62,10 @@ pub struct Options {
     pub partitions: u32,
     /// A volume without a heartbeat for this long that fails a probe is down.
     pub down_after: Duration,
+    /// A volume that is down for this long is not waited for any more: what it held is copied anew.
+    pub repair_after: Duration,
+    /// Bytes a second that each volume gives or takes at most when copies are made or moved.
+    pub move_bytes_per_s: u64,
     /// How long garbage stays readable at least.
     pub reap_after: Duration,
     /// Bytes of the largest object that is taken.
@@ -98,6 +103,8 @@ impl Options {
             min_replicas: 2,
             partitions: 4096,
             down_after: Duration::from_secs(3),
+            repair_after: Duration::from_secs(30),
+            move_bytes_per_s: 50 << 20,
             reap_after: Duration::from_secs(3600),
             max_object_bytes: OBJECT_BYTES_DEFAULT,
             request_timeout: Duration::from_secs(5),
@@ -245,6 +252,13 @@ impl Options {
                 self.down_after
             ));
         }
+        if self.move_bytes_per_s < MOVE_BYTES_PER_S_MIN {
+            return refuse(format!(
+                "--move-rate is {} bytes a second; the least is {} KiB, or a lost copy would take weeks to be made again",
+                self.move_bytes_per_s,
+                MOVE_BYTES_PER_S_MIN >> 10
+            ));
+        }
         let (shortest, longest) = self.election;
         if self.heartbeat < HEARTBEAT_MIN {
             return refuse(format!(
@@ -309,6 +323,7 @@ mod tests {
         refused(|o| o.request_timeout = Duration::from_millis(1), "--request-timeout");
         refused(|o| o.request_timeout = Duration::from_secs(3600), "--request-timeout");
         refused(|o| o.down_after = Duration::from_millis(1), "--down-after");
+        refused(|o| o.move_bytes_per_s = 0, "--move-rate");
         refused(|o| o.heartbeat = Duration::from_micros(1), "--heartbeat");
         refused(|o| o.election = (Duration::from_millis(500), Duration::from_micros(500_001)), "--election");
         refused(|o| o.election.1 = Duration::from_secs(3600), "--election");

@@ -26,6 +26,7 @@ use crate::cluster::detect::Detect;
 use crate::cluster::heartbeats::Heartbeats;
 use crate::cluster::members::{self, Members};
 use crate::cluster::place::Place;
+use crate::cluster::repair::Repair;
 use crate::cluster::seen::Sightings;
 use crate::cluster::{self};
 use crate::gateway::Gateway;
@@ -131,6 +132,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         heartbeats: Heartbeats::new(),
         detect: Detect::new(),
         place: Place::new(),
+        repair: Repair::new(options.move_bytes_per_s),
         stopping: CancellationToken::new(),
         options,
     });
@@ -318,6 +320,7 @@ async fn within(patience: Duration, otherwise: &str, task: &mut JoinHandle<()>) 
 
 /// To whoever is least behind, so that clients wait for no election.
 async fn hand_leadership_over(master: &Master, patience: Duration) {
+    master.node.leave();
     if !master.leads() {
         return;
     }

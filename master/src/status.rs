@@ -56,7 +56,7 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
         "under_replicated": under_replicated,
         "garbage": { "needles": counters.garbage_needles, "bytes": counters.garbage_bytes },
         "orphans": { "bytes": 0 },
-        "moves": [],
+        "moves": master.repair.moves(),
         "waiting": waiting(master, &cluster, &config),
         "log": {
             "first": status.log.first, "last": status.log.last,
@@ -208,7 +208,8 @@ fn volume(master: &Master, volume: &Volume) -> Value {
 }
 
 fn waiting(master: &Master, cluster: &Cluster, config: &ClusterConfig) -> Vec<String> {
-    master.admission.failure().into_iter().chain(not_placed(cluster, config).err()).collect()
+    let not_ready = master.admission.failure().into_iter().chain(not_placed(cluster, config).err());
+    not_ready.chain(master.repair.waiting()).collect()
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -253,7 +254,12 @@ mod tests {
         let placements = [row(1, &[1, 2, 4]), row(2, &[1, 2, 3]), row(3, &[3])].into();
         Cluster {
             map: Arc::new(ClusterMap { version: 1, volumes }),
-            table: Arc::new(Table { version: 1, current: vec![Some(PlacementId(1)), None], placements }),
+            table: Arc::new(Table {
+                version: 1,
+                current: vec![Some(PlacementId(1)), None],
+                placements,
+                ..Table::default()
+            }),
             ..Cluster::default()
         }
     }

@@ -18,6 +18,7 @@ mod assignment;
 mod change;
 mod detours;
 mod ideal;
+mod newcomer;
 mod ring;
 mod shares;
 mod zones;
@@ -25,6 +26,7 @@ mod zones;
 use hayrick_protocol::ids::VolumeId;
 
 pub use change::changes;
+pub use newcomer::newcomer;
 
 /// How far a volume's load may stray from its share before partitions are moved for balance alone. It keeps small
 /// changes of capacity from moving anything; joining and leaving end within one partition of the share.

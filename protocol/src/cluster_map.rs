@@ -122,6 +122,13 @@ pub struct Placement {
     pub generation: Generation,
 }
 
+/// A closed placement is about to gain a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// Who pulls the placement's needles, to be a member once it holds all of them. It may not drop any meanwhile.
+    pub newcomer: VolumeId,
+}
+
 /// A partition's new current members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableChange {
@@ -154,4 +161,7 @@ pub struct VolumeStatus {
     pub read_only: Option<String>,
     /// How long the write or sync in progress has been going on; 0 when none is.
     pub stalled_ms: u64,
+    /// What it holds was not compared with the index since it started, or since it last verified all of it, or since
+    /// something was damaged of which it cannot tell what it was.
+    pub uncompared: bool,
 }

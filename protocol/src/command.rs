@@ -80,6 +80,17 @@ pub struct Delete {
     pub precondition: Precondition,
 }
 
+/// Bring back what a delete took away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undelete {
+    /// Which sending.
+    pub session: Session,
+    /// The object's key.
+    pub key: ObjectKey,
+    /// The garbage row of that delete, by the version that the delete had.
+    pub garbage: AppliedVersion,
+}
+
 /// A decision about a volume, as it was when the decision was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateChange {
@@ -89,6 +100,15 @@ pub struct StateChange {
     pub from: VolumeState,
     /// The state it is to have.
     pub to: VolumeState,
+}
+
+/// A placement, as it was when something was found out about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Examined {
+    /// Which.
+    pub placement: PlacementId,
+    /// Its generation then: in another one nothing of it need be true any more.
+    pub generation: Generation,
 }
 
 /// A volume that starts says who and where it is.
@@ -149,6 +169,33 @@ pub enum Command {
     Reaped(Vec<AppliedVersion>),
     /// This master is out of the Raft group for good: fence its epochs, and take no master under its id any more.
     RemoveMaster(NodeId),
+    /// This closed placement is to gain a member, which pulls its needles first.
+    BeginMove {
+        /// Which placement, as it was examined.
+        placement: Examined,
+        /// Who is to be a member.
+        newcomer: VolumeId,
+    },
+    /// The newcomer was shown to hold all that the placement's members must hold.
+    ReplaceMember {
+        /// Which placement, as it was examined.
+        placement: Examined,
+        /// Who is a member no more; nobody, where one was missing.
+        out: Option<VolumeId>,
+        /// The newcomer of a move that was begun.
+        newcomer: VolumeId,
+    },
+    /// The placement gains no member after all.
+    AbandonMove {
+        /// Which placement, as it was examined.
+        placement: Examined,
+        /// Who was to be a member.
+        newcomer: VolumeId,
+    },
+    /// Closed placements are to move to where their partitions lie now, until there is nothing left to move; or no more.
+    Rebalance(bool),
+    /// The undelete.
+    Undelete(Undelete),
 }
 
 impl Command {
@@ -157,6 +204,17 @@ impl Command {
         match self {
             Self::Commit(commit) => Some(commit.session),
             Self::Delete(delete) => Some(delete.session),
+            Self::Undelete(undelete) => Some(undelete.session),
+            _ => None,
+        }
+    }
+
+    /// The same, for who sends it again and has more of its epoch resolved by then.
+    pub fn session_mut(&mut self) -> Option<&mut Session> {
+        match self {
+            Self::Commit(commit) => Some(&mut commit.session),
+            Self::Delete(delete) => Some(&mut delete.session),
+            Self::Undelete(undelete) => Some(&mut undelete.session),
             _ => None,
         }
     }
@@ -176,7 +234,7 @@ pub struct Applied {
 pub enum Reply {
     /// Done, and there is nothing to tell.
     Done,
-    /// A commit or delete took effect.
+    /// A commit, delete or undelete took effect.
     Applied(Applied),
     /// The cluster's name, new or old.
     ClusterFormed(ClusterId),

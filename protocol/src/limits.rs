@@ -94,6 +94,12 @@ pub const STARTS_PER_MASTER_MAX: usize = 8;
 /// Needle ids in one delete, doom or reap.
 pub const REAP_BATCH_MAX: usize = 1024;
 
+/// Placements in one list or pull between our own processes: one look into a segment's index is shared by so many.
+pub const LIST_PLACEMENTS_MAX: usize = 256;
+
+/// Needles of one page of such a list: 4 MiB with the longest keys.
+pub const LIST_PAGE_NEEDLES_MAX: usize = 4096;
+
 /// Keys of one page of a listing.
 pub const LIST_LIMIT_MAX: usize = 10_000;
 

@@ -7,11 +7,12 @@
 use std::fmt::{Debug, Write};
 
 use hayrick_protocol::cluster_map::{
-    ClusterConfig, Master, Placement, TableChange, Volume, VolumeState, VolumeStatus,
+    ClusterConfig, Master, Move, Placement, TableChange, Volume, VolumeState, VolumeStatus,
 };
 use hayrick_protocol::codec::{self, DecodeError};
 use hayrick_protocol::command::{
-    Applied, Command, Commit, Delete, Precondition, Refusal, RegisterVolume, Reply, Session, StateChange,
+    Applied, Command, Commit, Delete, Examined, Precondition, Refusal, RegisterVolume, Reply, Session,
+    StateChange, Undelete,
 };
 use hayrick_protocol::held::{Held, LogPosition, Vote, Voters};
 use hayrick_protocol::messages::master::{
@@ -20,7 +21,10 @@ use hayrick_protocol::messages::master::{
     RegisterError, Registered, ReportVolume, Stage, Verdict,
 };
 use hayrick_protocol::messages::volume::{self, Append, AppendError, AppendReply, Appended, Probe, Read};
-use hayrick_protocol::messages::volume::{ReadError, ReadReply, Status};
+use hayrick_protocol::messages::volume::{
+    Damaged, DamagedPlacements, DropError, Fetch, Fetched, List, ListPosition, Listed, Listing, MadeUp,
+    Offer, Offered, Pull, PullError, Pulled, ReadError, ReadReply, Status,
+};
 use hayrick_protocol::messages::{Identity, Message};
 use hayrick_protocol::record::Headers;
 use hayrick_protocol::{
@@ -155,6 +159,7 @@ fn volume_status() -> VolumeStatus {
         full: true,
         read_only: Some("EIO".into()),
         stalled_ms: 250,
+        uncompared: true,
     }
 }
 
@@ -167,6 +172,8 @@ const STATES: [VolumeState; 7] = [
     VolumeState::Draining,
     VolumeState::Removed,
 ];
+
+const EXAMINED: Examined = Examined { placement: PlacementId(77), generation: Generation(6) };
 
 fn commands() -> Vec<Command> {
     let change = TableChange { partition: PartitionId(5), members: vec![VolumeId(1), VolumeId(300)] };
@@ -186,6 +193,12 @@ fn commands() -> Vec<Command> {
         Command::Doom(vec![AppliedVersion(9), AppliedVersion(1 << 40)]),
         Command::Reaped(vec![AppliedVersion(9)]),
         Command::RemoveMaster(NodeId(3)),
+        Command::BeginMove { placement: EXAMINED, newcomer: VolumeId(5) },
+        Command::ReplaceMember { placement: EXAMINED, out: Some(VolumeId(1)), newcomer: VolumeId(5) },
+        Command::ReplaceMember { placement: EXAMINED, out: None, newcomer: VolumeId(5) },
+        Command::AbandonMove { placement: EXAMINED, newcomer: VolumeId(5) },
+        Command::Rebalance(true),
+        Command::Undelete(Undelete { session: session(), key: key("a"), garbage: AppliedVersion(1 << 40) }),
     ]
 }
 
@@ -246,6 +259,7 @@ fn bytes_of_commands_replies_and_state_rows_are_golden() {
         generation: Generation(6),
     };
     golden.add("placement", &placement);
+    golden.add("move", &Move { newcomer: VolumeId(5) });
     golden.compare("commands.txt");
 }
 
@@ -357,7 +371,39 @@ fn bytes_of_messages_with_volumes_are_golden() {
     golden.message(&read, &answers);
     golden.message(&volume::Delete { needles: vec![needle] }, &[Ok(()), Err(AppendError::Busy)]);
     golden.message(&Status, &[volume_status()]);
+    add_lists_and_pulls(&mut golden, needle);
     golden.compare("volumes.txt");
+}
+
+fn add_lists_and_pulls(golden: &mut Golden, needle: NeedleId) {
+    let placements = vec![PlacementId(7), PlacementId(77)];
+    let from = ListPosition { segment: 2, placement: PlacementId(7), needle };
+    let listed =
+        Listed { segment: 2, placement: PlacementId(77), needle, bytes: 1088, key: key("photos/cat.jpg") };
+    let listing = Listing { needles: vec![listed], next: Some(from) };
+    let no_more = Listing { needles: Vec::new(), next: None };
+    let disk = ReadError::Disk("EIO".into());
+    golden.message(
+        &List { placements: placements.clone(), from },
+        &[Ok(listing), Ok(no_more.clone()), Err(disk.clone())],
+    );
+    golden.message(&Fetch { needles: vec![needle] }, &[Fetched(vec![Ok(()), Err(disk)])]);
+    let pull = Pull { source: VolumeId(4), address: "v:9093".into(), placements, from, bytes_max: 4 << 20 };
+    let pulled = Pulled { next: Some(from), listed: 300, needles: 2, bytes: 2176, failed: 1 };
+    let errors = [PullError::Source("silent".into()), PullError::Append(AppendError::Busy)];
+    let mut answers = vec![Ok(pulled), Ok(Pulled { next: None, ..pulled })];
+    answers.extend(errors.map(Err));
+    golden.message(&pull, &answers);
+    let damaged = DamagedPlacements { placements: vec![PlacementId(7)], others: true, mark: 9 };
+    golden.message(&Damaged, &[DamagedPlacements::default(), damaged]);
+    golden.message(&MadeUp { mark: 9 }, &[()]);
+    let offered = Offered { listing: no_more.clone(), ticket: 1 << 60 };
+    golden.message(
+        &Offer { placements: vec![PlacementId(7)], from },
+        &[Ok(offered), Err(ReadError::Disk("EIO".into()))],
+    );
+    let drop = volume::Drop { ticket: 1 << 60, needles: vec![needle] };
+    golden.message(&drop, &[Ok(()), Err(DropError::Stale), Err(AppendError::Busy.into())]);
 }
 
 #[test]
@@ -436,6 +482,11 @@ fn any_command() -> impl Strategy<Value = Command> {
             Some(Command::Delete(Delete { session, key: ObjectKey::new(&name).ok()?, precondition }))
         },
     );
+    let undelete =
+        (any_session(), name, any::<u64>()).prop_filter_map("a key", |(session, name, garbage)| {
+            let garbage = AppliedVersion(garbage);
+            Some(Command::Undelete(Undelete { session, key: ObjectKey::new(&name).ok()?, garbage }))
+        });
     let open = any::<(u64, bool, u64)>().prop_map(|(master, at_start, nonce)| Command::OpenEpoch {
         master: NodeId(master),
         at_start,
@@ -459,7 +510,11 @@ fn any_command() -> impl Strategy<Value = Command> {
     let states = proptest::collection::vec(states, 0..9).prop_map(Command::SetVolumeStates);
     let doom =
         proptest::collection::vec(any::<u64>().prop_map(AppliedVersion), 0..20).prop_map(Command::Doom);
-    prop_oneof![commit, delete, open, table, states, doom]
+    let replace = any::<(u32, u32, Option<u32>, u32)>().prop_map(|(placement, generation, out, newcomer)| {
+        let placement = Examined { placement: PlacementId(placement), generation: Generation(generation) };
+        Command::ReplaceMember { placement, out: out.map(VolumeId), newcomer: VolumeId(newcomer) }
+    });
+    prop_oneof![commit, delete, undelete, open, table, states, doom, replace]
 }
 
 proptest! {
@@ -491,6 +546,8 @@ proptest! {
             let _ = codec::decode::<AppendReply>(&bytes);
             let _ = codec::decode::<volume::Delete>(&bytes);
             let _ = codec::decode::<Placement>(&bytes);
+            let _ = codec::decode::<Listing>(&bytes);
+            let _ = codec::decode::<Pull>(&bytes);
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod epochs;
 mod members;
+mod moves;
 mod objects;
 mod reap;
 mod table;
@@ -69,6 +70,10 @@ pub(crate) fn apply(state: &mut State, rows: &mut dyn Rows, command: Command) ->
             let sending = delete.session;
             once(state, sending, |state| objects::delete(state, rows, &delete))
         }
+        Command::Undelete(undelete) => {
+            let sending = undelete.session;
+            once(state, sending, |state| objects::undelete(state, rows, &undelete))
+        }
         Command::RegisterVolume(volume) => members::register_volume(state, volume),
         Command::SetVolumeStates(changes) => members::set_volume_states(state, &changes),
         Command::ChangeTable { map_version, table_version, changes } => {
@@ -77,6 +82,15 @@ pub(crate) fn apply(state: &mut State, rows: &mut dyn Rows, command: Command) ->
         Command::Doom(versions) => reap::doom(state, rows, &versions),
         Command::Reaped(versions) => reap::reaped(state, rows, &versions),
         Command::RemoveMaster(master) => members::remove_master(state, master),
+        Command::BeginMove { placement, newcomer } => moves::begin(state, placement, newcomer),
+        Command::ReplaceMember { placement, out, newcomer } => {
+            moves::replace(state, placement, out, newcomer)
+        }
+        Command::Rebalance(on) => {
+            state.set_rebalances(on);
+            Ok(Reply::Done)
+        }
+        Command::AbandonMove { placement, newcomer } => moves::abandon(state, placement, newcomer),
     };
     reply(outcome)
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hayrick_protocol::cluster_map::{ClusterConfig, ClusterMap, Master, Placement};
+use hayrick_protocol::cluster_map::{ClusterConfig, ClusterMap, Master, Move, Placement};
 use hayrick_protocol::{ClusterId, EpochId, NodeId, PartitionId, PlacementId};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,8 @@ pub struct Cluster {
     pub removed: Arc<BTreeSet<NodeId>>,
     /// The epochs that are open.
     pub epochs: Arc<BTreeMap<EpochId, OpenEpoch>>,
+    /// Closed placements are to move to where their partitions lie now.
+    pub rebalances: bool,
 }
 
 impl Cluster {
@@ -45,12 +47,14 @@ pub struct OpenEpoch {
 /// All placements, and which one takes each partition's writes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Table {
-    /// Raised by one with every change of the table.
+    /// Raised by one with every change of who takes writes.
     pub version: u64,
     /// By partition: its current placement. Empty before the cluster was formed.
     pub current: Vec<Option<PlacementId>>,
     /// Every placement, current or closed.
     pub placements: BTreeMap<PlacementId, Placement>,
+    /// The closed ones that are about to gain a member.
+    pub moves: BTreeMap<PlacementId, Move>,
 }
 
 impl Table {

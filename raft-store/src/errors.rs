@@ -54,6 +54,9 @@ pub enum ReadError {
     /// The index file failed.
     #[error("the index cannot be read: {0}")]
     Index(String),
+    /// More was to be read than could be by the deadline.
+    #[error("there was more to read than time for it")]
+    Late,
 }
 
 /// The index was not applied within the deadline.

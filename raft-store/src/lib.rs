@@ -16,8 +16,11 @@ pub mod backup;
 #[doc(hidden)]
 pub mod bench;
 mod cluster;
+mod complete;
 #[cfg(test)]
 mod crash_tests;
+mod dead;
+mod deleted;
 mod errors;
 #[doc(hidden)]
 pub mod fuzz;
@@ -60,6 +63,9 @@ mod wire;
 mod write_behind;
 
 pub use cluster::{Cluster, OpenEpoch, Table};
+pub use complete::{Compared, Completeness};
+pub use dead::Dead;
+pub use deleted::Deleted;
 pub use errors::{ChangeError, InitializeError, OpenError, ReadError, Timeout, TransferError};
 pub use node::Node;
 pub use options::{LOG_FILE_BYTES_MIN, Options};

@@ -6,7 +6,8 @@ use futures_util::stream;
 use hayrick_disk::{Disk, FaultyDisk, Op};
 use hayrick_protocol::cluster_map::{ClusterConfig, TableChange, VolumeState};
 use hayrick_protocol::command::{
-    Command, Commit, Delete, Precondition, RegisterVolume, Session as Sending, StateChange,
+    Command, Commit, Delete, Examined, Precondition, RegisterVolume, Session as Sending, StateChange,
+    Undelete,
 };
 use hayrick_protocol::record::Headers;
 use hayrick_protocol::{
@@ -24,7 +25,7 @@ use crate::options::Options;
 use crate::state::State;
 use crate::types::{Commands, Entry, LeaderId, LogId};
 
-fn open(disk: &FaultyDisk, dir: &str) -> Machine {
+pub(crate) fn open(disk: &FaultyDisk, dir: &str) -> Machine {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     disk.create_dir_all(dir.as_ref()).expect("a directory");
     let options =
@@ -32,7 +33,7 @@ fn open(disk: &FaultyDisk, dir: &str) -> Machine {
     Machine::open(disk, &options).expect("the index opens")
 }
 
-fn entry(index: u64, commands: &[Command]) -> Entry {
+pub(crate) fn entry(index: u64, commands: &[Command]) -> Entry {
     let framed = Commands::frame(commands);
     let commands = Commands::join([(commands.len(), &framed)].into_iter());
     Entry {
@@ -41,7 +42,7 @@ fn entry(index: u64, commands: &[Command]) -> Entry {
     }
 }
 
-async fn feed(machine: &mut Machine, entries: &[Entry]) {
+pub(crate) async fn feed(machine: &mut Machine, entries: &[Entry]) {
     let items: Vec<_> = entries.iter().map(|entry| Ok((entry.clone(), None))).collect();
     machine.apply(stream::iter(items)).await.expect("applied");
 }
@@ -75,7 +76,7 @@ fn register(n: u8, addr: &str) -> Command {
     })
 }
 
-fn table(map_version: u64, table_version: u64, partition: u16, members: Vec<u32>) -> Command {
+pub(crate) fn table(map_version: u64, table_version: u64, partition: u16, members: Vec<u32>) -> Command {
     let members = members.into_iter().map(VolumeId).collect();
     let changes = vec![TableChange { partition: PartitionId(partition), members }];
     Command::ChangeTable { map_version, table_version, changes }
@@ -139,11 +140,15 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
     );
     let delete = (sending(), key(), precondition())
         .prop_map(|(session, key, precondition)| Command::Delete(Delete { session, key, precondition }));
+    let undelete = (sending(), key(), 0u64..60).prop_map(|(session, key, garbage)| {
+        Command::Undelete(Undelete { session, key, garbage: AppliedVersion(garbage) })
+    });
     let versions = || prop::collection::vec((0u64..60).prop_map(AppliedVersion), 0..4);
     let members = prop::sample::subsequence(vec![1u32, 2, 3], 0..=3);
     prop_oneof![
         30 => commit,
         10 => delete,
+        10 => undelete,
         3 => (1u64..4, any::<bool>(), 0u64..4)
             .prop_map(|(m, at_start, nonce)| Command::OpenEpoch { master: NodeId(m), at_start, nonce }),
         1 => (1u32..5).prop_map(|epoch| Command::FenceEpoch(EpochId(epoch))),
@@ -155,7 +160,66 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         }),
         3 => versions().prop_map(Command::Doom),
         3 => versions().prop_map(Command::Reaped),
+        6 => a_move(),
+        1 => any::<bool>().prop_map(Command::Rebalance),
     ]
+}
+
+/// The commands with three of four client requests aimed at what is there when they come: numbers and keys out of all their
+/// ranges hardly ever meet an open epoch, the current placement and a garbage row.
+fn aimed(prelude: &[Command], batches: &[Vec<Command>]) -> Vec<Vec<Command>> {
+    let (mut state, mut rows) = (State::default(), MemoryRows::default());
+    let mut number = 0usize;
+    let mut run = |command: &Command| {
+        let mut command = command.clone();
+        number += 1;
+        if !number.is_multiple_of(4) {
+            aim(&mut command, &state, &rows, number);
+        }
+        apply(&mut state, &mut rows, command.clone()).expect("rows in memory do not fail");
+        command
+    };
+    prelude.iter().for_each(|command| drop(run(command)));
+    batches.iter().map(|batch| batch.iter().map(&mut run).collect()).collect()
+}
+
+/// A new seq of an open epoch; the current placement; any of the rows, also of an overwrite or doomed.
+fn aim(command: &mut Command, state: &State, rows: &MemoryRows, number: usize) {
+    if let (Some(sending), Some((epoch, session))) = (command.session_mut(), state.sessions.last_key_value())
+    {
+        let last = session.answers.last_key_value().map_or(0, |(seq, _)| seq.0);
+        let seq = Seq(session.resolved_below.0.max(last + 1));
+        *sending = Sending { epoch: *epoch, seq, resolved_below: session.resolved_below };
+    }
+    match command {
+        Command::Commit(commit) => {
+            if let Some(placement) = state.cluster.table.current(commit.key.partition(4)) {
+                (commit.placement, commit.generation) = (placement.id, placement.generation);
+            }
+        }
+        Command::Undelete(undelete) if !rows.garbage.is_empty() => {
+            let row = rows.garbage.iter().nth(number % rows.garbage.len());
+            let (version, row) = row.expect("so many there are");
+            (undelete.garbage, undelete.key) = (*version, row.key.clone());
+        }
+        _ => {}
+    }
+}
+
+/// A step of a placement's gaining a member, which may or may not fit the state.
+fn a_move() -> impl Strategy<Value = Command> {
+    let examined = (1u32..7, 1u32..4).prop_map(|(placement, generation)| Examined {
+        placement: PlacementId(placement),
+        generation: Generation(generation),
+    });
+    let out = prop::option::of((1u32..4).prop_map(VolumeId));
+    (examined, 0u8..5, out, (1u32..4).prop_map(VolumeId)).prop_map(|(placement, step, out, newcomer)| {
+        match step {
+            0 => Command::AbandonMove { placement, newcomer },
+            1 | 2 => Command::ReplaceMember { placement, out, newcomer },
+            _ => Command::BeginMove { placement, newcomer },
+        }
+    })
 }
 
 proptest! {
@@ -169,6 +233,7 @@ proptest! {
         seed: u64,
     ) {
         let mut entries = vec![entry(0, &prelude())];
+        let random = aimed(&prelude(), &random);
         entries.extend(random.iter().zip(1..).map(|(commands, index)| entry(index, commands)));
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         runtime.block_on(async {
@@ -210,6 +275,7 @@ proptest! {
     #[test]
     fn counters_and_digests_are_exact(random in prop::collection::vec(command(), 0..300)) {
         let (mut state, mut rows) = (State::default(), MemoryRows::default());
+        let random = aimed(&prelude(), &[random]).concat();
         for command in prelude().into_iter().chain(random) {
             apply(&mut state, &mut rows, command).expect("rows in memory do not fail");
         }

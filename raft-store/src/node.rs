@@ -3,9 +3,10 @@
 //! Owns the order in which log, state machine, network and proposer are started and stopped. What commands mean is
 //! told in `apply`. Invariant: an error that says "not proposed" is only given when nothing was handed to Raft.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,8 +15,9 @@ use hayrick_protocol::command::{Command, Reply};
 use hayrick_protocol::held::{Held, LogPosition, Vote, Voters};
 use hayrick_protocol::limits::LIST_LIMIT_MAX;
 use hayrick_protocol::messages::master::{ProposeError, ReadIndexError};
+use hayrick_protocol::messages::volume::Listed;
 use hayrick_protocol::record::{Garbage, ObjectRecord};
-use hayrick_protocol::{AppliedVersion, NodeId, ObjectKey, PlacementId};
+use hayrick_protocol::{AppliedVersion, NodeId, ObjectKey, PlacementId, VolumeId};
 use openraft::errors::{InitializeError as RaftInitializeError, LinearizableReadError, RaftError};
 use openraft::{BasicNode, Config, Raft, ReadPolicy, SnapshotPolicy};
 use parking_lot::Mutex;
@@ -25,6 +27,9 @@ use tokio::time::Instant;
 
 use crate::backup::Backup;
 use crate::cluster::Cluster;
+use crate::complete::Completeness;
+use crate::dead::{self, Dead};
+use crate::deleted::Deleted;
 use crate::errors::{ChangeError, InitializeError, OpenError, ReadError, Timeout, TransferError};
 use crate::keeper::Keeper;
 use crate::log::Log;
@@ -64,6 +69,7 @@ struct Inner {
     proposer: Proposer,
     membership: Membership,
     progress: watch::Receiver<Progress>,
+    leaving: Arc<AtomicBool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -83,7 +89,7 @@ impl Node {
         let mut held_at_start = log.held();
         held_at_start.last = held_at_start.last.max(machine.applied_now().last.as_ref().map(position));
         let transits = Transits::default();
-        let silent = Silent::default();
+        let (silent, leaving) = (Silent::default(), Arc::new(AtomicBool::new(false)));
         let network = Network {
             transport,
             append_timeout: options.election.end.max(Duration::from_secs(2)),
@@ -109,7 +115,7 @@ impl Node {
             tokio::spawn(proposer.clone().run(raft.clone(), options.election.end)),
             tokio::spawn(observe::run(raft.clone(), machine.clone(), told)),
             tokio::spawn(keeper.run()),
-            tokio::spawn(unheard::run(raft.clone(), silent, options.election.end)),
+            tokio::spawn(unheard::run(raft.clone(), silent, Arc::clone(&leaving), options.election.end)),
         ];
         let receiver = Arc::new(Receiver::new(disk, &options.dir));
         let membership = Membership::new(raft.clone(), options.node, options.election.end);
@@ -124,6 +130,7 @@ impl Node {
             proposer,
             membership,
             progress,
+            leaving,
             tasks,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -158,6 +165,11 @@ impl Node {
     /// From now on it does not stand for election any more.
     pub fn stay_out_of_elections(&self) {
         self.inner.raft.runtime_config().elect(false);
+    }
+
+    /// It is about to be shut down, and others may be, too: that nobody answers it is in order from now on.
+    pub fn leave(&self) {
+        self.inner.leaving.store(true, Ordering::Relaxed);
     }
 
     /// Forms the Raft group of these masters (id → peer address). Idempotent, and safe on several of them at once as
@@ -264,6 +276,14 @@ impl Node {
         Ok(self.frozen()?.garbage(after, limit)?)
     }
 
+    /// What the key's last delete took away, if that can be brought back, from one view. Costs up to one scan of the garbage.
+    pub async fn deleted(&self, key: ObjectKey, deadline: Instant) -> Result<Deleted, ReadError> {
+        let failed = |error: &dyn std::fmt::Display| ReadError::Index(error.to_string());
+        let view = self.inner.machine.view().await.map_err(|error| failed(&error))?;
+        let look = tokio::task::spawn_blocking(move || view.deleted(&key, deadline)).await;
+        look.map_err(|error| failed(&error))?
+    }
+
     /// Config, map, table, masters and open epochs as last applied. Costs a reference count.
     pub fn cluster(&self) -> Arc<Cluster> {
         self.inner.machine.cluster()
@@ -273,6 +293,29 @@ impl Node {
     pub async fn copies(&self) -> Result<BTreeMap<PlacementId, Copies>, ReadError> {
         let view = self.inner.machine.view().await.map_err(|error| ReadError::Index(error.to_string()))?;
         Ok(BTreeMap::clone(&view.state.copies))
+    }
+
+    /// What these placements must hold, from one view, to be compared with what a volume lists.
+    pub async fn completeness(&self, placements: Vec<PlacementId>) -> Result<Completeness, ReadError> {
+        let failed = |error: &dyn std::fmt::Display| ReadError::Index(error.to_string());
+        let view = self.inner.machine.view().await.map_err(|error| failed(&error))?;
+        let begun = tokio::task::spawn_blocking(move || Completeness::new(view, &placements)).await;
+        Ok(begun.map_err(|error| failed(&error))??)
+    }
+
+    /// Those of the needles that are dead on this volume, by what is applied here: for whoever has made sure that this is
+    /// all that was acknowledged before the volume listed them.
+    /// `whole` are those that are up and are known to hold all that they must.
+    pub async fn dead(
+        &self,
+        volume: VolumeId,
+        listed: Vec<Listed>,
+        whole: BTreeSet<VolumeId>,
+    ) -> Result<Dead, ReadError> {
+        let failed = |error: &dyn std::fmt::Display| ReadError::Index(error.to_string());
+        let view = self.inner.machine.view().await.map_err(|error| failed(&error))?;
+        let found = tokio::task::spawn_blocking(move || dead::dead(&view, volume, &listed, &whole)).await;
+        found.map_err(|error| failed(&error))?
     }
 
     /// Leader, role and term, and whether the cluster changed, as they do.

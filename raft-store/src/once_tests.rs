@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hayrick_disk::replay::histories;
-use hayrick_protocol::command::{Command, Commit, Delete, Precondition, Refusal, Reply, Session as Sending};
-use hayrick_protocol::{EpochId, ObjectKey, Seq};
+use hayrick_protocol::command::{
+    Command, Delete, Precondition, Refusal, Reply, Session as Sending, Undelete,
+};
+use hayrick_protocol::{AppliedVersion, EpochId, ObjectKey, Seq};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -53,13 +55,22 @@ impl Schedule {
     fn send_new(&mut self) {
         let seq = self.requests.len() as u32 + 1;
         let key = format!("key-{}", self.random.random_range(0..2));
-        let request = match self.random.random_range(0..3) {
-            0 => Command::Delete(Delete {
-                session: Sending { epoch: EpochId(1), seq: Seq(seq), resolved_below: Seq(1) },
+        let session = Sending { epoch: EpochId(1), seq: Seq(seq), resolved_below: Seq(1) };
+        let deleted = self.rows.garbage.iter().rfind(|(_, row)| row.by_delete);
+        let request = match (self.random.random_range(0..4), deleted) {
+            (3, Some((version, row))) => {
+                Command::Undelete(Undelete { session, key: row.key.clone(), garbage: *version })
+            }
+            (3, None) => {
+                let key = ObjectKey::new(&key).expect("a key");
+                Command::Undelete(Undelete { session, key, garbage: AppliedVersion(1) })
+            }
+            (0, _) => Command::Delete(Delete {
+                session,
                 key: ObjectKey::new(&key).expect("a key"),
                 precondition: Precondition::None,
             }),
-            absent => {
+            (absent, _) => {
                 let mut request = commit(seq, &key);
                 if let Command::Commit(commit) = &mut request
                     && absent == 1
@@ -84,11 +95,8 @@ impl Schedule {
     fn send(&mut self, seq: Seq) {
         let unanswered = (1..=self.requests.len() as u32).map(Seq).find(|seq| !self.answered.contains(seq));
         let mut command = self.requests[seq.0 as usize - 1].clone();
-        if let Command::Commit(Commit { session, .. }) | Command::Delete(Delete { session, .. }) =
-            &mut command
-        {
-            session.resolved_below = unanswered.expect("this one is");
-        }
+        let session = command.session_mut().expect("all of these have one");
+        session.resolved_below = unanswered.expect("this one is");
         self.in_flight.push((seq, command));
     }
 

@@ -107,13 +107,21 @@ impl Layer {
     }
 }
 
+/// The last change of a row in these layers, newest first.
+pub(crate) fn last_change<'a>(
+    mut layers: impl Iterator<Item = &'a Layer>,
+    table: TableId,
+    key: &[u8],
+) -> Option<&'a Change> {
+    let hash = xxh3_64(key);
+    layers.find_map(|layer| layer.hashes.get(&hash).and_then(|_| layer.table(table).get(key)))
+}
+
 impl Overlay {
     /// The last change of a row; `None` if the file has its last value.
     pub(crate) fn get(&self, table: TableId, key: &[u8]) -> Option<&Change> {
-        let hash = xxh3_64(key);
         let frozen = self.frozen.iter().rev().map(|layer| &**layer);
-        let mut layers = std::iter::once(&self.active).chain(frozen);
-        layers.find_map(|layer| layer.hashes.get(&hash).and_then(|_| layer.table(table).get(key)))
+        last_change(std::iter::once(&self.active).chain(frozen), table, key)
     }
 
     pub(crate) fn put(&mut self, table: TableId, key: &[u8], change: Change) {

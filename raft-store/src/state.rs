@@ -4,10 +4,10 @@
 //! so that a checkpoint writes what changed. How commands change it is told in `apply`. Invariant: `State::load` of all
 //! rows gives an equal state, and equal states have equal rows.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use hayrick_protocol::cluster_map::{ClusterConfig, Master, Placement, Volume};
+use hayrick_protocol::cluster_map::{ClusterConfig, Master, Move, Placement, Volume};
 use hayrick_protocol::limits::{PARTITIONS_MAX, STARTS_PER_MASTER_MAX};
 use hayrick_protocol::{EpochId, NodeId, PartitionId, PlacementId, VolumeId, codec};
 use serde::de::DeserializeOwned;
@@ -33,8 +33,8 @@ pub(crate) struct State {
     pub(crate) changed: BTreeSet<RowKey>,
     /// `cluster` differs from what was published last.
     pub(crate) cluster_changed: bool,
-    /// Which placement of a partition has exactly these members. Made from the table.
-    by_members: Arc<HashMap<(PartitionId, Vec<VolumeId>), PlacementId>>,
+    /// The placements of each partition, ascending. Made from the table.
+    by_partition: Arc<BTreeMap<PartitionId, Vec<PlacementId>>>,
 }
 
 /// The last ids that were handed out.
@@ -60,6 +60,8 @@ pub(crate) enum RowKey {
     Copies(PlacementId),
     Starts(NodeId),
     Removed(NodeId),
+    Move(PlacementId),
+    Rebalances,
 }
 
 impl RowKey {
@@ -78,6 +80,8 @@ impl RowKey {
             Self::Copies(id) => with(10, &id.0.to_be_bytes()),
             Self::Starts(id) => with(11, &id.0.to_be_bytes()),
             Self::Removed(id) => with(12, &id.0.to_be_bytes()),
+            Self::Move(id) => with(13, &id.0.to_be_bytes()),
+            Self::Rebalances => with(14, &[]),
         }
     }
 
@@ -85,7 +89,7 @@ impl RowKey {
         let (kind, id) = bytes.split_first()?;
         let u32_id = || id.try_into().ok().map(u32::from_be_bytes);
         match kind {
-            1..=4 if !id.is_empty() => None,
+            1..=4 | 14 if !id.is_empty() => None,
             1 => Some(Self::Config),
             2 => Some(Self::Counters),
             3 => Some(Self::MapVersion),
@@ -98,6 +102,8 @@ impl RowKey {
             10 => u32_id().map(|id| Self::Copies(PlacementId(id))),
             11 => id.try_into().ok().map(|id| Self::Starts(NodeId(u64::from_be_bytes(id)))),
             12 => id.try_into().ok().map(|id| Self::Removed(NodeId(u64::from_be_bytes(id)))),
+            13 => u32_id().map(|id| Self::Move(PlacementId(id))),
+            14 => Some(Self::Rebalances),
             _ => None,
         }
     }
@@ -122,6 +128,8 @@ impl State {
             RowKey::Copies(id) => self.copies.get(&id).map(codec::encode),
             RowKey::Starts(id) => self.starts.get(&id).map(codec::encode),
             RowKey::Removed(id) => removed.contains(&id).then(|| codec::encode(&())),
+            RowKey::Move(id) => table.moves.get(&id).map(codec::encode),
+            RowKey::Rebalances => self.cluster.rebalances.then(|| codec::encode(&())),
         }
     }
 
@@ -140,6 +148,8 @@ impl State {
             .chain(self.copies.keys().map(|id| RowKey::Copies(*id)))
             .chain(self.starts.keys().map(|id| RowKey::Starts(*id)))
             .chain(self.cluster.removed.iter().map(|id| RowKey::Removed(*id)))
+            .chain(table.moves.keys().map(|id| RowKey::Move(*id)))
+            .chain([RowKey::Rebalances])
             .filter_map(|key| Some((key.encode(), self.row(key)?)))
     }
 
@@ -152,9 +162,10 @@ impl State {
             state.put(row, &value).ok_or_else(unfit)?;
         }
         state.epochs_from_sessions();
-        let table = &state.cluster.table;
-        let by_members = table.placements.values().map(|p| ((p.partition, p.members.clone()), p.id));
-        state.by_members = Arc::new(by_members.collect());
+        let by_partition = Arc::make_mut(&mut state.by_partition);
+        for placement in state.cluster.table.placements.values() {
+            by_partition.entry(placement.partition).or_default().push(placement.id);
+        }
         Ok(state)
     }
 
@@ -197,6 +208,11 @@ impl State {
                 Arc::make_mut(&mut self.cluster.removed).insert(id);
             }
             RowKey::Copies(id) => drop(Arc::make_mut(&mut self.copies).insert(id, read(value)?)),
+            RowKey::Move(id) => drop(self.table().moves.insert(id, read(value)?)),
+            RowKey::Rebalances => {
+                let () = read(value)?;
+                self.cluster.rebalances = true;
+            }
         }
         Some(())
     }
@@ -247,6 +263,15 @@ impl State {
         }
     }
 
+    /// Whether closed placements are to move to where their partitions lie.
+    pub(crate) fn set_rebalances(&mut self, rebalances: bool) {
+        if self.cluster.rebalances != rebalances {
+            self.cluster.rebalances = rebalances;
+            self.cluster_changed = true;
+            self.changed.insert(RowKey::Rebalances);
+        }
+    }
+
     pub(crate) fn open_session(&mut self, epoch: EpochId, session: Session) {
         self.changed.insert(RowKey::Session(epoch));
         self.sessions.insert(epoch, Arc::new(session));
@@ -282,16 +307,37 @@ impl State {
         was_open
     }
 
-    /// The placement of the partition with exactly these members, if there ever was one.
+    /// The placement of the partition with exactly these members, if there is one; of several, the last one made.
     pub(crate) fn placement_of(&self, partition: PartitionId, members: &[VolumeId]) -> Option<PlacementId> {
-        self.by_members.get(&(partition, members.to_vec())).copied()
+        let all = self.by_partition.get(&partition)?.iter().rev().copied();
+        all.into_iter().find(|id| {
+            self.cluster.table.placement(*id).is_some_and(|placement| placement.members == members)
+        })
     }
 
+    /// Adds a placement, with a higher id than all there are.
     pub(crate) fn add_placement(&mut self, placement: Placement) {
         self.changed.insert(RowKey::Placement(placement.id));
-        let members = (placement.partition, placement.members.clone());
-        Arc::make_mut(&mut self.by_members).insert(members, placement.id);
+        Arc::make_mut(&mut self.by_partition).entry(placement.partition).or_default().push(placement.id);
         self.change_table().placements.insert(placement.id, placement);
+    }
+
+    /// A placement, to be changed in what its generation is about; that is raised.
+    pub(crate) fn change_placement(&mut self, id: PlacementId) -> Option<&mut Placement> {
+        self.changed.insert(RowKey::Placement(id));
+        let placement = self.change_table().placements.get_mut(&id)?;
+        placement.generation.0 += 1;
+        Some(placement)
+    }
+
+    /// Who is about to become a member of a placement; nobody, where a move ends.
+    pub(crate) fn set_move(&mut self, id: PlacementId, newcomer: Option<VolumeId>) {
+        self.changed.insert(RowKey::Move(id));
+        let moves = &mut self.change_table().moves;
+        match newcomer {
+            Some(newcomer) => drop(moves.insert(id, Move { newcomer })),
+            None => drop(moves.remove(&id)),
+        }
     }
 
     /// Changes what a placement's members must hold. A row that holds nothing goes.

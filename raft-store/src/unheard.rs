@@ -27,12 +27,19 @@ const SILENT: u32 = 3;
 /// Whether this node, as a leader, sends nothing; the network heeds it.
 pub(crate) type Silent = Arc<AtomicBool>;
 
-/// Runs until Raft stops. `election` is the longest election timeout.
-pub(crate) async fn run(raft: Raft<Types, Machine>, silent: Silent, election: Duration) {
+/// Runs until Raft stops. `election` is the longest election timeout; whether this node is `leaving`, and needs nobody's answer,
+/// is told from outside.
+pub(crate) async fn run(
+    raft: Raft<Types, Machine>,
+    silent: Silent,
+    leaving: Arc<AtomicBool>,
+    election: Duration,
+) {
     let mut listening = Listening::begin(election, Instant::now());
     while raft.metrics().borrow_watched().running_state.is_ok() {
         sleep(election / LOOKS).await;
-        if listening.hears_nobody(observe::answers(&raft), Instant::now()) {
+        if !leaving.load(Ordering::Relaxed) && listening.hears_nobody(observe::answers(&raft), Instant::now())
+        {
             tracing::warn!(
                 "no majority answers this leader: it is silent for a while, so that another may be elected"
             );

@@ -19,7 +19,7 @@ use hayrick_protocol::{AppliedVersion, ObjectKey};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::applied::Applied;
-use crate::overlay::{Layer, Merged};
+use crate::overlay::{Layer, Merged, last_change};
 use crate::state::State;
 use crate::store::{Reader, StoreError, TableId, decode_garbage, decode_object};
 use crate::types::{DecodeError, Input};
@@ -37,6 +37,15 @@ pub(crate) struct Frozen {
 }
 
 impl Frozen {
+    /// The record of a key.
+    pub(crate) fn object(&self, key: &ObjectKey) -> Result<Option<ObjectRecord>, StoreError> {
+        let key = key.as_str().as_bytes();
+        match last_change(self.layers.iter().rev().map(|layer| &**layer), TableId::Objects, key) {
+            Some(change) => change.as_deref().map(decode_object).transpose(),
+            None => self.reader.get(TableId::Objects, key, decode_object),
+        }
+    }
+
     /// Objects from `start` on, in key order, until `visit` says stop.
     pub(crate) fn objects(
         &self,

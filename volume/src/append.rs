@@ -37,7 +37,8 @@ pub(crate) struct InFlight(Mutex<Flights>);
 pub(crate) struct Flights {
     needles: HashMap<NeedleId, Flight>,
     /// How many tombstones of a needle are on their way. Until one arrives the index says that the needle lives, and an
-    /// append of it, submitted now, would come behind the tombstone and undo the drop.
+    /// append of it, submitted now, would come behind the tombstone and undo the drop. One of which nobody knows whether it
+    /// reached the disk stays.
     drops: HashMap<NeedleId, u32>,
 }
 
@@ -46,9 +47,14 @@ impl Flights {
         self.needles.contains_key(&id)
     }
 
+    /// Whether a tombstone of this needle is on its way.
+    pub(crate) fn is_dropping(&self, id: NeedleId) -> bool {
+        self.drops.contains_key(&id)
+    }
+
     /// Whether nothing of this needle is on its way.
     pub(crate) fn is_free(&self, id: NeedleId) -> bool {
-        !self.holds(id) && !self.drops.contains_key(&id)
+        !self.holds(id) && !self.is_dropping(id)
     }
 
     /// A needle is on its way; who waits is told what came of it.
@@ -125,16 +131,35 @@ enum Step {
 struct Checked {
     appended: Appended,
     bytes: Bytes,
+    /// Whether it is written also if one of that id was dropped: it was pulled, as it must be here, whatever was dropped
+    /// before. A gateway's append that comes behind the drop of its needle was given up long ago.
+    revives: bool,
 }
 
 impl Store {
     /// Appends needles, each given as its bytes on the wire, and says for each in order what came of it, once that is
     /// durable. It is submitted before this returns; dropping the future does not take it back.
     pub fn append(&self, needles: Vec<Bytes>) -> impl Future<Output = Vec<Outcome>> + Send + use<> {
-        let mut steps: Vec<Step> = needles
-            .into_iter()
-            .map(|bytes| check(bytes).map_or_else(|error| Step::Done(Err(error)), Step::New))
-            .collect();
+        self.append_each(needles.into_iter().map(|bytes| (bytes, false)))
+    }
+
+    /// The same of needles that were pulled, each with whether it comes back if it was dropped.
+    pub fn append_pulled(
+        &self,
+        needles: Vec<(Bytes, bool)>,
+    ) -> impl Future<Output = Vec<Outcome>> + Send + use<> {
+        self.append_each(needles.into_iter())
+    }
+
+    fn append_each<I: Iterator<Item = (Bytes, bool)>>(
+        &self,
+        needles: I,
+    ) -> impl Future<Output = Vec<Outcome>> + Send + use<I> {
+        let step = |(bytes, revives)| match check(bytes) {
+            Ok(checked) => Step::New(Checked { revives, ..checked }),
+            Err(error) => Step::Done(Err(error)),
+        };
+        let mut steps: Vec<Step> = needles.map(step).collect();
         self.admit(&mut steps);
         // Comparing reads the disk, so it is done without the lock; what turns out damaged is admitted afresh, and compared
         // again with what another append may have put there meanwhile.
@@ -195,7 +220,7 @@ impl Store {
             return Step::Done(Err(AppendError::ReadOnly(cause.to_string())));
         }
         let (sender, receiver) = oneshot::channel();
-        if flights.drops.contains_key(&id) {
+        if flights.is_dropping(id) {
             return Step::Done(Err(AppendError::Conflict(id)));
         }
         if let Some(flight) = flights.needles.get_mut(&id) {
@@ -208,8 +233,8 @@ impl Store {
         // A needle leaves `flights` only after the index knows of it, so one that is in neither was never here.
         match self.shared.index.read().get(id) {
             Some(Known::Live(at)) if replaces != Some(at) => return Step::Compare(checked, at),
-            Some(Known::Dropped) => return Step::Done(Err(AppendError::Conflict(id))),
-            Some(Known::Live(_)) | None => {}
+            Some(Known::Dropped) if !checked.revives => return Step::Done(Err(AppendError::Conflict(id))),
+            Some(_) | None => {}
         }
         flights.begin(id, checked.bytes.clone(), vec![sender]);
         records.push((checked.bytes.into(), checked.appended));
@@ -286,7 +311,7 @@ fn check(bytes: Bytes) -> Result<Checked, AppendError> {
         return malformed("what follows its checksums is not its padding");
     }
     let appended = Appended { needle: needle.header.id, crc: digest::table_crc(needle.table) };
-    Ok(Checked { appended, bytes })
+    Ok(Checked { appended, bytes, revives: false })
 }
 
 /// Whether two verified needles are the same. The padding is none of either: nothing vouches for it.

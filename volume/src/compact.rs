@@ -5,11 +5,13 @@
 //!
 //! A tombstone moves too, as long as there is an older segment, where the needle that it dropped may still lie; in the
 //! oldest one it goes with the segment. So the space of a tombstone (32 bytes) comes back last, and needles that were
-//! dropped never come back, not even when the removal of a segment is lost in a crash.
+//! dropped never come back, not even when the removal of a segment is lost in a crash. Nor do those go that were pulled again
+//! after a drop: their tombstones are of no use any more, and go with their segments. One that is moved comes behind no
+//! needle that it would drop, as it is submitted only while the index names it and nothing of its needle is on its way.
 //!
 //! Invariants: a segment is removed only when no row of the index names anything in it, and after all that was moved is
 //! durable; a segment in which anything is known to be damaged, or cannot be read when it is gone through, is kept, and
-//! reported.
+//! reported, unless that was made up for (`made_up`): then it goes first, whatever its share of dead bytes.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -152,6 +154,10 @@ impl Compactor {
             let bytes = reader.end() - HEADER_BYTES;
             let dead_bytes =
                 bytes.saturating_sub(needed_bytes(&index.held_by(segment), Some(segment) == oldest));
+            if self.shared.damage.is_to_go(segment) {
+                // Whatever it costs: some of it cannot be read, and nobody needs that.
+                return Some((u64::MAX, segment, dead_bytes));
+            }
             // One without records is all dead.
             let dead_permille = (dead_bytes * 1000).checked_div(bytes).unwrap_or(1000);
             (dead_permille >= percent_min * 10).then_some((dead_permille, segment, dead_bytes))
@@ -198,12 +204,14 @@ impl Compactor {
         let segment = reader.file();
         let is_oldest = stream.status().files.first() == Some(&segment);
         let (mut batch, mut moved_bytes, mut paced_to) = (Batch::default(), 0, 0);
-        let (mut forgotten, mut failed, mut suspects) = (Vec::new(), None, Vec::new());
+        let (mut forgotten, mut failed, mut suspects, mut hidden) =
+            (Vec::new(), None, Vec::new(), Vec::new());
         let scanned = stream.scan(segment, &mut |found| {
             let (at, record) = match found {
                 Found::Record(at, record) => (at, record),
                 Found::Damage(range) => {
-                    suspects.push(range);
+                    let is_made_up = self.shared.damage.is_made_up(segment, &range);
+                    if is_made_up { &mut hidden } else { &mut suspects }.push(range);
                     return Ok(());
                 }
             };
@@ -243,8 +251,12 @@ impl Compactor {
         let all_was_read = scanned?;
         moved_bytes += batch.bytes as u64;
         self.move_batch(stream, batch, pause)?;
-        if !suspects.is_empty() || !all_was_read {
+        // What could not be read at all is among what was found damaged.
+        if !suspects.is_empty() || !all_was_read && hidden.is_empty() {
             return Err(Kept::Damaged);
+        }
+        if !hidden.is_empty() {
+            forgotten.extend(self.settle_hidden(stream, reader, &hidden, pause)?);
         }
         let mut index = self.shared.index.write();
         forgotten.into_iter().for_each(|(id, at)| index.forget(id, at));
@@ -262,7 +274,12 @@ impl Compactor {
     }
 
     /// Appends what is still where it was found, and waits until it is durable.
-    fn move_batch(&self, stream: &Stream<Needles>, batch: Batch, pause: &mut Pause<'_>) -> Result<(), Kept> {
+    pub(crate) fn move_batch(
+        &self,
+        stream: &Stream<Needles>,
+        batch: Batch,
+        pause: &mut Pause<'_>,
+    ) -> Result<(), Kept> {
         let mut moves = batch.moves;
         while !moves.is_empty() {
             let (sender, outcome) = mpsc::sync_channel(1);
@@ -273,7 +290,8 @@ impl Compactor {
                     index.get(appended.needle) == Some(Known::Live(one.at))
                         && flights.is_free(appended.needle)
                 }
-                None => true,
+                // One that was pulled again lies behind its tombstone, and is not to be dropped by a copy of that.
+                None => index.names(one.id, one.at) && flights.is_free(one.id),
             });
             drop(index);
             let needles: Vec<Appended> = moves.iter().filter_map(|one| one.needle).collect();
@@ -343,12 +361,13 @@ fn needed_bytes(held: &Held, is_oldest: bool) -> u64 {
 
 /// Needles and tombstones on their way to another place.
 #[derive(Default)]
-struct Batch {
+pub(crate) struct Batch {
     moves: Vec<Move>,
     bytes: usize,
 }
 
 struct Move {
+    id: NeedleId,
     at: Location,
     bytes: Bytes,
     /// `None` of a tombstone.
@@ -356,119 +375,25 @@ struct Move {
 }
 
 impl Batch {
+    /// One in the place of that which lies here.
+    pub(crate) fn push_tombstone(&mut self, id: NeedleId, at: Location, bytes: Bytes) {
+        self.bytes += bytes.len();
+        self.moves.push(Move { id, at, bytes, needle: None });
+    }
+
     fn push(&mut self, at: Location, needle: &needle::Needle<'_>, record: &[u8]) {
         let is_needle = needle.header.kind == Kind::Needle;
         let appended =
             is_needle.then(|| Appended { needle: needle.header.id, crc: digest::table_crc(needle.table) });
         self.bytes += record.len();
-        self.moves.push(Move { at, bytes: Bytes::copy_from_slice(record), needle: appended });
+        self.moves.push(Move {
+            id: needle.header.id,
+            at,
+            bytes: Bytes::copy_from_slice(record),
+            needle: appended,
+        });
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-    use hayrick_disk::FaultyDisk;
-    use hayrick_protocol::needle::Body;
-
-    use super::*;
-    use crate::store::Store;
-
-    const SEGMENT_BYTES: u64 = 4 << 20;
-    /// Some forty needles of this fit a segment.
-    const SIZE: usize = 100_000;
-
-    fn open() -> Store {
-        let mut options = StoreOptions::new("/needles", 16 * SEGMENT_BYTES);
-        options.segment_bytes = SEGMENT_BYTES;
-        options.zero_ahead_bytes = 0;
-        options.threads = false;
-        Store::open(Arc::new(FaultyDisk::new(1)), options).expect("the store opens")
-    }
-
-    fn append(store: &Store, id: u64) -> Result<(), AppendError> {
-        let needle = Body::new(vec![7; SIZE], 1).with_header(NeedleId(id), PlacementId(1), 0).concat();
-        let outcomes = store.append(vec![needle.into()]);
-        store.work();
-        store.keep_house();
-        outcomes.now_or_never().expect("it was written").remove(0).map(|_| ())
-    }
-
-    /// Appends, from this id on, until less than that is free; the last id.
-    fn fill(store: &Store, first: u64, free_bytes_max: u64) -> u64 {
-        let mut id = first;
-        while store.status().free_bytes >= free_bytes_max {
-            append(store, id).expect("there is room");
-            id += 1;
-        }
-        id - 1
-    }
-
-    fn delete(store: &Store, ids: impl Iterator<Item = u64>) {
-        let dropped = store.delete(&ids.map(NeedleId).collect::<Vec<_>>());
-        store.work();
-        dropped.now_or_never().expect("it was written").expect("dropped");
-    }
-
-    /// Compacts a segment if one is worth it: whether one was, and the time that was waited.
-    fn compact_one(store: &Store) -> (bool, Duration) {
-        let mut waited = Duration::ZERO;
-        let before = store.compacted().segments;
-        store.housekeeper.compact_one(&mut |wait| {
-            waited += wait;
-            true
-        });
-        (store.compacted().segments > before, waited)
-    }
-
-    #[test]
-    fn it_hurries_for_little_only_when_no_other_segment_can_be_made() {
-        let store = open();
-        let mut last = fill(&store, 1, 3 * SEGMENT_BYTES);
-        // A tenth of each segment is dead, but of the first, where it is a third.
-        let first = store.segments(1)[0].needles;
-        delete(&store, (1..=last).filter(|id| id % if *id <= first { 3 } else { 10 } == 0));
-        let (is_done, waited) = compact_one(&store);
-        let at_rate =
-            Duration::from_secs_f64(SEGMENT_BYTES as f64 / store.options.compact_bytes_per_s as f64);
-        assert!(is_done && waited > at_rate / 2, "{waited:?} and not some {at_rate:?}");
-        for free_bytes in [3 * SEGMENT_BYTES, 2 * SEGMENT_BYTES, SEGMENT_BYTES + SIZE as u64] {
-            last = fill(&store, last + 1, free_bytes);
-            assert!(store.status().free_bytes >= SEGMENT_BYTES, "another segment can be made");
-            assert_eq!(
-                compact_one(&store),
-                (false, Duration::ZERO),
-                "{} are free",
-                store.status().free_bytes
-            );
-        }
-        fill(&store, last + 1, SEGMENT_BYTES);
-        assert_eq!(compact_one(&store), (true, Duration::ZERO), "{} are free", store.status().free_bytes);
-    }
-
-    #[test]
-    fn what_is_not_worth_it_is_not_moved_even_when_no_other_segment_can_be_made() {
-        let store = open();
-        let last = fill(&store, 1, SEGMENT_BYTES);
-        // One of some forty in each segment.
-        delete(&store, (1..=last).filter(|id| id % 40 == 0));
-        assert_eq!(compact_one(&store), (false, Duration::ZERO));
-    }
-
-    #[test]
-    fn where_more_may_be_damaged_than_is_remembered_nothing_is_removed() {
-        let store = open();
-        let last = fill(&store, 1, 12 * SEGMENT_BYTES);
-        delete(&store, 1..=last);
-        let damage = &store.shared.damage;
-        // Stretches of a segment that nothing else is known of.
-        let mut at = 0;
-        while !damage.is_full() {
-            damage.stretch(FileId(77), at..at + 8);
-            at += 16;
-        }
-        assert!(!compact_one(&store).0, "a stretch that did not fit the list may be in any segment");
-        damage.verified(FileId(77), &(0..8));
-        assert!(compact_one(&store).0);
-    }
-}
+mod tests;

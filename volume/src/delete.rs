@@ -12,30 +12,31 @@ use hayrick_protocol::messages::volume::AppendError;
 use hayrick_protocol::needle;
 use tokio::sync::oneshot;
 
-use crate::append::{closed, submit_error};
+use crate::append::{Flights, closed, submit_error};
 use crate::index::Known;
 use crate::store::Store;
+
+/// Drops that were submitted, each to be answered once it is durable.
+pub(crate) type Dropping = Vec<oneshot::Receiver<Result<(), AppendError>>>;
+
+/// Waits until they are.
+pub(crate) async fn durable(dropping: Dropping) -> Result<(), AppendError> {
+    for outcome in dropping {
+        outcome.await.unwrap_or_else(|_| Err(closed()))?;
+    }
+    Ok(())
+}
 
 impl Store {
     /// Drops needles; one that is not there counts as dropped. It is submitted before this returns, and durable when the
     /// future is done.
     pub fn delete(&self, ids: &[NeedleId]) -> impl Future<Output = Result<(), AppendError>> + Send + use<> {
         let submitted = self.submit_tombstones(ids);
-        async move {
-            for outcome in submitted? {
-                outcome.await.unwrap_or_else(|_| Err(closed()))?;
-            }
-            Ok(())
-        }
+        async move { durable(submitted?).await }
     }
 
-    fn submit_tombstones(
-        &self,
-        ids: &[NeedleId],
-    ) -> Result<Vec<oneshot::Receiver<Result<(), AppendError>>>, AppendError> {
-        if let Some(cause) = self.stream.poisoned() {
-            return Err(AppendError::ReadOnly(cause.to_string()));
-        }
+    /// Submits what makes these needles dropped ones.
+    pub(crate) fn submit_tombstones(&self, ids: &[NeedleId]) -> Result<Dropping, AppendError> {
         // Under this lock a needle that is on its way was submitted already, so its tombstone comes behind it.
         let mut flights = self.shared.in_flight.lock();
         // A needle that nothing is known of may lie in a stretch that could not be read, and be found there some day.
@@ -52,9 +53,22 @@ impl Store {
                     None => some_is_hidden,
                 }
         };
+        let ids = ids.iter().copied().filter(may_be_here).collect();
+        self.submit_drops(&mut flights, ids)
+    }
+
+    /// Submits a tombstone for each of these needles.
+    pub(crate) fn submit_drops(
+        &self,
+        flights: &mut Flights,
+        ids: Vec<NeedleId>,
+    ) -> Result<Dropping, AppendError> {
+        if let Some(cause) = self.stream.poisoned() {
+            return Err(AppendError::ReadOnly(cause.to_string()));
+        }
         // The needle itself names its placement; the tombstone need not.
         let tombstone = |id: NeedleId| (Record::from(needle::tombstone(id, PlacementId(0))), id);
-        let tombstones: Vec<_> = ids.iter().copied().filter(may_be_here).map(tombstone).collect();
+        let tombstones: Vec<_> = ids.into_iter().map(tombstone).collect();
         let mut outcomes = Vec::new();
         for part in self.parts(tombstones, |(record, _)| record.padded_len()) {
             let (records, ids): (Vec<_>, Vec<_>) = part.into_iter().unzip();
@@ -63,9 +77,11 @@ impl Store {
             let of_part = ids.clone();
             let done = move |result: Result<Vec<_>, _>| {
                 let result = shared.in_reach(result);
-                let mut flights = shared.in_flight.lock();
-                ids.iter().for_each(|id| flights.drop_ends(*id));
-                drop(flights);
+                // Of what failed in between nobody knows whether it is on the disk: it stays on its way, and is not shown.
+                if !matches!(result, Err(AppendError::Failed(_))) {
+                    let mut flights = shared.in_flight.lock();
+                    ids.iter().for_each(|id| flights.drop_ends(*id));
+                }
                 for id in ids.iter().filter(|_| result.is_ok()) {
                     shared.damage.forget(*id);
                 }

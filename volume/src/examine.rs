@@ -77,6 +77,9 @@ impl Examiner {
             if damaged.is_empty() { Vec::new() } else { self.needles_in(stream, segment, &damaged) };
         for range in &damaged {
             if damage.stretch(segment, range.clone()) {
+                if !self.names_all_in(stream, segment) {
+                    damage.is_unsure();
+                }
                 let (from, to) = (range.start, range.end);
                 tracing::error!(%segment, from, to, "a stretch of a segment is damaged; it is kept, other volumes hold its needles");
             }
@@ -107,8 +110,8 @@ impl Examiner {
         }
         let (mut all, mut from) = (Vec::new(), Some(NeedleId(0)));
         while let Some(id) = from {
-            let (found, next) = self.shared.index.read().live_in(segment, ranges, id);
-            all.extend(found);
+            let (found, next) = self.shared.index.read().named_in(segment, ranges, id);
+            all.extend(found.into_iter().filter(|(_, at)| at.len > 0).map(|(id, _)| id));
             from = next;
         }
         all
@@ -146,8 +149,12 @@ impl Examiner {
 
     /// Whether a sealed segment lacks an index file that names all in it.
     pub(crate) fn lacks_index_file(&self, stream: &Stream<Needles>, segment: FileId) -> bool {
-        stream.reader(segment).is_some_and(|reader| reader.is_sealed())
-            && !matches!(self.whole_index_file(stream, segment), Ok(Some(_)))
+        stream.reader(segment).is_some_and(|reader| reader.is_sealed()) && !self.names_all_in(stream, segment)
+    }
+
+    /// Whether there is one.
+    pub(crate) fn names_all_in(&self, stream: &Stream<Needles>, segment: FileId) -> bool {
+        matches!(self.whole_index_file(stream, segment), Ok(Some(_)))
     }
 }
 

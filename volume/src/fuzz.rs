@@ -2,10 +2,11 @@
 //!
 //! Owns what must hold of one whatever its bytes are; decoding is `index_file`'s.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use hayrick_disk::{Disk, FaultyDisk, FileId};
-use hayrick_protocol::ids::PlacementId;
+use hayrick_protocol::ids::{NeedleId, PlacementId};
 use hayrick_protocol::limits::KEY_BYTES_MAX;
 
 use crate::index_file::{IndexFile, SegmentMark};
@@ -29,9 +30,12 @@ pub fn index_file(bytes: &[u8]) {
         assert!(rows.iter().all(|(_, at)| at.offset + u64::from(at.len) <= end));
     });
     let wanted: Vec<_> = (0..=255).chain([u32::MAX]).map(PlacementId).collect();
-    let _ = index.keys(&wanted, &mut |placement, _, key| {
-        assert!(key.len() <= KEY_BYTES_MAX && wanted.contains(&placement));
+    let behind = (PlacementId(0), NeedleId(7));
+    let _ = index.keys(&wanted, behind, &mut |placement, id, key| {
+        assert!(key.len() <= KEY_BYTES_MAX && wanted.contains(&placement) && (placement, id) > behind);
+        ControlFlow::Continue(())
     });
+    let _ = index.placements(&mut |_, _| ());
     if let Ok(damaged) = index.damaged() {
         assert!(damaged.iter().all(|range| range.start <= range.end && range.end <= end));
     }

@@ -145,21 +145,22 @@ impl Index {
         offset_words(at).is_some_and(|offset_words| self.segments.position(row) == (at.file, offset_words))
     }
 
-    /// The live needles that lie in these ranges of a segment, among some thousands of ids from `from` on; and the id to
-    /// go on from. So nobody waits for a look at all of them.
-    pub(crate) fn live_in(
+    /// The live needles, and the tombstones, that lie in these ranges of a segment, among some thousands of ids from `from`
+    /// on; and the id to go on from. So nobody waits for a look at all of them.
+    pub(crate) fn named_in(
         &self,
         file: FileId,
         ranges: &[Range<u64>],
         from: NeedleId,
-    ) -> (Vec<NeedleId>, Option<NeedleId>) {
+    ) -> (Vec<Place>, Option<NeedleId>) {
         let mut found = Vec::new();
         let Some(slot) = self.segments.by_file.get(&file) else { return (found, None) };
         let next = self.rows.walk(from.0, WALKED_LEAVES, |id, row| {
             let row = Row(row);
             let is_in = |range: &Range<u64>| range.contains(&bytes(row.offset_words()));
-            if row.slot() == usize::from(*slot) && row.is_live() && ranges.iter().any(is_in) {
-                found.push(NeedleId(id));
+            if row.slot() == usize::from(*slot) && ranges.iter().any(is_in) {
+                let len = self.segments.len_words(id, row) * ALIGN as u32;
+                found.push((NeedleId(id), Location { file, offset: bytes(row.offset_words()), len }));
             }
         });
         (found, next.map(NeedleId))
@@ -354,15 +355,18 @@ mod tests {
             index.put(NeedleId(id), at(1 + id % 2, id * 64)).expect("in reach");
         }
         index.put(NeedleId(20_000), Location { len: 0, ..at(3, 0) }).expect("in reach");
+        index.put(NeedleId(19_998), Location { len: 0, ..at(1, 19_999 * 64) }).expect("in reach");
         let ranges = [64 * 10..64 * 14, 64 * 19_996..64 * 20_003];
         let (mut all, mut from) = (Vec::new(), Some(NeedleId(0)));
         while let Some(id) = from {
-            let (found, next) = index.live_in(FileId(1), &ranges, id);
+            let (found, next) = index.named_in(FileId(1), &ranges, id);
             all.extend(found);
             from = next;
         }
-        assert_eq!(all, [10, 12, 19_996, 19_998, 20_002].map(NeedleId));
-        assert_eq!(index.live_in(FileId(9), &ranges, NeedleId(0)), (vec![], None));
+        let live = |id: u64| (NeedleId(id), at(1, id * 64));
+        let dropped = (NeedleId(19_998), Location { len: 0, ..at(1, 19_999 * 64) });
+        assert_eq!(all, [live(10), live(12), live(19_996), dropped, live(20_002)]);
+        assert_eq!(index.named_in(FileId(9), &ranges, NeedleId(0)), (vec![], None));
     }
 
     #[test]

@@ -57,18 +57,7 @@ impl Opened {
 impl Store {
     /// Finds a needle. A small one is read and verified whole, by one `pread`; of a large one header and table.
     pub fn open_needle(&self, id: NeedleId) -> Result<Opened, ReadError> {
-        let mut looked_at = None;
-        let (at, reader) = loop {
-            let Some(Known::Live(at)) = self.shared.index.read().get(id) else {
-                return Err(ReadError::NotFound);
-            };
-            match self.stream.reader(at.file) {
-                Some(reader) => break (at, reader),
-                // Its segment was compacted just now, and it lies elsewhere.
-                None if looked_at != Some(at) => looked_at = Some(at),
-                None => return Err(self.bad(id, at, ReadError::Damaged)),
-            }
-        };
+        let (at, reader) = self.locate(id)?;
         let opened = if at.len as usize <= WHOLE_RECORD_BYTES_MAX {
             open_whole(reader, at, id)
         } else {
@@ -104,6 +93,22 @@ impl Store {
         Ok(data.into())
     }
 
+    /// Where a needle lies, and its segment.
+    pub(crate) fn locate(&self, id: NeedleId) -> Result<(Location, Reader), ReadError> {
+        let mut looked_at = None;
+        loop {
+            let Some(Known::Live(at)) = self.shared.index.read().get(id) else {
+                return Err(ReadError::NotFound);
+            };
+            match self.stream.reader(at.file) {
+                Some(reader) => return Ok((at, reader)),
+                // Its segment was compacted just now, and it lies elsewhere.
+                None if looked_at != Some(at) => looked_at = Some(at),
+                None => return Err(self.bad(id, at, ReadError::Damaged)),
+            }
+        }
+    }
+
     /// All of the copy that lies here was read and verified.
     pub(crate) fn well(&self, id: NeedleId, at: Location) {
         if self.shared.damage.is_well(id, at) {
@@ -112,7 +117,7 @@ impl Store {
     }
 
     /// Remembers and logs that a needle could not be read.
-    fn bad(&self, id: NeedleId, at: Location, error: ReadError) -> ReadError {
+    pub(crate) fn bad(&self, id: NeedleId, at: Location, error: ReadError) -> ReadError {
         if self.shared.report(id, at) == Some(true) {
             tracing::error!(needle = %id, %error, "a needle cannot be read here; other volumes hold it");
         }
@@ -121,7 +126,7 @@ impl Store {
 }
 
 fn open_whole(reader: Reader, at: Location, id: NeedleId) -> Result<Opened, ReadError> {
-    let record = record(&reader, at, id)?;
+    let record = Bytes::from(record(&reader, at, id)?);
     let header = Header::peek(&record).ok_or(ReadError::Damaged)?;
     let data = record.slice(header.data_at()..header.table_at());
     let table = record.slice(header.table_at()..header.end());
@@ -143,11 +148,11 @@ fn open_large(reader: Reader, at: Location, id: NeedleId) -> Result<Opened, Read
 }
 
 /// Reads a whole record and verifies everything in it.
-pub(crate) fn record(reader: &Reader, at: Location, id: NeedleId) -> Result<Bytes, ReadError> {
+pub(crate) fn record(reader: &Reader, at: Location, id: NeedleId) -> Result<Vec<u8>, ReadError> {
     let mut record = vec![0; at.len as usize];
     reader.read_exact_at(at.offset, &mut record).map_err(|error| disk_error(&error))?;
     match needle::parse(&record, reader.salt_at(at.offset)) {
-        Ok(needle) if is_needle(&needle.header, at, id) => Ok(record.into()),
+        Ok(needle) if is_needle(&needle.header, at, id) => Ok(record),
         _ => Err(ReadError::Damaged),
     }
 }

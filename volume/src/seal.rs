@@ -61,6 +61,10 @@ impl Indexer {
             // All of it is asked for already.
             return;
         }
+        if end.is_none() && self.is_made(&reader) {
+            // It was asked for by several, or by one for whom the disk answered wrongly once.
+            return;
+        }
         match self.make(&stream, &reader, end) {
             Ok(()) => tracing::debug!(%segment, ?end, "wrote the index file"),
             Err(_) if self.stopping.load(Ordering::Relaxed) => {}
@@ -90,6 +94,14 @@ impl Indexer {
             let _ = self.disk.remove(&temporary);
         }
         made
+    }
+
+    /// Whether there is a good index file of all of a sealed segment.
+    fn is_made(&self, reader: &Reader) -> bool {
+        let found = recover::open(self.disk.as_ref(), &self.dir, reader.file(), reader.end());
+        found.is_ok_and(|found| {
+            found.verify(0, u64::MAX).is_ok() && found.damaged().is_ok_and(|all| all.is_empty())
+        })
     }
 
     /// The index file that was written of the beginning of a segment, if it is good.

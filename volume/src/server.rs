@@ -132,7 +132,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
 
     let stopping = CancellationToken::new();
     let mut ports = JoinSet::new();
-    let handler = Arc::new(PeerPort { store: Arc::clone(&store), local: local.clone() });
+    let handler = Arc::new(PeerPort::new(Arc::clone(&store), local.clone(), stopping.clone()));
     ports.spawn(hayrick_rpc::serve(
         peer_listener,
         local.clone(),

@@ -29,6 +29,7 @@ use crate::examine::Examiner;
 use crate::housekeeping::{Housekeeper, Job};
 use crate::index::{Index, Known};
 use crate::later::{self, LaterVersion};
+use crate::offer::Tickets;
 use crate::quota::Quota;
 use crate::recover::{self, Found, Keeper};
 use crate::scrub::{Scrubbed, Scrubber, Scrubbing};
@@ -183,7 +184,8 @@ pub(crate) struct Shared {
 
 impl Shared {
     fn new(disk: Arc<Quota>) -> Self {
-        Self { disk, index: RwLock::default(), damage: Damage::default(), in_flight: InFlight::default() }
+        let damage = Damage::new(disk.random());
+        Self { disk, index: RwLock::default(), damage, in_flight: InFlight::default() }
     }
 
     /// The copy of a needle that lies here cannot be read: lists it. Whether that is news; `None`: nobody looks for it
@@ -256,6 +258,7 @@ pub struct Store {
     pub(crate) jobs: Sender<Job>,
     tally: Arc<Tally>,
     stopping: Arc<AtomicBool>,
+    pub(crate) tickets: Tickets,
     pub(crate) scrubber: Arc<Scrubber>,
     scrubbing: Option<Scrubbing>,
     pub(crate) housekeeper: Arc<Housekeeper>,
@@ -319,6 +322,7 @@ impl Store {
             jobs,
             tally,
             stopping,
+            tickets: Tickets::new(disk.random()),
             scrubber: Arc::new(scrubber),
             scrubbing: None,
             housekeeper,
@@ -381,6 +385,7 @@ impl Store {
             full: free_bytes < self.options.segment_bytes() / FULL_BELOW_SEGMENTS,
             read_only: stream.poisoned,
             stalled_ms: stream.stalled_ms,
+            uncompared: self.shared.damage.is_uncompared(),
         }
     }
 

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use hayrick_disk::{Disk, Fault, FaultyDisk, Moment, Op, write_atomically};
-use hayrick_protocol::ids::NeedleId;
-use hayrick_protocol::messages::volume::ReadError;
+use hayrick_protocol::ids::{NeedleId, PlacementId};
+use hayrick_protocol::messages::volume::{DamagedPlacements, ReadError};
+use hayrick_protocol::needle::HEADER_BYTES;
 use hayrick_volume::{Store, StoreOptions};
-use needles::{data, needle};
+use needles::{PLACEMENT, data, needle};
 use tokio::time::{sleep, timeout};
 
 const DIR: &str = "/volume/needles";
@@ -50,6 +51,10 @@ fn delete(store: &Store, ids: impl IntoIterator<Item = u64>) {
 fn read(store: &Store, id: u64) -> Result<Vec<u8>, ReadError> {
     let opened = store.open_needle(NeedleId(id))?;
     Ok(store.read_blocks(&opened, 0, u32::MAX)?.to_vec())
+}
+
+fn read_err(store: &Store, id: u64) -> ReadError {
+    read(store, id).expect_err("it is damaged")
 }
 
 fn segment(number: u64) -> PathBuf {
@@ -226,14 +231,89 @@ fn a_list_that_is_read_wrongly_once_says_what_it_says() {
 fn a_list_of_a_later_version_is_refused_in_a_sentence_that_says_what_to_do() {
     let (disk, store) = nine();
     store.close();
-    let text = "hayrick damage 2\nwhat else\n";
+    let text = "hayrick damage 3\nwhat else\n";
     let text = format!("{text}crc32c {:08x}\n", crc32c::crc32c(text.as_bytes()));
     write_atomically(&disk, &list_file(), text.as_bytes()).expect("a sound disk");
     let error = Store::open(Arc::new(disk.clone()), options()).expect_err("a later version");
-    let words = "/volume/needles/damage has format version 2, and this build knows versions up to 1: start the newer hayrick, \
+    let words = "/volume/needles/damage has format version 3, and this build knows versions up to 2: start the newer hayrick, \
                  or remove that file, so that scrub finds anew what is damaged";
     assert_eq!(error.to_string(), words);
     assert_eq!(disk.bytes(&list_file()).expect("it is left as it is"), text.as_bytes());
+}
+
+/// The first byte of a needle's record in the first segment.
+fn record_at(disk: &FaultyDisk, id: u64) -> u64 {
+    let whole = disk.bytes(&segment(1)).expect("the segment is there");
+    let key = format!("key/{id}");
+    let start = [key.as_bytes(), &data(id, SIZE)[..50]].concat();
+    let at = whole.windows(start.len()).position(|window| window == start).expect("the needle is there");
+    (at - HEADER_BYTES) as u64
+}
+
+fn placements(list: &[PlacementId], others: bool) -> (Vec<PlacementId>, bool) {
+    (list.to_vec(), others)
+}
+
+fn damaged_placements(store: &Store) -> (Vec<PlacementId>, bool) {
+    let DamagedPlacements { placements, others, .. } = store.damaged_placements();
+    (placements, others)
+}
+
+#[test]
+fn the_placements_of_what_is_damaged_are_told_by_the_index_file_and_else_by_what_is_left_of_the_needle() {
+    let (disk, store) = nine();
+    assert_eq!(damaged_placements(&store), placements(&[], false));
+    // All of the record, header and all, of a segment with its index file.
+    let at = record_at(&disk, 2);
+    let spoil = |offset: u64| assert!(disk.overwrite(&segment(1), at + offset, &[0xee; 16]));
+    [0, 16, 2000].into_iter().for_each(spoil);
+    store.scrub(&mut |_| true);
+    assert_eq!(list(&store).1, [2]);
+    assert_eq!(damaged_placements(&store), placements(&[PLACEMENT], false));
+    // It was asked for before, and nothing is looked for again; that the index file names all is.
+    let before = disk.counts();
+    assert_eq!(damaged_placements(&store), placements(&[PLACEMENT], false));
+    let read = disk.counts().since(&before);
+    assert!(read.opens <= 2 && read.read_bytes < 5000, "{read:?}");
+    append(&store, [2]);
+    assert_eq!(damaged_placements(&store), placements(&[], false), "there is a good copy");
+    // Without an index file the header tells, as long as it verifies.
+    let index_file = segment(1).with_extension("idx");
+    disk.remove(&index_file).expect("it is there");
+    assert_eq!(
+        damaged_placements(&store),
+        placements(&[], true),
+        "of the stretch it is not known what was in it"
+    );
+    flip(&disk, 5);
+    assert_eq!(read_err(&store, 5), ReadError::Damaged);
+    assert_eq!(damaged_placements(&store), placements(&[PLACEMENT], true));
+    delete(&store, [5]);
+    assert_eq!(damaged_placements(&store), placements(&[], true));
+}
+
+#[test]
+fn where_nothing_tells_the_placement_there_may_be_others() {
+    let disk = FaultyDisk::new(2);
+    let store = open(&disk);
+    append(&store, 1..=3);
+    let at = record_at(&disk, 2);
+    assert!(disk.flip(&segment(1), at + 16, 1), "the placement itself");
+    assert_eq!(read_err(&store, 2), ReadError::Damaged);
+    assert_eq!(list(&store), (vec![], vec![2]), "a read finds no stretch");
+    assert_eq!(damaged_placements(&store), placements(&[], true));
+    // A stretch of the segment that is appended to: a start would not know what was in it.
+    append(&store, [2]);
+    assert_eq!(damaged_placements(&store), placements(&[], false));
+    store.scrub(&mut |_| true);
+    assert_eq!((list(&store).0.len(), damaged_placements(&store)), (1, placements(&[], true)));
+    let store = open(&disk.restart());
+    assert_eq!((list(&store).0.len(), damaged_placements(&store)), (1, placements(&[], true)));
+    // The index file is made without it.
+    store.seal();
+    append(&store, [4]);
+    store.keep_house();
+    assert_eq!(damaged_placements(&store), placements(&[], true));
 }
 
 #[test]

@@ -63,18 +63,19 @@ impl Sure {
 #[derive(Debug, Clone)]
 struct Told {
     size: usize,
-    appended: Sure,
-    dropped: Sure,
+    /// Whether it has to be found.
+    is_there: Sure,
 }
 
 impl Told {
-    /// Whether it has to be found.
-    fn is_there(&self) -> Sure {
-        match (self.appended, self.dropped) {
-            (Sure::No, _) | (_, Sure::Yes) => Sure::No,
-            (Sure::Yes, Sure::No) => Sure::Yes,
-            _ => Sure::Maybe,
-        }
+    /// It was tried to bring it there, or away, and that surely was done, or surely not, or nobody knows.
+    fn tried(&mut self, there: bool, done: Sure) {
+        let after = if there { Sure::Yes } else { Sure::No };
+        self.is_there = match done {
+            Sure::Yes => after,
+            Sure::Maybe if self.is_there != after => Sure::Maybe,
+            Sure::Maybe | Sure::No => self.is_there,
+        };
     }
 }
 
@@ -107,7 +108,7 @@ impl History {
         fault.into_iter().for_each(|fault| disk.order(fault.clone()));
         let mut store = Some(first);
         for _ in 0..VERBS {
-            let verb = self.random.random_range(0..16);
+            let verb = self.random.random_range(0..18);
             let Some(open_store) = &store else { break };
             match verb {
                 0..5 => self.append(open_store),
@@ -120,6 +121,7 @@ impl History {
                 11 => open_store.keep_house(),
                 12 => open_store.compact(),
                 13 => open_store.scrub(&mut |_| true),
+                14 | 15 => self.revive(open_store),
                 _ => {
                     drop(store.take());
                     store = open(disk).ok();
@@ -154,7 +156,7 @@ impl History {
                 appended != Sure::Maybe || store.status().read_only.is_some(),
                 "needle {id}: {outcome:?}"
             );
-            self.needles.insert(id, Told { size, appended, dropped: Sure::No });
+            self.needles.insert(id, Told { size, is_there: appended });
         }
     }
 
@@ -166,10 +168,20 @@ impl History {
         store.work();
         let dropped = Sure::of(&dropped.now_or_never().expect("it was answered"));
         for id in ids {
-            self.needles.entry(id).and_modify(|told| match (told.dropped, dropped) {
-                (Sure::Yes, _) | (_, Sure::No) => {}
-                (_, dropped) => told.dropped = dropped,
-            });
+            self.needles.entry(id).and_modify(|told| told.tried(false, dropped));
+        }
+    }
+
+    /// As a pull appends what was dropped, or is there, or never came to be.
+    fn revive(&mut self, store: &Store) {
+        let count = self.random.random_range(0..4).min(self.needles.len());
+        let ids: Vec<u64> =
+            (0..count).map(|_| self.random.random_range(1..=self.needles.len() as u64)).collect();
+        let pulled = ids.iter().map(|id| (needle(*id, self.needles[id].size), true)).collect();
+        let outcomes = store.append_pulled(pulled);
+        store.work();
+        for (id, outcome) in ids.into_iter().zip(outcomes.now_or_never().expect("it was answered")) {
+            self.needles.entry(id).and_modify(|told| told.tried(true, Sure::of(&outcome)));
         }
     }
 
@@ -184,11 +196,11 @@ impl History {
             match found {
                 Ok(bytes) => {
                     assert!(bytes == data(*id, told.size), "{when}: needle {id} has other bytes");
-                    assert!(told.is_there() != Sure::No || excused, "{when}: needle {id} is there: {told:?}");
+                    assert!(told.is_there != Sure::No || excused, "{when}: needle {id} is there: {told:?}");
                     there.push(*id);
                 }
                 Err(ReadError::NotFound) => {
-                    assert!(told.is_there() != Sure::Yes || excused, "{when}: needle {id} is lost: {told:?}");
+                    assert!(told.is_there != Sure::Yes || excused, "{when}: needle {id} is lost: {told:?}");
                 }
                 Err(error) => {
                     assert!(self.may_read_wrongly || excused, "{when}: needle {id}: {error}");

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use hayrick_disk::{Disk, FaultyDisk, Op};
 use hayrick_protocol::ids::{NeedleId, PlacementId};
+use hayrick_protocol::messages::volume::ListPosition;
 use hayrick_protocol::needle::Body;
 use hayrick_volume::{Scrubbed, Store, StoreOptions};
 use needles::{PLACEMENT, needle};
@@ -64,12 +65,16 @@ fn scrub(store: &Store) -> Scrubbed {
 
 /// Each needle once: one may be shown twice.
 fn list(store: &Store) -> Vec<u64> {
-    let mut listed = Vec::new();
-    let shown = store.list(&[PLACEMENT], &mut |placement, id, key| {
-        assert_eq!((placement, key), (PLACEMENT, format!("key/{id}").as_bytes()));
-        listed.push(id.0);
-    });
-    shown.expect("a list");
+    let (mut listed, mut from) = (Vec::new(), Some(ListPosition::default()));
+    while let Some(position) = from {
+        let page = store.list_page(&[PLACEMENT], position, 1000).expect("a list");
+        for row in page.needles {
+            let id = row.needle;
+            assert_eq!((row.placement, row.key.as_str()), (PLACEMENT, &*format!("key/{id}")));
+            listed.push(id.0);
+        }
+        from = page.next;
+    }
     listed.sort_unstable();
     listed.dedup();
     listed
@@ -231,6 +236,19 @@ fn a_list_never_shows_less_nor_other_rows_whatever_bit_of_an_index_file_flips() 
         }
     }
     assert!(remade > good.len(), "{remade} of {}", 2 * good.len());
+}
+
+#[test]
+fn an_index_file_that_many_lists_found_bad_is_made_anew_once() {
+    let (disk, store) = indexed();
+    let good = disk.bytes(&index_file()).expect("it is there");
+    let keys_at = good.windows(4).position(|bytes| bytes == b"key/").expect("keys are there") as u64;
+    assert!(disk.flip(&index_file(), keys_at, 1));
+    (0..5).for_each(|_| assert_eq!(list(&store).len(), 12));
+    let before = disk.counts();
+    store.keep_house();
+    assert_eq!(disk.bytes(&index_file()), Some(good));
+    assert_eq!(disk.counts().since(&before).creations, 1);
 }
 
 #[test]

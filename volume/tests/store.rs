@@ -12,7 +12,7 @@ use hayrick_disk::{Disk, FaultyDisk, Op};
 use hayrick_protocol::digest;
 use hayrick_protocol::ids::{NeedleId, PlacementId};
 use hayrick_protocol::limits::BLOCK_BYTES;
-use hayrick_protocol::messages::volume::{AppendError, ReadError};
+use hayrick_protocol::messages::volume::{AppendError, ListPosition, ReadError};
 use hayrick_protocol::needle;
 use hayrick_volume::{Outcome, Store, StoreOptions};
 use needles::{PLACEMENT, data, holding, needle};
@@ -572,12 +572,15 @@ async fn an_index_file_spares_the_start_the_data() {
     assert_eq!(read(&store, 3).expect("whole"), data(3, 900_000));
 }
 
-/// All that a list shows.
+/// All that a list shows, page by page.
 fn list(store: &Store, placements: &[PlacementId]) -> Vec<(PlacementId, NeedleId, String)> {
-    let mut shown = Vec::new();
-    let mut show =
-        |placement, id, key: &[u8]| shown.push((placement, id, String::from_utf8_lossy(key).into_owned()));
-    store.list(placements, &mut show).expect("it can be listed");
+    let (mut shown, mut from) = (Vec::new(), Some(ListPosition::default()));
+    while let Some(position) = from {
+        let page = store.list_page(placements, position, 70).expect("it can be listed");
+        let rows = page.needles.into_iter();
+        shown.extend(rows.map(|row| (row.placement, row.needle, row.key.as_str().to_owned())));
+        from = page.next;
+    }
     shown.sort();
     shown
 }
@@ -630,7 +633,8 @@ async fn a_list_shows_the_live_needles_of_its_placements_wherever_they_lie() {
     // Without either, a list says that it is none.
     disk.remove(&index_file(1)).expect("a sound disk");
     assert!(disk.make_unreadable(&segment(1), 4096..8192));
-    assert!(matches!(store.list(&some, &mut |_, _, _| ()), Err(ReadError::Disk(_))));
+    let page = store.list_page(&some, ListPosition::default(), 1);
+    assert!(matches!(page, Err(ReadError::Disk(_))), "{page:?}");
 }
 
 /// Bytes of all files in the directory.

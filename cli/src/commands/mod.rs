@@ -7,9 +7,11 @@ pub(crate) mod inspect;
 pub(crate) mod ls;
 pub(crate) mod master;
 pub(crate) mod put;
+pub(crate) mod rebalance;
 pub(crate) mod rm;
 pub(crate) mod stat;
 pub(crate) mod status;
+pub(crate) mod undelete;
 pub(crate) mod volume;
 
 mod connect;

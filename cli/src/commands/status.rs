@@ -1,54 +1,120 @@
 //! `hayrick status`: the cluster at a glance, as one master sees it.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use clap::builder::BoolishValueParser;
-use hayrick_client::{Status, VolumeStatus};
+use hayrick_client::{Client, MoveStatus, Status, VolumeStatus};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::sleep;
 
 use crate::commands::connect::Connect;
 use crate::commands::master::members;
+use crate::commands::master::seen::{self, Seen};
 use crate::exit::Exit;
 use crate::output::{self, Align};
 use crate::units::bytes;
 
-/// Show the cluster at a glance: masters, volumes, objects
+/// Show the cluster at a glance: masters, volumes, objects, and copies that are being made
 ///
-/// Asks the first master that answers, whether it has a leader or not.
+/// Asks the first master that answers, whether it has a leader or not; and the leader what is being copied, as it alone knows.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   hayrick status
   hayrick status --server 10.0.0.2:9090,10.0.0.3:9090
+  hayrick status --watch
   hayrick status --json | jq '.volumes[] | select(.state != \"up\")'")]
 pub(crate) struct Args {
     /// Print the master's whole answer, JSON
     #[arg(long, env = "HAYRICK_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
+    /// Show it anew every second, until Ctrl-C
+    #[arg(long, env = "HAYRICK_WATCH", value_parser = BoolishValueParser::new(), conflicts_with = "json")]
+    watch: bool,
     #[command(flatten)]
     connect: Connect,
 }
 
+/// Between two looks of `--watch`.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// Clears a terminal, and goes to its first line.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
 pub(crate) fn run(args: Args) -> Result<Exit> {
     args.connect.run(|client| async move {
-        let answer = client.status_json().await?;
-        if answer["node"].as_u64().is_none_or(|node| node == 0) {
-            bail!("what answers there is no master: name the client port of one with --server");
-        }
         if args.json {
-            output::json(&answer)?;
-        } else {
-            let ready = client.ready().await.map_err(|error| error.to_string());
-            let glance = at_a_glance(&answer, ready).context("the master's answer cannot be understood")?;
-            output::line(&glance)?;
+            output::json(&ask(&client).await?)?;
+            return Ok(Exit::Done);
         }
-        Ok(Exit::Done)
+        loop {
+            let glance = glance(&client).await;
+            if !args.watch {
+                output::line(&glance?)?;
+                return Ok(Exit::Done);
+            }
+            // What goes wrong now may be well in a second.
+            let shown = glance.unwrap_or_else(|error| format!("{error:#}"));
+            output::line(&format!("{CLEAR}{shown}"))?;
+            sleep(WATCH_EVERY).await;
+        }
     })
+}
+
+async fn ask(client: &Client) -> Result<Value> {
+    let answer = client.status_json().await?;
+    if answer["node"].as_u64().is_none_or(|node| node == 0) {
+        bail!("what answers there is no master: name the client port of one with --server");
+    }
+    Ok(answer)
+}
+
+async fn glance(client: &Client) -> Result<String> {
+    let mut answer = ask(client).await?;
+    if answer["leader"] != answer["node"]
+        && let Ok(Seen { answer: leaders, doubt: None, .. }) = seen::masters(client).await
+    {
+        answer["moves"] = leaders["moves"].clone();
+        answer["waiting"] = leaders["waiting"].clone();
+    }
+    let ready = client.ready().await.map_err(|error| error.to_string());
+    at_a_glance(&answer, ready).context("the master's answer cannot be understood")
 }
 
 fn at_a_glance(answer: &Value, ready: Result<(), String>) -> Result<String, serde_json::Error> {
     let status = Status::deserialize(answer)?;
-    Ok([summary(&status, ready), members::table(&status.masters), volumes(&status.volumes)].join("\n\n"))
+    let mut parts = vec![summary(&status, ready), members::table(&status.masters), volumes(&status.volumes)];
+    if !status.moves.is_empty() {
+        parts.push(moves(&status.moves));
+    }
+    Ok(parts.join("\n\n"))
+}
+
+fn moves(moves: &[MoveStatus]) -> String {
+    let columns = [
+        ("move", Align::Left),
+        ("placements", Align::Right),
+        ("from", Align::Right),
+        ("to", Align::Right),
+        ("done", Align::Right),
+        ("of", Align::Right),
+        ("a-second", Align::Right),
+        ("left", Align::Right),
+    ];
+    let row = |of: &MoveStatus| {
+        vec![
+            of.kind.clone(),
+            of.placements.to_string(),
+            of.from.map(|id| id.to_string()).unwrap_or_default(),
+            of.to.to_string(),
+            bytes(of.done),
+            bytes(of.total),
+            bytes(of.bytes_per_s),
+            of.eta_ms.map(|ms| format!("{}s", ms.div_ceil(1000))).unwrap_or_default(),
+        ]
+    };
+    output::table(&columns, &moves.iter().map(row).collect::<Vec<_>>())
 }
 
 fn summary(status: &Status, ready: Result<(), String>) -> String {
@@ -83,12 +149,14 @@ fn summary(status: &Status, ready: Result<(), String>) -> String {
             format!("{} overwritten or deleted, {}, to be reaped", garbage.needles, bytes(garbage.bytes)),
         ));
     }
+    rows.extend(status.waiting.iter().map(|reason| ("waiting", reason.clone())));
     let rows: Vec<(String, String)> =
         rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     output::pairs(&rows)
 }
 
-fn volumes(volumes: &[VolumeStatus]) -> String {
+/// The volumes, one a line.
+pub(crate) fn volumes(volumes: &[VolumeStatus]) -> String {
     let columns = [
         ("volume", Align::Right),
         ("state", Align::Left),
@@ -127,7 +195,9 @@ mod tests {
         let status = json!({
             "cluster": "c0ffee", "node": 2, "version": "0.1.0", "leader": 1, "term": 7, "committed": 9, "applied": 8,
             "replicas": 3, "min_replicas": 2, "partitions": 4096, "objects": 5, "object_bytes": 2048,
-            "under_replicated": 1,
+            "under_replicated": 1, "waiting": ["repair of 14 placements: no other volume has 3 MiB free; add a volume"],
+            "moves": [{ "kind": "repair", "placement": 7, "placements": 128, "from": 3, "to": 4, "done": 1024, "total": 4096,
+                "bytes_per_s": 512, "eta_ms": 6000 }],
             "masters": [{ "id": 1, "role": "leader", "client": "a:1", "lag": 0 }, { "id": 2, "role": "unreachable", "reached_ms": 9200 },
                 { "id": 3, "role": "unreachable" }],
             "volumes": [{ "id": 3, "state": "down", "used": 1536 }],
@@ -140,6 +210,7 @@ index    applied 8 of 9 committed
 objects  5, 2.0 KiB
 copies   3 each, 2 needed for a write; 4096 partitions
 warning  1 objects have fewer copies than that
+waiting  repair of 14 placements: no other volume has 3 MiB free; add a volume
 
 master  role         reached  lag  client  peer
      1  leader           now    0  a:1     -
@@ -147,7 +218,10 @@ master  role         reached  lag  client  peer
      3  unreachable    never    -  -       -
 
 volume  state  needles     used  free  bad  zone  http  peer
-     3  down         0  1.5 KiB   0 B    0  -     -     -";
+     3  down         0  1.5 KiB   0 B    0  -     -     -
+
+move    placements  from  to     done       of  a-second  left
+repair         128     3   4  1.0 KiB  4.0 KiB     512 B    6s";
         assert_eq!(at_a_glance(&status, Ok(())).expect("a status"), expected);
     }
 }

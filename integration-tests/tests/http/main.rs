@@ -3,6 +3,7 @@
 mod conditions;
 mod digests;
 mod refusals;
+mod undelete;
 
 use std::net::SocketAddr;
 
@@ -26,6 +27,7 @@ async fn http_is_as_its_contract_says() -> Result<()> {
     conditions::of_writes_are_decided(&masters).await?;
     digests::wrong_ones_store_nothing(masters[0]).await?;
     digests::wanted_ones_are_answered(&masters).await?;
+    undelete::brings_back_what_was_deleted(&masters).await?;
     bodies_of_all_kinds(masters[0]).await?;
     lists_are_pages(&masters).await?;
     system_routes(&cluster).await?;

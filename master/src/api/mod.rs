@@ -16,8 +16,11 @@ mod list;
 mod masters;
 mod problem;
 mod put;
+mod rebalance;
 mod repr_digest;
 mod system;
+mod undelete;
+mod volumes;
 
 pub(crate) use put::accept_hand_over;
 
@@ -88,6 +91,15 @@ async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Prob
         if masters::is_route(request.uri().path()) {
             return masters::answer(master, &request, body).await;
         }
+        if request.uri().path() == rebalance::ROUTE {
+            return rebalance::answer(master, &request).await;
+        }
+        if volumes::is_route(request.uri().path()) {
+            return volumes::answer(master, &request).await;
+        }
+        if undelete::is_route(request.uri().path()) {
+            return undelete::answer(master, &request).await;
+        }
         return system::answer(master, &request).await;
     }
     if let Some(reason) = master.admission.failure() {
@@ -128,7 +140,11 @@ fn not_allowed(request: &Head, allow: &'static str) -> Response {
 /// The key that the path names.
 fn key(uri: &Uri) -> Result<ObjectKey, Problem> {
     let path = uri.path();
-    let encoded = path.strip_prefix('/').unwrap_or(path);
+    named(path.strip_prefix('/').unwrap_or(path))
+}
+
+/// The key in a part of a path.
+fn named(encoded: &str) -> Result<ObjectKey, Problem> {
     ObjectKey::from_path(encoded).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))
 }
 

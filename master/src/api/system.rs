@@ -27,7 +27,8 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
             super::key(request.uri())?;
         }
         let text = format!(
-            "there is no route {route}; there are /-/health, /-/ready, /-/status, /-/masters, /-/leader/ID and /-/backup"
+            "there is no route {route}; there are /-/health, /-/ready, /-/status, /-/masters, /-/leader/ID, /-/volumes/ID/drain, \
+             /-/rebalance, /-/undelete/KEY and /-/backup"
         );
         return Err(Problem::new(StatusCode::NOT_FOUND, text));
     }

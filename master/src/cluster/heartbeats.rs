@@ -33,6 +33,8 @@ pub(crate) struct Seen {
     pub(crate) at: Instant,
     /// What it said.
     pub(crate) status: VolumeStatus,
+    /// Which process said so.
+    pub(crate) process: u64,
 }
 
 struct Beats {
@@ -94,7 +96,7 @@ impl Heartbeats {
             return HeartbeatReply::Known(Vec::new());
         }
         let now = Instant::now();
-        let seen = Seen { at: now, status: beat.status.clone() };
+        let seen = Seen { at: now, status: beat.status.clone(), process: beat.process };
         let beats = all.entry(beat.volume).or_insert_with(|| Beats::first(seen.clone(), beat.process));
         match beats.claim(beat.process, now) {
             Claim::Copy => HeartbeatReply::Refused(copy_text(beat.volume)),
@@ -191,7 +193,7 @@ mod tests {
     use super::*;
 
     fn beats(now: Instant) -> Beats {
-        Beats::first(Seen { at: now, status: VolumeStatus::default() }, 1)
+        Beats::first(Seen { at: now, status: VolumeStatus::default(), process: 1 }, 1)
     }
 
     fn after(now: Instant, ms: u64) -> Instant {

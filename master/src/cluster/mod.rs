@@ -11,6 +11,7 @@ mod judge;
 pub(crate) mod members;
 pub(crate) mod place;
 pub(crate) mod reap;
+pub(crate) mod repair;
 pub(crate) mod seen;
 mod stall;
 
@@ -71,7 +72,8 @@ async fn duties(master: Arc<Master>) {
         reap::run(&master),
         epochs::run(&master),
         change::run(&master),
-        stall::run(&master)
+        stall::run(&master),
+        repair::run(&master)
     );
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hayrick_placement::Candidate;
 use hayrick_protocol::PartitionId;
-use hayrick_protocol::cluster_map::{ClusterConfig, ClusterMap, TableChange};
+use hayrick_protocol::cluster_map::{ClusterConfig, ClusterMap, TableChange, Volume};
 use hayrick_protocol::command::{Command, Refusal, Reply};
 use hayrick_raft_store::{Cluster, Table};
 use tokio::sync::Mutex;
@@ -97,14 +97,12 @@ impl Place {
 
 /// The volumes that may be named by new placements.
 fn candidates(map: &ClusterMap) -> Vec<Candidate> {
-    let taking = map.volumes.values().filter(|volume| volume.state.takes_writes());
-    taking
-        .map(|volume| Candidate {
-            id: volume.id,
-            weight: volume.capacity_bytes.max(1),
-            zone: volume.zone.clone(),
-        })
-        .collect()
+    map.volumes.values().filter(|volume| volume.state.takes_writes()).map(candidate).collect()
+}
+
+/// A volume as the ring sees it.
+pub(crate) fn candidate(volume: &Volume) -> Candidate {
+    Candidate { id: volume.id, weight: volume.capacity_bytes.max(1), zone: volume.zone.clone() }
 }
 
 /// Whether so many candidates are a reason for a table.
@@ -168,7 +166,7 @@ async fn commit(master: &Master, cluster: &Cluster, changes: Vec<TableChange>) -
 mod tests {
     use std::collections::BTreeMap;
 
-    use hayrick_protocol::cluster_map::{Placement, Volume, VolumeState};
+    use hayrick_protocol::cluster_map::{Placement, VolumeState};
     use hayrick_protocol::ids::{InstanceId, VolumeId};
     use hayrick_protocol::{ClusterId, Generation, PlacementId};
 
@@ -246,6 +244,9 @@ mod tests {
         for row in placements.values() {
             current[usize::from(row.partition.0)] = Some(row.id);
         }
-        Cluster { table: Arc::new(Table { version: 1, current, placements }), ..Cluster::default() }
+        Cluster {
+            table: Arc::new(Table { version: 1, current, placements, ..Table::default() }),
+            ..Cluster::default()
+        }
     }
 }

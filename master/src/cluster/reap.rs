@@ -225,7 +225,7 @@ mod tests {
             members: (1..=4).map(VolumeId).collect(),
             generation: Generation(1),
         };
-        let table = Table { version: 1, current: Vec::new(), placements: [(row.id, row)].into() };
+        let table = Table { version: 1, placements: [(row.id, row)].into(), ..Table::default() };
         let cluster = Cluster {
             map: Arc::new(ClusterMap { version: 1, volumes }),
             table: Arc::new(table),

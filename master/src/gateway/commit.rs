@@ -1,4 +1,4 @@
-//! Step 4 of the write, and the whole of the delete: a command goes to the leader, and its outcome is told apart
+//! Step 4 of the write, and the whole of delete and undelete: a command goes to the leader, and its outcome is told apart
 //! into *applied*, *refused*, *surely not proposed* and *unknown*.
 //!
 //! Owns the queue to the leader: one request carries the commands that gathered while the last was in flight. A
@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use hayrick_protocol::command::{Applied, Command, Refusal, Reply, Session};
+use hayrick_protocol::command::{Applied, Command, Refusal, Reply};
 use hayrick_protocol::limits::{BATCH_COMMANDS_MAX, PROPOSALS_WAITING_MAX};
 use hayrick_protocol::messages::master::ProposeError;
 use tokio::sync::oneshot;
@@ -139,16 +139,11 @@ async fn send(master: &Master, batch: Vec<Waiting>) -> Vec<Waiting> {
 impl Waiting {
     /// The command, with the session as of now.
     fn command(&self) -> Command {
-        let session: Session = self.ticket.session();
-        match self.command.clone() {
-            Command::Commit(commit) => {
-                Command::Commit(hayrick_protocol::command::Commit { session, ..commit })
-            }
-            Command::Delete(delete) => {
-                Command::Delete(hayrick_protocol::command::Delete { session, ..delete })
-            }
-            other => other,
+        let mut command = self.command.clone();
+        if let Some(session) = command.session_mut() {
+            *session = self.ticket.session();
         }
+        command
     }
 
     fn answer(self, reply: Reply) {

@@ -25,6 +25,9 @@ use crate::options::Options;
 /// Listings that are made at a time: each walks the index, and a page may be 10 MB.
 const LISTS_MAX: usize = 4;
 
+/// Undeletes that look for what was deleted at a time: each may walk through all garbage.
+const UNDELETES_MAX: usize = 2;
+
 /// Backups that are told at a time: while one is, the index keeps what it holds, and grows by what is changed.
 const BACKUPS_MAX: usize = 1;
 
@@ -36,6 +39,8 @@ pub(crate) struct Gateway {
     pub(crate) answers: budget::Budget,
     /// For listings, which are whole in memory.
     pub(crate) lists: Semaphore,
+    /// For undeletes, while they look.
+    pub(crate) undeletes: Arc<Semaphore>,
     /// For backups, each of which holds on to a view.
     pub(crate) backups: Arc<Semaphore>,
     pub(crate) epochs: epoch::Epochs,
@@ -51,6 +56,7 @@ impl Gateway {
             bodies: budget::Bodies::new(options.body_memory_bytes, options.request_timeout),
             answers: budget::Budget::new(options.body_memory_bytes),
             lists: Semaphore::new(LISTS_MAX),
+            undeletes: Arc::new(Semaphore::new(UNDELETES_MAX)),
             backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
             epochs: epoch::Epochs::new(),
             appends: append::Appends::new(),

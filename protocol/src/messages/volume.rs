@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::cluster_map::VolumeStatus;
-use crate::ids::{NeedleId, PlacementId};
+use crate::ids::{NeedleId, PlacementId, VolumeId};
+use crate::key::ObjectKey;
 use crate::messages::message;
 
 /// Append the needles that the body holds one after the other, each verified first. One fdatasync covers them all,
@@ -120,3 +121,172 @@ message!(Delete = 0x0104 -> Result<(), AppendError>);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status;
 message!(Status = 0x0105 -> VolumeStatus);
+
+/// The needles of some placements that the volume holds and knows of no damage in, a page at a time. Every needle that
+/// was durable when the first page was asked for, and is not dropped before the last one, is in one of them, or in two.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List {
+    /// Distinct, ascending; at most [`crate::limits::LIST_PLACEMENTS_MAX`].
+    pub placements: Vec<PlacementId>,
+    /// Where the last page ended; the default for the first.
+    pub from: ListPosition,
+}
+message!(List = 0x0106 -> Result<Listing, ReadError>);
+
+/// How far a list has come: all segments before this one, and of this one what is not behind placement and needle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct ListPosition {
+    /// The segment.
+    pub segment: u64,
+    /// The last placement that was shown of it.
+    pub placement: PlacementId,
+    /// The last needle that was shown of that.
+    pub needle: NeedleId,
+}
+
+/// A page of a list. It may hold few needles, or none, and not be the last: a page looks only into so much.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// At most [`crate::limits::LIST_PAGE_NEEDLES_MAX`].
+    pub needles: Vec<Listed>,
+    /// Where the next page begins; `None` behind the last.
+    pub next: Option<ListPosition>,
+}
+
+/// A needle in a list. They ascend by their positions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// The segment that it lay in: with placement and id, its [`ListPosition`].
+    pub segment: u64,
+    /// Its placement.
+    pub placement: PlacementId,
+    /// Its id.
+    pub needle: NeedleId,
+    /// Bytes of the whole needle.
+    pub bytes: u32,
+    /// The key of the object that it was written for.
+    pub key: ObjectKey,
+}
+
+/// Whole needles, as their gateway made them. The reply's body holds those that could be read, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetch {
+    /// At most [`crate::limits::APPEND_BATCH_NEEDLES_MAX`].
+    pub needles: Vec<NeedleId>,
+}
+message!(Fetch = 0x0107 -> Fetched);
+
+/// For each of the first needles that were asked for, in order; at least for one. The others did not fit in
+/// [`crate::limits::APPEND_BATCH_BYTES_MAX`] and are to be asked for again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fetched(pub Vec<Result<(), ReadError>>);
+
+/// Take in what another volume holds of some placements and this one does not, or only damaged: from one page of that
+/// one's list. What was pulled is durable before the reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pull {
+    /// Who has them.
+    pub source: VolumeId,
+    /// `HOST:PORT` of its peer port.
+    pub address: String,
+    /// Distinct, ascending; at most [`crate::limits::LIST_PLACEMENTS_MAX`].
+    pub placements: Vec<PlacementId>,
+    /// Where the last pull ended; the default for the first.
+    pub from: ListPosition,
+    /// Ends the page early once so many bytes were pulled.
+    pub bytes_max: u64,
+}
+message!(Pull = 0x0108 -> Result<Pulled, PullError>);
+
+/// What one pull came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pulled {
+    /// Where the next one begins; `None`: the source has no more.
+    pub next: Option<ListPosition>,
+    /// Needles that the source listed and that were looked at.
+    pub listed: u64,
+    /// Needles that were pulled.
+    pub needles: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Needles that are not here and that the source could not give.
+    pub failed: u64,
+}
+
+/// Why a pull ended early. What was pulled before is kept; the same pull can be asked for again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
+pub enum PullError {
+    /// The source does not answer, or not as it should.
+    #[error("the source failed: {0}")]
+    Source(String),
+    /// This volume could not append.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+/// Which placements have needles here that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damaged;
+message!(Damaged = 0x0109 -> DamagedPlacements);
+
+/// Placements with damaged needles.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DamagedPlacements {
+    /// Distinct, ascending.
+    pub placements: Vec<PlacementId>,
+    /// There may be others: of some damage it is not known which needles it hit.
+    pub others: bool,
+    /// For [`MadeUp`]: what is damaged now.
+    pub mark: u64,
+}
+
+/// All that this volume must hold is here, though something is damaged: whatever the damage hit was pulled anew, or is
+/// nobody's. So the stretches that were damaged when `mark` was given need not be kept, and [`VolumeStatus::uncompared`]
+/// ends. Ignored if more was damaged since, or another process gave the mark.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeUp {
+    /// Of [`DamagedPlacements`].
+    pub mark: u64,
+}
+message!(MadeUp = 0x010a -> ());
+
+/// A page of a list, as [`List`] has it, for the question which of these needles are dead. The answer is [`Drop`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// Distinct, ascending; at most [`crate::limits::LIST_PLACEMENTS_MAX`].
+    pub placements: Vec<PlacementId>,
+    /// Where the last page ended; the default for the first.
+    pub from: ListPosition,
+}
+message!(Offer = 0x010b -> Result<Offered, ReadError>);
+
+/// What a volume offers to drop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// The needles.
+    pub listing: Listing,
+    /// What an answer has to bring. It is good until the volume serves a [`List`] or begins a [`Pull`], or ends: from then on
+    /// somebody may count on what it holds.
+    pub ticket: u64,
+}
+
+/// These needles, which were offered, are dead: drop them; durable before the reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drop {
+    /// Of [`Offered`].
+    pub ticket: u64,
+    /// At most [`crate::limits::LIST_PAGE_NEEDLES_MAX`].
+    pub needles: Vec<NeedleId>,
+}
+message!(Drop = 0x010c -> Result<(), DropError>);
+
+/// Why needles were not dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
+pub enum DropError {
+    /// The ticket is good no more: offer again.
+    #[error("the volume was asked for what it holds meanwhile")]
+    Stale,
+    /// The volume could not write it down.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}

@@ -1,7 +1,7 @@
-//! Commit and delete: the commands that a client's request ends in.
+//! Commit, delete and undelete: the commands that a client's request ends in.
 
 use hayrick_protocol::AppliedVersion;
-use hayrick_protocol::command::{Applied, Commit, Delete, Precondition, Refusal, Reply};
+use hayrick_protocol::command::{Applied, Commit, Delete, Precondition, Refusal, Reply, Undelete};
 use hayrick_protocol::record::{Garbage, ObjectRecord};
 
 use super::{Outcome, Rows};
@@ -61,6 +61,22 @@ pub(super) fn delete(state: &mut State, rows: &mut dyn Rows, delete: &Delete) ->
     Ok(Reply::Applied(Applied { version, replaced: true }))
 }
 
+/// What a delete took away is the key's again, unless it is about to be reaped or another object has the key. In all but its
+/// version the record is the one that was deleted: its needle never went.
+pub(super) fn undelete(state: &mut State, rows: &mut dyn Rows, undelete: &Undelete) -> Outcome {
+    let deleted = rows.garbage(undelete.garbage)?;
+    let deleted = deleted.filter(|row| row.by_delete && !row.doomed && row.key == undelete.key);
+    let deleted = deleted.ok_or(Refusal::NotFound)?;
+    if rows.object(&undelete.key)?.is_some() {
+        return Err(Refusal::PreconditionFailed.into());
+    }
+    let version = next_version(state);
+    rows.put_object(&undelete.key, &ObjectRecord { version, ..deleted.record.clone() })?;
+    rows.remove_garbage(undelete.garbage)?;
+    reclaim(state, &deleted.record)?;
+    Ok(Reply::Applied(Applied { version, replaced: false }))
+}
+
 fn holds(precondition: &Precondition, old: Option<&ObjectRecord>) -> bool {
     match precondition {
         Precondition::None => true,
@@ -99,6 +115,28 @@ fn discard(
     state.change_copies(record.placement, |copies| {
         copies.live.remove(record.needle, record.size);
         copies.garbage.add(record.needle, record.size);
+    });
+    Ok(())
+}
+
+/// The other way: counts as an object again what counted as garbage that is not doomed.
+fn reclaim(state: &mut State, record: &ObjectRecord) -> Result<(), StoreError> {
+    let size = u64::from(record.size);
+    let held = state
+        .copies
+        .get(&record.placement)
+        .map_or((0, 0), |copies| (copies.garbage.count, copies.garbage.bytes));
+    let counters = &mut state.counters;
+    if held.0 == 0 || held.1 < size || counters.garbage_needles == 0 || counters.garbage_bytes < size {
+        return Err(StoreError::lost_count(record.placement));
+    }
+    counters.garbage_needles -= 1;
+    counters.garbage_bytes -= size;
+    counters.objects += 1;
+    counters.object_bytes += size;
+    state.change_copies(record.placement, |copies| {
+        copies.garbage.remove(record.needle, record.size);
+        copies.live.add(record.needle, record.size);
     });
     Ok(())
 }

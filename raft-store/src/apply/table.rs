@@ -63,12 +63,18 @@ fn check(state: &State, changes: &[TableChange]) -> Result<(), Refusal> {
 /// Makes the placement with these members current: a former one if there was, else a new row. Whether anything changed.
 fn change_one(state: &mut State, change: TableChange) -> bool {
     let partition = change.partition;
-    let old = state.cluster.table.current(partition).map(|placement| placement.id);
+    let current = state.cluster.table.current(partition);
+    // Another one may have come to the same members by moves.
+    if current.is_some_and(|current| current.members == change.members) {
+        return false;
+    }
+    let old = current.map(|placement| placement.id);
     let new = match state.placement_of(partition, &change.members) {
         _ if change.members.is_empty() => None,
-        Some(former) if Some(former) == old => return false,
         Some(former) => {
-            raise_generation(state, former);
+            state.change_placement(former);
+            // Who takes writes gains no member.
+            end_move(state, former);
             Some(former)
         }
         None => {
@@ -88,17 +94,16 @@ fn change_one(state: &mut State, change: TableChange) -> bool {
         return false;
     }
     if let Some(old) = old {
-        raise_generation(state, old);
+        state.change_placement(old);
     }
     set_current(state, partition, new);
     true
 }
 
-fn raise_generation(state: &mut State, placement: PlacementId) {
-    if let Some(row) = state.change_table().placements.get_mut(&placement) {
-        row.generation.0 += 1;
+fn end_move(state: &mut State, placement: PlacementId) {
+    if state.cluster.table.moves.contains_key(&placement) {
+        state.set_move(placement, None);
     }
-    state.changed.insert(RowKey::Placement(placement));
 }
 
 fn set_current(state: &mut State, partition: PartitionId, placement: Option<PlacementId>) {

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use hayrick_protocol::cluster_map::{ClusterConfig, Master, TableChange, VolumeState};
 use hayrick_protocol::command::{
-    Command, Commit, Delete, Precondition, RegisterVolume, Session as Sending, StateChange,
+    Command, Commit, Delete, Examined, Precondition, RegisterVolume, Session as Sending, StateChange,
+    Undelete,
 };
 use hayrick_protocol::record::{Garbage, Headers, ObjectRecord};
 use hayrick_protocol::{
@@ -176,6 +177,10 @@ fn show_row(before: &State, after: &State, key: RowKey, out: &mut String) {
             format!("{lc} live with {lb} bytes, {gc} garbage with {gb} bytes")
         }),
         RowKey::Removed(id) => format!("{}", after.cluster.removed.contains(&id)),
+        RowKey::Rebalances => format!("{}", after.cluster.rebalances),
+        RowKey::Move(id) => {
+            table.moves.get(&id).map_or_else(gone, |begun| format!("newcomer volume {}", begun.newcomer))
+        }
         RowKey::Starts(id) => after.starts.get(&id).map_or_else(gone, |nonces| format!("{nonces:?}")),
     };
     writeln!(out, "  {key:?}: {shown}").expect("a string");
@@ -222,6 +227,10 @@ impl Fields<'_> {
         }
     }
 
+    fn generation(&self) -> Generation {
+        Generation(self.number("generation", 1))
+    }
+
     fn key(&self) -> ObjectKey {
         ObjectKey::new(&self.text("key")).expect("a key")
     }
@@ -253,20 +262,7 @@ fn parse(line: &str) -> Command {
             client: fields.text("client"),
             peer: fields.text("peer"),
         }),
-        "volume" => Command::RegisterVolume(RegisterVolume {
-            instance: fields.instance(),
-            volume: fields.0.contains_key("id").then(|| VolumeId(fields.number("id", 0))),
-            addr: fields.text("addr"),
-            peer: fields.text("peer"),
-            zone: fields.text("zone"),
-            capacity_bytes: fields.number("capacity", 100),
-        }),
-        "volumes" => {
-            let (from, to) = (fields.volume_state("from"), fields.volume_state("to"));
-            let ids = fields.list("ids").into_iter();
-            let change = |id| StateChange { volume: VolumeId(id as u32), from, to };
-            Command::SetVolumeStates(ids.map(change).collect())
-        }
+        "volume" | "volumes" => parse_volumes(name, &fields),
         "table" => Command::ChangeTable {
             map_version: fields.number("map", 0),
             table_version: fields.number("table", 0),
@@ -281,12 +277,13 @@ fn parse(line: &str) -> Command {
             nonce: fields.number("nonce", 1),
         },
         "remove" => Command::RemoveMaster(NodeId(fields.number("id", 1))),
+        "begin" | "replace" | "abandon" | "rebalance" => parse_move(name, &fields),
         "fence" => Command::FenceEpoch(EpochId(fields.number("epoch", 1))),
         "commit" => Command::Commit(Commit {
             session: fields.sending(),
             key: fields.key(),
             placement: PlacementId(fields.number("placement", 1)),
-            generation: Generation(fields.number("generation", 1)),
+            generation: fields.generation(),
             size: fields.number("size", 10),
             crc: 1,
             md5: [fields.number("md5", 1); 16],
@@ -299,8 +296,45 @@ fn parse(line: &str) -> Command {
             key: fields.key(),
             precondition: fields.precondition(),
         }),
+        "undelete" => Command::Undelete(Undelete {
+            session: fields.sending(),
+            key: fields.key(),
+            garbage: AppliedVersion(fields.number("garbage", 0)),
+        }),
         "doom" => Command::Doom(fields.list("versions").into_iter().map(AppliedVersion).collect()),
         "reaped" => Command::Reaped(fields.list("versions").into_iter().map(AppliedVersion).collect()),
         other => panic!("{other} is no command in transcripts"),
     }
+}
+
+fn parse_move(name: &str, fields: &Fields<'_>) -> Command {
+    let placement =
+        Examined { placement: PlacementId(fields.number("placement", 1)), generation: fields.generation() };
+    let newcomer = VolumeId(fields.number("newcomer", 0));
+    match name {
+        "rebalance" => Command::Rebalance(fields.text("on") == "yes"),
+        "begin" => Command::BeginMove { placement, newcomer },
+        "abandon" => Command::AbandonMove { placement, newcomer },
+        _ => {
+            let out = fields.0.contains_key("out").then(|| VolumeId(fields.number("out", 0)));
+            Command::ReplaceMember { placement, out, newcomer }
+        }
+    }
+}
+
+fn parse_volumes(name: &str, fields: &Fields<'_>) -> Command {
+    if name == "volumes" {
+        let (from, to) = (fields.volume_state("from"), fields.volume_state("to"));
+        let ids = fields.list("ids").into_iter();
+        let change = |id| StateChange { volume: VolumeId(id as u32), from, to };
+        return Command::SetVolumeStates(ids.map(change).collect());
+    }
+    Command::RegisterVolume(RegisterVolume {
+        instance: fields.instance(),
+        volume: fields.0.contains_key("id").then(|| VolumeId(fields.number("id", 0))),
+        addr: fields.text("addr"),
+        peer: fields.text("peer"),
+        zone: fields.text("zone"),
+        capacity_bytes: fields.number("capacity", 100),
+    })
 }

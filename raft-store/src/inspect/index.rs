@@ -148,5 +148,7 @@ fn name(row: RowKey) -> &'static str {
         RowKey::Copies(_) => "copies",
         RowKey::Starts(_) => "starts of masters",
         RowKey::Removed(_) => "removed masters",
+        RowKey::Move(_) => "moves",
+        RowKey::Rebalances => "rebalancing",
     }
 }

@@ -1,13 +1,14 @@
 //! The list of damage in a file of its own, so that a restart knows what scrub and reads found before it.
 //!
 //! ```text
-//! hayrick damage 1
+//! hayrick damage 2
 //! stretch 000000000000001f 0123456789abcdef 4194304 4198400
+//! made-up 000000000000001f 0123456789abcdef 8192 16384
 //! needle 4294967303 000000000000001f 0123456789abcdef 4194304
 //! crc32c bba61093
 //! ```
-//! A line for each stretch: its segment, the salt of that, its first byte, and where it ends; then one for each needle: its
-//! id, and the segment, salt and offset of the copy that cannot be read.
+//! A line for each stretch: its segment, the salt of that, its first byte, and where it ends; the same for
+//! each that was made up for, so that it need not be kept (not in version 1); then one for each needle: its id, and the segment, salt and offset of the copy that cannot be read.
 //!
 //! Owns these bytes, when they are written, and what a start believes of them: a stretch whose segment is there still, a
 //! needle whose index names that very copy. So what was dropped, replaced or compacted since is not listed again.
@@ -33,19 +34,21 @@ use crate::store::Shared;
 pub(crate) const FILE_NAME: &str = "damage";
 
 /// The version of these bytes.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 
 /// The first line, without the version.
 pub(crate) const TITLE: &str = "hayrick damage";
 
-/// More bytes than the longest list takes: so many lines, twice, of less than 100 bytes.
-pub(crate) const BYTES_MAX: u64 = 16 << 20;
+/// More bytes than the longest list takes: so many lines, three times, of less than 100 bytes.
+pub(crate) const BYTES_MAX: u64 = 24 << 20;
 
 /// What is written.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Listed {
     /// With the salts of their segments.
     stretches: Vec<(Stretch, u64)>,
+    /// The same of those that were made up for.
+    made_up: Vec<(Stretch, u64)>,
     /// Segment, salt and offset of the copy.
     needles: Vec<(NeedleId, (FileId, u64, u64))>,
 }
@@ -104,13 +107,16 @@ impl KeptDamage {
     /// Lists what holds still.
     fn take_in(&self, stream: &Stream<Needles>, listed: &Listed) {
         let damage = &self.shared.damage;
-        for (Stretch { segment, range }, salt) in &listed.stretches {
-            if stream
-                .reader(*segment)
-                .is_some_and(|reader| reader.salt() == *salt && range.end <= reader.end())
-            {
-                damage.stretch(*segment, range.clone());
-            }
+        let is_there = |(Stretch { segment, range }, salt): &&(Stretch, u64)| {
+            let reader = stream.reader(*segment);
+            reader.is_some_and(|reader| reader.salt() == *salt && range.end <= reader.end())
+        };
+        // First: what is found again of them is no news, neither now nor later.
+        for (Stretch { segment, range }, _) in listed.made_up.iter().filter(is_there) {
+            damage.was_made_up(*segment, range.clone());
+        }
+        for (Stretch { segment, range }, _) in listed.stretches.iter().filter(is_there) {
+            damage.stretch(*segment, range.clone());
         }
         let index = self.shared.index.read();
         for (id, (segment, salt, offset)) in &listed.needles {
@@ -153,12 +159,11 @@ impl KeptDamage {
 impl Listed {
     /// Without what lies in a segment that is gone, or whose header cannot be read: each start finds that by itself.
     fn of(list: &Snapshot, stream: &Stream<Needles>) -> Self {
-        let stretches = list.stretches.iter();
+        let with_salt = |one: &Stretch| Some((one.clone(), salt_of(stream, one.segment)?));
         let needles = list.needles.iter();
         Self {
-            stretches: stretches
-                .filter_map(|one| Some((one.clone(), salt_of(stream, one.segment)?)))
-                .collect(),
+            stretches: list.stretches.iter().filter_map(with_salt).collect(),
+            made_up: list.made_up.iter().filter_map(with_salt).collect(),
             needles: needles
                 .filter_map(|(id, Location { file, offset, .. })| {
                     Some((*id, (*file, salt_of(stream, *file)?, *offset)))
@@ -169,9 +174,11 @@ impl Listed {
 
     fn encode(&self) -> String {
         let mut text = format!("{TITLE} {VERSION}\n");
-        for (Stretch { segment, range }, salt) in &self.stretches {
-            let (from, to) = (range.start, range.end);
-            writeln!(text, "stretch {segment} {salt:016x} {from} {to}").expect("a string takes any text");
+        for (word, stretches) in [("stretch", &self.stretches), ("made-up", &self.made_up)] {
+            for (Stretch { segment, range }, salt) in stretches {
+                let (from, to) = (range.start, range.end);
+                writeln!(text, "{word} {segment} {salt:016x} {from} {to}").expect("a string takes any text");
+            }
         }
         for (id, (segment, salt, offset)) in &self.needles {
             writeln!(text, "needle {id} {segment} {salt:016x} {offset}").expect("a string takes any text");
@@ -184,7 +191,7 @@ impl Listed {
         let title = lines.next()?;
         let mut listed = Self::default();
         lines.try_for_each(|line| listed.add(line))?;
-        (title == format!("{TITLE} {VERSION}")).then_some(listed)
+        (1..=VERSION).any(|version| title == format!("{TITLE} {version}")).then_some(listed)
     }
 
     fn add(&mut self, line: &str) -> Option<()> {
@@ -192,10 +199,15 @@ impl Listed {
         let mut next = || words.next();
         let hex = |word: &str| u64::from_str_radix(word, 16).ok();
         match next()? {
-            "stretch" => {
+            word @ ("stretch" | "made-up") => {
                 let (segment, salt) = (FileId(hex(next()?)?), hex(next()?)?);
-                let range = next()?.parse().ok()?..next()?.parse().ok()?;
-                self.stretches.push((Stretch { segment, range }, salt));
+                let range: std::ops::Range<u64> = next()?.parse().ok()?..next()?.parse().ok()?;
+                let list = if word == "stretch" { &mut self.stretches } else { &mut self.made_up };
+                // None that was written.
+                if range.start > range.end {
+                    return None;
+                }
+                list.push((Stretch { segment, range }, salt));
             }
             "needle" => {
                 let id = NeedleId(next()?.parse().ok()?);
@@ -221,16 +233,24 @@ mod tests {
     fn listed() -> Listed {
         let stretch = Stretch { segment: FileId(0x1f), range: 4_194_304..4_198_400 };
         let copy = (FileId(0x1f), 0x0123_4567_89ab_cdef, 4_194_304);
-        Listed { stretches: vec![(stretch, copy.1)], needles: vec![(NeedleId(1 << 32 | 7), copy)] }
+        let made_up = Stretch { segment: FileId(0x1f), range: 8192..16384 };
+        Listed {
+            stretches: vec![(stretch, copy.1)],
+            made_up: vec![(made_up, copy.1)],
+            needles: vec![(NeedleId(1 << 32 | 7), copy)],
+        }
     }
 
     #[test]
     fn golden_text() {
-        let text = "hayrick damage 1\nstretch 000000000000001f 0123456789abcdef 4194304 4198400\n\
+        let text = "hayrick damage 2\nstretch 000000000000001f 0123456789abcdef 4194304 4198400\n\
+                    made-up 000000000000001f 0123456789abcdef 8192 16384\n\
                     needle 4294967303 000000000000001f 0123456789abcdef 4194304\n";
         assert_eq!(listed().encode(), sealed_text::seal(text));
         assert_eq!(Listed::decode(&listed().encode()), Some(listed()));
         assert_eq!(Listed::decode(&Listed::default().encode()), Some(Listed::default()));
+        let earlier = text.replace("damage 2", "damage 1");
+        assert_eq!(Listed::decode(&sealed_text::seal(&earlier)), Some(listed()), "of an earlier build");
     }
 
     #[test]
@@ -245,14 +265,14 @@ mod tests {
             }
             assert_eq!(Listed::decode(&String::from_utf8_lossy(&bytes[..at])), None, "cut to {at}");
         }
-        for text in ["hayrick damage 0\n", "hayrick damage 1\nneedle 7\n", "hayrick damage 2\nwhat else\n"] {
+        for text in ["hayrick damage 0\n", "hayrick damage 1\nneedle 7\n", "hayrick damage 3\n"] {
             assert_eq!(Listed::decode(&sealed_text::seal(text)), None, "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn garbage_never_panics(text in "(hayrick damage 1\n)?((stretch|needle) ([0-9a-f]{1,17} ?){0,5}\n){0,3}") {
+        fn garbage_never_panics(text in "(hayrick damage 2\n)?((stretch|made-up|needle) ([0-9a-f]{1,17} ?){0,5}\n){0,3}") {
             if let Some(listed) = Listed::decode(&sealed_text::seal(&text)) {
                 let again = Listed::decode(&listed.encode());
                 prop_assert_eq!(again, Some(listed));

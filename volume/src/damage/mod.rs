@@ -1,20 +1,27 @@
 //! What is known to be damaged: stretches of segments, and needles that cannot be read.
 //!
-//! Owns the list and its bounds. Finding damage is recovery's, the reads' and scrub's, mending it is the cluster's, and
-//! that the list outlives the process is [`kept`]'s. Invariant: what is told twice counts once, also in parts or with what
-//! is around it; when more is damaged than the list holds, the figures say "at least".
+//! Owns the list and its bounds. Finding damage is recovery's, the reads' and scrub's, mending it is the cluster's, which is
+//! told of it by [`placements`], and that the list outlives the process is [`kept`]'s. Invariant: what is told twice counts once, also in parts or with what
+//! is around it; when more is damaged than the list holds, the figures say "at least", and all is to be compared. What was
+//! made up for (`made_up`) comes back neither when it is found again nor with a restart; what is damaged beside it is
+//! damage as ever.
 
 pub(crate) mod kept;
+mod placements;
+mod stretches;
 
 use std::collections::BTreeMap;
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hayrick_disk::{FileId, Location};
 use hayrick_protocol::ids::NeedleId;
 use parking_lot::Mutex;
 
-/// Stretches, and as many needles, that are remembered.
+use crate::damage::placements::Placements;
+use crate::damage::stretches::Stretches;
+
+/// Stretches, as many that were made up for, and as many needles, that are remembered.
 const REMEMBERED_MAX: usize = 65_536;
 
 /// A stretch of a segment that is no record, though it once was.
@@ -33,47 +40,63 @@ pub(crate) struct Damage {
     /// Whether any needle is damaged, for the many that read and append where none is. It is set under the lock, and who
     /// reports a needle looks into the index afterwards: so who told the index before looks here in time.
     has_needles: AtomicBool,
+    placements: Mutex<Placements>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    /// By segment and first byte: where it ends.
-    stretches: BTreeMap<(FileId, u64), u64>,
-    bytes: u64,
+    /// Those that have to be kept.
+    stretches: Stretches,
+    /// Those that nobody needs any more. They count as damage no more, and go with their segments.
+    made_up: Stretches,
     /// Where the copy lies that cannot be read.
     needles: BTreeMap<NeedleId, Location>,
     /// How often any of this changed.
     changes: u64,
+    /// From a number at random on, one more whenever more is damaged: what was made up for is told by it.
+    mark: u64,
+    /// Of something, nobody compared whether it is here.
+    is_uncompared: bool,
 }
 
 /// The whole list, as it was at one time.
 #[derive(Debug)]
 struct Snapshot {
     changes: u64,
+    mark: u64,
     stretches: Vec<Stretch>,
+    made_up: Vec<Stretch>,
     needles: Vec<(NeedleId, Location)>,
 }
 
 impl Damage {
-    /// A stretch is damaged. Whether that is news.
+    /// None is known yet, and nothing compared. The number is one at random, so that no other process gives the same marks.
+    pub(crate) fn new(mark: u64) -> Self {
+        let known = Known { mark, is_uncompared: true, ..Known::default() };
+        Self { known: Mutex::new(known), ..Self::default() }
+    }
+
+    /// A stretch is damaged. Whether that is news; what was made up for is none.
     pub(crate) fn stretch(&self, segment: FileId, range: Range<u64>) -> bool {
         let mut known = self.known.lock();
-        let before = known.bytes;
-        // Becomes one with those that it overlaps or touches: the last ones that begin before its end.
-        let before_end = known.between(segment, 0..=range.end).rev();
-        let touched: Vec<_> = before_end.take_while(|one| range.start <= one.end).collect();
-        if touched.is_empty() && known.stretches.len() >= REMEMBERED_MAX {
-            return false;
+        let before = known.stretches.bytes();
+        for part in known.made_up.beside(segment, &range) {
+            if !known.stretches.add(segment, part) {
+                known.compare();
+            }
         }
-        let mut joined = range;
-        for one in touched {
-            joined = joined.start.min(one.start)..joined.end.max(one.end);
-            known.take(segment, &one);
-        }
-        known.bytes += joined.end - joined.start;
-        known.stretches.insert((segment, joined.start), joined.end);
+        let is_news = known.stretches.bytes() > before;
         known.changes += 1;
-        known.bytes > before
+        known.is_more(is_news);
+        is_news
+    }
+
+    /// A stretch was made up for before this start.
+    fn was_made_up(&self, segment: FileId, range: Range<u64>) {
+        let mut known = self.known.lock();
+        known.stretches.cut(segment, &range);
+        known.made_up.add(segment, range);
+        known.changes += 1;
     }
 
     /// All in this range verifies: stretches that lie in it are no longer damaged. Whether there were any.
@@ -82,50 +105,105 @@ impl Damage {
             return false;
         }
         let mut known = self.known.lock();
-        let begin_in_it = known.between(segment, range.start..=range.end);
-        let whole: Vec<_> = begin_in_it.filter(|one| one.end <= range.end).collect();
-        whole.iter().for_each(|one| known.take(segment, one));
-        !whole.is_empty()
+        let is_mended = known.stretches.take_in(segment, range) | known.made_up.take_in(segment, range);
+        known.changes += u64::from(is_mended);
+        is_mended
     }
 
     /// A segment is gone: what lived in it was read well, and lies elsewhere.
     pub(crate) fn let_go(&self, segment: FileId) {
         let mut known = self.known.lock();
-        let gone: Vec<_> = known.of(segment).collect();
-        gone.iter().for_each(|one| known.take(segment, one));
+        let had_some = known.stretches.let_go(segment) | known.made_up.let_go(segment);
+        known.changes += u64::from(had_some);
         let needles = known.needles.iter().filter(|(_, at)| at.file == segment);
         let needles: Vec<_> = needles.map(|(id, _)| *id).collect();
         needles.into_iter().for_each(|id| self.remove(&mut known, id));
     }
 
-    /// The damaged stretches of a segment.
+    /// What cannot be read of a segment, so far as is known, made up for or not.
     pub(crate) fn stretches_in(&self, segment: FileId) -> Vec<Range<u64>> {
-        self.known.lock().of(segment).collect()
+        let known = self.known.lock();
+        let both = known.stretches.of(segment).chain(known.made_up.of(segment));
+        let mut all = Stretches::default();
+        both.for_each(|range| _ = all.add(segment, range));
+        all.of(segment).collect()
     }
 
-    /// Whether any stretch is damaged.
+    /// Whether any stretch cannot be read, made up for or not.
     pub(crate) fn has_stretches(&self) -> bool {
-        !self.known.lock().stretches.is_empty()
+        let known = self.known.lock();
+        known.stretches.len() + known.made_up.len() > 0
     }
 
     /// Whether more stretches may be damaged than are remembered.
     pub(crate) fn is_full(&self) -> bool {
-        self.known.lock().stretches.len() >= REMEMBERED_MAX
+        self.known.lock().stretches.is_full()
     }
 
-    /// Whether any stretch of this segment is damaged.
+    /// Whether any stretch of this segment has to be kept.
     pub(crate) fn has_stretches_in(&self, segment: FileId) -> bool {
-        self.known.lock().of(segment).next().is_some()
+        self.known.lock().stretches.of(segment).next().is_some()
+    }
+
+    /// Whether some of a segment was made up for, and all else in it is well, so that it had better go.
+    pub(crate) fn is_to_go(&self, segment: FileId) -> bool {
+        let known = self.known.lock();
+        known.made_up.of(segment).next().is_some()
+            && known.stretches.of(segment).next().is_none()
+            && known.needles.values().all(|at| at.file != segment)
+    }
+
+    /// Whether all of a range was made up for.
+    pub(crate) fn is_made_up(&self, segment: FileId, range: &Range<u64>) -> bool {
+        self.known.lock().made_up.beside(segment, range).is_empty()
+    }
+
+    /// The needles that are damaged, if nothing more is than when this mark was given.
+    pub(crate) fn at_mark(&self, mark: u64) -> Option<Vec<(NeedleId, Location)>> {
+        let known = self.known.lock();
+        (known.mark == mark).then(|| known.needles.iter().map(|(id, at)| (*id, *at)).collect())
+    }
+
+    /// All that is damaged is made up for, unless more is than when this mark was given. Whether it is.
+    pub(crate) fn make_up(&self, mark: u64) -> bool {
+        let mut known = self.known.lock();
+        if known.mark != mark {
+            return false;
+        }
+        for Stretch { segment, range } in std::mem::take(&mut known.stretches).all() {
+            // One that does not fit is found again some day.
+            known.made_up.add(segment, range);
+        }
+        known.is_uncompared = false;
+        known.changes += 1;
+        true
+    }
+
+    /// It is to be compared whether all is here that must be, from now on.
+    pub(crate) fn compare(&self) {
+        self.known.lock().compare();
+    }
+
+    /// The same, as of some damage that is listed it is not known which needles it hit.
+    pub(crate) fn is_unsure(&self) {
+        self.known.lock().is_uncompared = true;
+    }
+
+    /// Whether nobody compared since.
+    pub(crate) fn is_uncompared(&self) -> bool {
+        self.known.lock().is_uncompared
     }
 
     /// The copy of a needle that lies here is damaged. Whether that is news.
     pub(crate) fn needle(&self, id: NeedleId, at: Location) -> bool {
         let mut known = self.known.lock();
         if known.needles.len() >= REMEMBERED_MAX && !known.needles.contains_key(&id) {
+            known.compare();
             return false;
         }
         let is_news = known.needles.insert(id, at) != Some(at);
         known.changes += u64::from(is_news);
+        known.is_more(is_news);
         self.has_needles.store(true, Ordering::Relaxed);
         is_news
     }
@@ -150,15 +228,20 @@ impl Damage {
         was_bad
     }
 
+    /// Whether the copy of a needle that lies here is known to be damaged.
+    pub(crate) fn is_bad(&self, id: NeedleId, at: Location) -> bool {
+        self.has_needles.load(Ordering::Relaxed) && self.known.lock().needles.get(&id) == Some(&at)
+    }
+
     /// How many stretches and needles, and the bytes of the stretches.
     pub(crate) fn figures(&self) -> (u64, u64) {
         let known = self.known.lock();
-        ((known.stretches.len() + known.needles.len()) as u64, known.bytes)
+        ((known.stretches.len() + known.needles.len()) as u64, known.stretches.bytes())
     }
 
     /// The first stretches.
     pub(crate) fn stretches(&self, at_most: usize) -> Vec<Stretch> {
-        self.known.lock().all().take(at_most).collect()
+        self.known.lock().stretches.all().take(at_most).collect()
     }
 
     /// The first needles.
@@ -169,7 +252,8 @@ impl Damage {
     fn snapshot(&self) -> Snapshot {
         let known = self.known.lock();
         let needles = known.needles.iter().map(|(id, at)| (*id, *at)).collect();
-        Snapshot { changes: known.changes, stretches: known.all().collect(), needles }
+        let (stretches, made_up) = (known.stretches.all().collect(), known.made_up.all().collect());
+        Snapshot { changes: known.changes, mark: known.mark, stretches, made_up, needles }
     }
 
     fn changes(&self) -> u64 {
@@ -183,29 +267,14 @@ impl Damage {
 }
 
 impl Known {
-    fn all(&self) -> impl Iterator<Item = Stretch> {
-        self.stretches.iter().map(|(&(segment, from), &to)| Stretch { segment, range: from..to })
+    /// More is damaged, if so.
+    fn is_more(&mut self, is_more: bool) {
+        self.mark = self.mark.wrapping_add(u64::from(is_more));
     }
 
-    fn of(&self, segment: FileId) -> impl Iterator<Item = Range<u64>> {
-        self.between(segment, 0..=u64::MAX)
-    }
-
-    /// Those that begin there, ascending: by their ends too, as none touches another.
-    fn between(
-        &self,
-        segment: FileId,
-        starts: RangeInclusive<u64>,
-    ) -> impl DoubleEndedIterator<Item = Range<u64>> {
-        let starts = (segment, *starts.start())..=(segment, *starts.end());
-        self.stretches.range(starts).map(|((_, from), to)| *from..*to)
-    }
-
-    fn take(&mut self, segment: FileId, stretch: &Range<u64>) {
-        if self.stretches.remove(&(segment, stretch.start)).is_some() {
-            self.bytes -= stretch.end - stretch.start;
-            self.changes += 1;
-        }
+    fn compare(&mut self) {
+        self.is_uncompared = true;
+        self.is_more(true);
     }
 }
 
@@ -265,5 +334,38 @@ mod tests {
         damage.forget(NeedleId(3));
         assert_eq!((damage.figures(), damage.changes()), ((0, 0), changes + 3));
         assert!(damage.needle(NeedleId(3), at(SEGMENT, 4096)), "it is news again");
+    }
+
+    #[test]
+    fn a_segment_without_a_byte_is_damaged_until_it_is_made_up_for() {
+        let damage = Damage::default();
+        damage.stretch(SEGMENT, 0..0);
+        assert_eq!((damage.figures(), damage.has_stretches()), ((1, 0), true));
+        assert!(damage.make_up(damage.snapshot().mark));
+        damage.stretch(SEGMENT, 0..0);
+        assert_eq!((damage.figures(), damage.has_stretches()), ((0, 0), true));
+    }
+
+    #[test]
+    fn what_does_not_fit_the_list_is_to_be_compared_and_follows_every_mark() {
+        let damage = Damage::default();
+        const AT: Location = Location { file: SEGMENT, offset: 4096, len: 40 };
+        for number in 0..REMEMBERED_MAX as u64 {
+            damage.stretch(SEGMENT, 16 * number..16 * number + 8);
+            damage.needle(NeedleId(number + 1), AT);
+        }
+        assert!(!damage.is_uncompared());
+        let tells: [fn(&Damage) -> bool; 2] =
+            [|damage| damage.stretch(FileId(4), 0..8), |damage| damage.needle(NeedleId(1 << 40), AT)];
+        for tell in tells {
+            let mark = damage.snapshot().mark;
+            assert!(!tell(&damage));
+            assert!(damage.is_uncompared() && !damage.make_up(mark) && damage.at_mark(mark).is_none());
+            damage.known.lock().is_uncompared = false;
+        }
+        let mark = damage.snapshot().mark;
+        damage.forget(NeedleId(1));
+        assert!(damage.make_up(mark), "nothing more is damaged");
+        assert!(!damage.is_full() && !damage.stretch(SEGMENT, 0..8));
     }
 }

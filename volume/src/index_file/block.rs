@@ -15,7 +15,7 @@
 //! Owns these rows. Invariant: a decoder takes any bytes: it allocates no more than a few times their length, and what it
 //! gives out lies within the segment.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 
 use hayrick_disk::{FileId, Location};
 use hayrick_protocol::ids::{NeedleId, PlacementId};
@@ -24,7 +24,7 @@ use hayrick_protocol::needle::ALIGN;
 
 use crate::index::Place;
 use crate::index_file::varint::{self, Cursor};
-use crate::index_file::{BLOCK_BYTES, Entry, IndexFileError, Kind, SegmentMark};
+use crate::index_file::{BLOCK_BYTES, Entry, IndexFileError, Kind, SegmentMark, Visit};
 
 /// A block that is being made.
 pub(super) struct Block {
@@ -140,12 +140,12 @@ pub(super) fn places(
     if cursor.0.is_empty() { Ok(()) } else { Err(IndexFileError::Damaged) }
 }
 
-/// Shows the rows of a block of keys.
+/// Shows the rows of a block of keys, as long as the next is wanted.
 pub(super) fn keys(
     block: &[u8],
     entry: &Entry,
-    visit: &mut dyn FnMut(PlacementId, NeedleId, &[u8]),
-) -> Result<(), IndexFileError> {
+    visit: &mut Visit<'_>,
+) -> Result<ControlFlow<()>, IndexFileError> {
     let mut cursor = Cursor(block);
     let (mut placement, mut id) = (entry.placement.0, entry.id.0);
     let mut key = Vec::new();
@@ -170,9 +170,11 @@ pub(super) fn keys(
         }
         key.truncate(shared);
         key.extend_from_slice(cursor.bytes(more)?);
-        visit(PlacementId(placement), NeedleId(id), &key);
+        if visit(PlacementId(placement), NeedleId(id), &key).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
     }
-    if cursor.0.is_empty() { Ok(()) } else { Err(IndexFileError::Damaged) }
+    if cursor.0.is_empty() { Ok(ControlFlow::Continue(())) } else { Err(IndexFileError::Damaged) }
 }
 
 fn key_len(half: u8, cursor: &mut Cursor<'_>) -> Result<usize, IndexFileError> {

@@ -37,12 +37,16 @@ mod varint;
 mod write;
 
 use std::io;
+use std::ops::ControlFlow;
 
 use hayrick_protocol::ids::{NeedleId, PlacementId};
 use thiserror::Error;
 
 pub(crate) use crate::index_file::read::IndexFile;
 pub(crate) use crate::index_file::write::Writer;
+
+/// Whom placement, needle and key of a row are shown; it breaks off where the next is not wanted.
+pub(crate) type Visit<'a> = dyn FnMut(PlacementId, NeedleId, &[u8]) -> ControlFlow<()> + 'a;
 
 /// The ending of an index file's name.
 pub(crate) const EXTENSION: &str = "idx";

@@ -4,7 +4,7 @@
 //! by a length that was not compared with the file's before.
 
 use std::io;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use hayrick_disk::{ALIGN, File, FileId};
@@ -12,8 +12,8 @@ use hayrick_protocol::ids::{NeedleId, PlacementId};
 
 use crate::index::Place;
 use crate::index_file::{
-    ENTRY_BYTES, Entry, HEADER_BYTES, IndexFileError, Kind, SegmentMark, TAIL_BYTES, VERSION, block, header,
-    tail, version_of,
+    ENTRY_BYTES, Entry, HEADER_BYTES, IndexFileError, Kind, SegmentMark, TAIL_BYTES, VERSION, Visit, block,
+    header, tail, version_of,
 };
 
 /// An index file whose header and table are good.
@@ -111,27 +111,54 @@ impl IndexFile {
         Ok(all)
     }
 
-    /// Shows needles and keys of those placements that are `wanted`, which ascend. Reads no other blocks.
+    /// Shows needles and keys of those placements that are `wanted`, which ascend, a part of the segment at a time: of
+    /// each those behind a placement and id, ascending, until the visitor wants no more of that part. Reads no blocks that
+    /// hold none of these.
     pub(crate) fn keys(
         &self,
         wanted: &[PlacementId],
-        visit: &mut dyn FnMut(PlacementId, NeedleId, &[u8]),
+        behind: (PlacementId, NeedleId),
+        visit: &mut Visit<'_>,
     ) -> Result<(), IndexFileError> {
+        let mut is_enough = false;
         for (number, (at, entry)) in self.blocks.iter().enumerate() {
             if entry.kind != Kind::Keys {
+                // Of a part, the blocks of keys follow on each other; then come places, or damage.
+                is_enough = false;
                 continue;
             }
-            // Behind the last of a part come places, or damage.
             let next = self.blocks.get(number + 1).filter(|(_, next)| next.kind == Kind::Keys);
-            let last = next.map_or(PlacementId(u32::MAX), |(_, next)| next.placement);
-            let first_wanted = wanted.partition_point(|placement| *placement < entry.placement);
-            if wanted.get(first_wanted).is_none_or(|placement| *placement > last) {
+            let next = next.map(|(_, next)| (next.placement, next.id));
+            let last = next.map_or(PlacementId(u32::MAX), |(placement, _)| placement);
+            let from = entry.placement.max(behind.0);
+            let first_wanted = wanted.partition_point(|placement| *placement < from);
+            let holds_some = wanted.get(first_wanted).is_some_and(|placement| *placement <= last)
+                && next.is_none_or(|next| next > behind);
+            if is_enough || !holds_some {
                 continue;
             }
-            block::keys(&self.block(*at, entry)?, entry, &mut |placement, id, key| {
-                if wanted.binary_search(&placement).is_ok() {
-                    visit(placement, id, key);
+            let ended = block::keys(&self.block(*at, entry)?, entry, &mut |placement, id, key| {
+                if (placement, id) > behind && wanted.binary_search(&placement).is_ok() {
+                    visit(placement, id, key)
+                } else {
+                    ControlFlow::Continue(())
                 }
+            })?;
+            is_enough = ended.is_break();
+        }
+        Ok(())
+    }
+
+    /// Shows the placement of every needle. Reads all blocks of keys.
+    pub(crate) fn placements(
+        &self,
+        visit: &mut dyn FnMut(PlacementId, NeedleId),
+    ) -> Result<(), IndexFileError> {
+        for (at, entry) in self.of(Kind::Keys) {
+            // It does not end before the last row, as nobody ends it.
+            let _ = block::keys(&self.block(*at, entry)?, entry, &mut |placement, id, _| {
+                visit(placement, id);
+                ControlFlow::Continue(())
             })?;
         }
         Ok(())

@@ -93,12 +93,18 @@ fn open(bytes: &[u8], segment: &SegmentMark) -> Result<IndexFile, IndexFileError
     IndexFile::open(file, segment)
 }
 
+/// All keys lie behind it.
+const BEGIN: (PlacementId, NeedleId) = (PlacementId(0), NeedleId(0));
+
 fn read(bytes: &[u8]) -> Result<Contents, IndexFileError> {
     let file = open(bytes, &SEGMENT)?;
     let mut contents = Contents { damaged: file.damaged()?, ..Contents::default() };
     file.places(FILE, &mut |rows| contents.places.extend_from_slice(rows))?;
     let all: Vec<_> = (0..100).map(PlacementId).collect();
-    file.keys(&all, &mut |placement, id, key| contents.keys.push((placement, id, key.to_vec())))?;
+    file.keys(&all, BEGIN, &mut |placement, id, key| {
+        contents.keys.push((placement, id, key.to_vec()));
+        ControlFlow::Continue(())
+    })?;
     Ok(contents)
 }
 
@@ -246,15 +252,40 @@ proptest! {
     }
 
     #[test]
-    fn a_list_shows_what_is_wanted_and_nothing_else(records in any_records(), parts in 1usize..90, wanted: u16) {
+    fn a_list_shows_what_is_wanted_and_nothing_else(
+        records in any_records(),
+        parts in 1usize..90,
+        wanted: u16,
+        behind in (0u32..16, 0u64..1 << 34),
+        of_each_part in 0usize..9,
+    ) {
+        let behind = (PlacementId(behind.0), NeedleId(behind.1));
         let wanted: Vec<_> = (0..16).filter(|placement| wanted >> placement & 1 > 0).map(PlacementId).collect();
         let bytes = records.write(&[], Some((parts, 1 << 20)));
         let all = read(&bytes).expect("it is good").keys;
-        let mut listed = Vec::new();
         let file = open(&bytes, &SEGMENT).expect("it is good");
-        file.keys(&wanted, &mut |placement, id, key| listed.push((placement, id, key.to_vec()))).expect("it is good");
+        let list = |behind, enough: usize| {
+            let (mut listed, mut of_part, mut last) = (Vec::new(), 0, BEGIN);
+            let shown = file.keys(&wanted, behind, &mut |placement, id, key| {
+                // A row that does not ascend begins another part.
+                of_part = if (placement, id) <= last { 1 } else { of_part + 1 };
+                last = (placement, id);
+                listed.push((placement, id, key.to_vec()));
+                if of_part >= enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            shown.expect("it is good");
+            listed
+        };
         let expected: Vec<_> = all.into_iter().filter(|(placement, ..)| wanted.contains(placement)).collect();
-        prop_assert_eq!(listed, expected);
+        prop_assert_eq!(list(BEGIN, usize::MAX), &expected[..]);
+        let mut rest = expected;
+        rest.retain(|(placement, id, _)| (*placement, *id) > behind);
+        prop_assert_eq!(list(behind, usize::MAX), &rest[..]);
+        // The first few of each part are among them, and the least of all is.
+        let few = list(behind, 1 + of_each_part);
+        prop_assert!(few.iter().all(|row| rest.contains(row)));
+        let least = rest.iter().min();
+        prop_assert!(least.is_none_or(|least| few.contains(least)));
     }
 
     #[test]
@@ -282,7 +313,11 @@ proptest! {
         let _ = file.places(FILE, &mut |rows| {
             assert!(rows.iter().all(|(_, at)| at.offset + u64::from(at.len) <= SEGMENT.end));
         });
-        let _ = file.keys(&[PlacementId(placement)], &mut |_, _, key| assert!(key.len() <= 1024));
+        let _ = file.keys(&[PlacementId(placement)], BEGIN, &mut |_, _, key| {
+            assert!(key.len() <= 1024);
+            ControlFlow::Continue(())
+        });
+        let _ = file.placements(&mut |_, _| ());
         if let Ok(damaged) = file.damaged() {
             assert!(damaged.iter().all(|range| range.start <= range.end && range.end <= SEGMENT.end));
         }
@@ -291,16 +326,31 @@ proptest! {
 
 #[test]
 fn a_list_reads_only_the_blocks_of_its_placements() {
-    let rows = (0..2000).map(|n| (1 + n % 50, u64::from(n) + 1, format!("{n:03}").repeat(100), 10));
+    // Of the last placement some blocks full.
+    let of = |n: u32| if n < 2000 { 1 + n % 50 } else { 51 };
+    let rows = (0..4000).map(|n| (of(n), u64::from(n) + 1, format!("{n:03}").repeat(100), 10));
     let bytes = Records(rows.collect()).write(&[], None);
     let disk = FaultyDisk::new(1);
     let file = disk.create(Path::new("/idx")).expect("a sound disk");
     file.write_all_at(&bytes, 0).expect("a sound disk");
     let file = IndexFile::open(Arc::clone(&file), &SEGMENT).expect("it is good");
     let before = disk.counts();
-    let mut listed = 0;
-    file.keys(&[PlacementId(7)], &mut |_, _, _| listed += 1).expect("it is good");
-    assert_eq!(listed, 40);
+    let listed = |wanted: &[PlacementId], behind, enough| {
+        let mut listed = 0;
+        let shown = file.keys(wanted, behind, &mut |_, _, _| {
+            listed += 1;
+            if listed == enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        shown.expect("it is good");
+        listed
+    };
+    assert_eq!(listed(&[PlacementId(7)], BEGIN, 0), 40);
     assert!(disk.counts().reads - before.reads <= 2, "rows of one placement lie in a block, or two");
     assert!(disk.counts().read_bytes - before.read_bytes <= 2 * (BLOCK_BYTES as u64 + 2048));
+    let before = disk.counts();
+    assert_eq!(listed(&[PlacementId(7)], (PlacementId(8), NeedleId(0)), 0), 0);
+    assert_eq!(disk.counts().reads, before.reads, "what is behind the last that is wanted is not read");
+    let all: Vec<_> = (1..=51).map(PlacementId).collect();
+    assert_eq!(listed(&all, (PlacementId(51), NeedleId(3500)), 7), 7);
+    assert!(disk.counts().reads - before.reads <= 2, "nor what lies before a page, nor behind it");
 }

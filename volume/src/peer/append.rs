@@ -26,7 +26,7 @@ pub(crate) async fn answer(store: &Arc<Store>, request: Request) -> Result<Respo
 }
 
 /// The needles that lie in `body` one after the other, told apart by the lengths in their headers.
-fn split(mut body: Bytes, needles: usize) -> Result<Vec<Bytes>, String> {
+pub(crate) fn split(mut body: Bytes, needles: usize) -> Result<Vec<Bytes>, String> {
     if needles == 0 || needles > APPEND_BATCH_NEEDLES_MAX {
         return Err(format!("an append holds 1 to {APPEND_BATCH_NEEDLES_MAX} needles, not {needles}"));
     }

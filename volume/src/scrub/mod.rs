@@ -128,6 +128,8 @@ impl Scrubber {
                 let mut progress = self.progress.lock();
                 progress.place = progress.place.next_round(now_ms());
                 drop(progress);
+                // All was looked at: what is here can be told, and what is not.
+                self.examiner.shared.damage.compare();
                 self.save();
                 return true;
             };
@@ -258,12 +260,14 @@ impl Scrubber {
         }
         is_mended |= damage.verified(piece.segment, &(good_from..next));
         progress.good_from = good_from;
+        let damaged =
+            examined.damaged.iter().filter(|range| !damage.is_made_up(piece.segment, range)).count();
         progress.place = Place {
             segment: piece.segment,
             salt: piece.salt,
             offset: next,
             done_bytes: place.done_bytes + (next - piece.range.start),
-            found_bad: place.found_bad + (examined.damaged.len() + examined.needles.len()) as u64,
+            found_bad: place.found_bad + (damaged + examined.needles.len()) as u64,
             ..place
         };
         drop(progress);

@@ -1,4 +1,4 @@
-//! Seeded histories of appends, drops, seals, index files, compactions, scrub and restarts, and a crash at every step of
+//! Seeded histories of appends, drops, pulls of what was dropped, seals, index files, compactions, scrub and restarts, and a crash at every step of
 //! each, with several subsets of what was not synced: what was acknowledged holds, and nothing else is there; scrub takes
 //! nothing that a crash leaves for damage, and goes on where it was.
 
@@ -27,7 +27,7 @@ const DIR: &str = "/volume/needles";
 const HISTORIES: u64 = 200;
 /// The second begins with what a crash of the first left.
 const LIVES: u64 = 2;
-const VERBS: usize = 14;
+const VERBS: usize = 16;
 /// Of each moment: all is lost, nothing is lost, and parts.
 const CRASHES_PER_MOMENT: u64 = 3;
 
@@ -53,8 +53,8 @@ struct Asked {
 #[derive(Debug, Clone)]
 struct Told {
     size: usize,
-    append: Asked,
-    drops: Vec<Asked>,
+    /// Appends and drops of it, one after the other; whether it is there after each.
+    verbs: Vec<(bool, Asked)>,
 }
 
 /// What must be found.
@@ -68,14 +68,20 @@ enum Belief {
 impl Told {
     /// After a crash at this moment.
     fn belief(&self, steps: u64) -> Belief {
-        let acked = |asked: &Asked| asked.acked.is_some_and(|at| at <= steps);
-        if self.drops.iter().any(acked) || self.append.at >= steps && !acked(&self.append) {
-            Belief::NotThere
-        } else if acked(&self.append) && self.drops.iter().all(|drop| drop.at >= steps) {
-            Belief::There
-        } else {
-            Belief::Either
+        let mut belief = Belief::NotThere;
+        for (is_there, asked) in &self.verbs {
+            let after = if *is_there { Belief::There } else { Belief::NotThere };
+            if asked.acked.is_some_and(|at| at <= steps) {
+                belief = after;
+            } else if asked.at < steps && belief != after {
+                return Belief::Either;
+            }
         }
+        belief
+    }
+
+    fn is_dropped(&self, steps: u64) -> bool {
+        self.verbs.iter().any(|(is_there, asked)| !is_there && asked.at < steps)
     }
 }
 
@@ -95,7 +101,7 @@ impl History {
         self.places = Places::default();
         let mut store = self.open(disk);
         for _ in 0..VERBS {
-            match self.random.random_range(0..16) {
+            match self.random.random_range(0..18) {
                 0..5 => self.append(disk, &store),
                 5..8 => self.delete(disk, &store),
                 8 => {
@@ -104,6 +110,7 @@ impl History {
                 }
                 9 | 14 | 15 => store.keep_house(),
                 10 => store.compact(),
+                16 | 17 => self.revive(disk, &store),
                 11 | 12 => self.scrub(disk, &store),
                 _ => {
                     store.close();
@@ -150,7 +157,7 @@ impl History {
         for ((id, size), outcome) in batch.into_iter().zip(outcomes) {
             outcome.unwrap_or_else(|error| panic!("needle {id}: {error}"));
             let append = Asked { at, acked: Some(disk.counts().steps) };
-            self.needles.insert(id, Told { size, append, drops: Vec::new() });
+            self.needles.insert(id, Told { size, verbs: vec![(true, append)] });
         }
     }
 
@@ -164,7 +171,26 @@ impl History {
         dropped.now_or_never().expect("it was written").expect("nothing fails");
         let drop = Asked { at, acked: Some(disk.counts().steps) };
         for id in ids {
-            self.needles.entry(id).and_modify(|told| told.drops.push(drop));
+            self.needles.entry(id).and_modify(|told| told.verbs.push((false, drop)));
+        }
+    }
+
+    /// As a pull appends, most of what was dropped.
+    fn revive(&mut self, disk: &FaultyDisk, store: &Store) {
+        let dropped =
+            self.needles.iter().filter(|(_, told)| !told.verbs.last().is_some_and(|(there, _)| *there));
+        let mut ids: Vec<u64> = dropped.map(|(id, _)| *id).collect();
+        ids.retain(|_| self.random.random_bool(0.7));
+        ids.push(self.random.random_range(1..=self.next_id.max(1)));
+        ids.retain(|id| self.needles.contains_key(id));
+        let pulled = ids.iter().map(|id| (needle(*id, self.needles[id].size), true)).collect();
+        let at = disk.counts().steps;
+        let outcomes = store.append_pulled(pulled);
+        store.work();
+        for (id, outcome) in ids.into_iter().zip(outcomes.now_or_never().expect("it was written")) {
+            outcome.unwrap_or_else(|error| panic!("needle {id} comes back: {error}"));
+            let append = Asked { at, acked: Some(disk.counts().steps) };
+            self.needles.entry(id).and_modify(|told| told.verbs.push((true, append)));
         }
     }
 
@@ -229,17 +255,17 @@ impl History {
         let zero = Asked { at: 0, acked: Some(0) };
         for (id, told) in &mut self.needles {
             let is_there = there.contains(id);
-            told.append = zero;
-            if !is_there && told.drops.iter().any(|drop| drop.at < steps) {
-                // It may have been dropped. Nobody appends it again.
-                told.drops = vec![zero];
+            let is_dropped = told.is_dropped(steps);
+            told.verbs = vec![(true, zero)];
+            if !is_there && is_dropped {
+                // It may have been dropped. No gateway appends it again.
+                told.verbs.push((false, zero));
                 continue;
             }
             let again = store.append(vec![needle(*id, told.size)]);
             store.work();
             let outcome = again.now_or_never().expect("it was written").remove(0);
             outcome.unwrap_or_else(|error| panic!("needle {id} again: {error}"));
-            told.drops.clear();
         }
     }
 }

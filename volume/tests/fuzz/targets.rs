@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hayrick_disk::{Disk, FaultyDisk};
 use hayrick_protocol::digest;
 use hayrick_protocol::ids::{NeedleId, PlacementId};
-use hayrick_protocol::messages::volume::ReadError;
+use hayrick_protocol::messages::volume::{ListPosition, ReadError};
 use hayrick_volume::{Row, SegmentFile, Store, StoreError};
 
 use crate::corpus::{DIR, Image, SMALL, append, index_path, options, segment_path, size_of};
@@ -112,14 +112,29 @@ fn served(store: &Store, case: &Case, images: &[Image]) -> Vec<u64> {
             }
         }
     }
-    let listed = store.list(&[PLACEMENT, PlacementId(0)], &mut |placement, id, key| {
-        let is_right = placement == PLACEMENT && key == format!("key/{id}").as_bytes();
-        let holds = |image: &Image| image.ids.contains(&id.0) && is_own(image, case);
-        let is_known = images.iter().any(holds) || id == NeedleId(NEW);
-        assert!(case.is_repaired || (is_right && is_known), "{id} is listed: {case:?}");
-    });
-    assert!(case.is_repaired || listed.is_ok(), "{listed:?}: {case:?}");
+    list(store, case, images);
     served
+}
+
+/// What is listed is what was stored.
+fn list(store: &Store, case: &Case, images: &[Image]) {
+    let mut from = Some(ListPosition::default());
+    while let Some(position) = from {
+        let page = match store.list_page(&[PLACEMENT, PlacementId(0)], position, 500) {
+            Ok(page) => page,
+            Err(_) if case.is_repaired => return,
+            Err(error) => panic!("it cannot be listed: {error}: {case:?}"),
+        };
+        for row in page.needles {
+            let id = row.needle;
+            let is_right = row.placement == PLACEMENT && row.key.as_str() == format!("key/{id}");
+            let holds = |image: &Image| image.ids.contains(&id.0) && is_own(image, case);
+            let is_known = images.iter().any(holds) || id == NeedleId(NEW);
+            assert!(case.is_repaired || (is_right && is_known), "{id} is listed: {case:?}");
+        }
+        assert!(page.next.is_none_or(|next| next > position), "it goes on: {case:?}");
+        from = page.next;
+    }
 }
 
 /// Whether it is the image's salt that the ruined header has: then records of that image are this file's own.

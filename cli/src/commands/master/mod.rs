@@ -1,7 +1,7 @@
 //! `hayrick master`: a Raft voter with the index, and a gateway for clients; and the commands about masters.
 
 pub(crate) mod members;
-mod seen;
+pub(crate) mod seen;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -87,6 +87,12 @@ pub(crate) struct Args {
     /// A volume without a heartbeat for this long that fails a probe is down
     #[arg(long, env = "HAYRICK_DOWN_AFTER", value_name = "TIME", default_value = "3s", value_parser = units::parse_time)]
     down_after: Duration,
+    /// A volume that is down for this long is not waited for any more: what it held is copied anew
+    #[arg(long, env = "HAYRICK_REPAIR_AFTER", value_name = "TIME", default_value = "30s", value_parser = units::parse_time)]
+    repair_after: Duration,
+    /// Bytes a second that each volume gives or takes at most when copies are made or moved
+    #[arg(long, env = "HAYRICK_MOVE_RATE", value_name = "SIZE", default_value = "50MiB", value_parser = units::parse_size)]
+    move_rate: u64,
     /// How long overwritten and deleted bytes are kept at least; never less than twice --request-timeout
     #[arg(long, env = "HAYRICK_REAP_AFTER", value_name = "TIME", default_value = "1h", value_parser = units::parse_time)]
     reap_after: Duration,
@@ -142,6 +148,8 @@ fn options(args: Args) -> Result<Options> {
     options.min_replicas = args.min_replicas;
     options.partitions = args.partitions;
     options.down_after = args.down_after;
+    options.repair_after = args.repair_after;
+    options.move_bytes_per_s = args.move_rate;
     options.reap_after = args.reap_after;
     options.max_object_bytes = args.max_object_size;
     options.request_timeout = args.request_timeout;

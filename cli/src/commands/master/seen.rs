@@ -9,16 +9,16 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// What a master says of the masters.
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// All that it says.
-    pub(super) answer: Value,
-    pub(super) status: Status,
+    pub(crate) answer: Value,
+    pub(crate) status: Status,
     /// Why that may not be all, where it is not the leader's.
-    pub(super) doubt: Option<String>,
+    pub(crate) doubt: Option<String>,
 }
 
 /// Asks the masters of `client` one after the other, and then the leader.
-pub(super) async fn masters(client: &Client) -> Result<Seen> {
+pub(crate) async fn masters(client: &Client) -> Result<Seen> {
     let (mut tried, mut silent) = (Vec::new(), 0);
     for server in client.masters() {
         match ask(server).await {

@@ -1,4 +1,6 @@
-//! `hayrick volume`: one data directory full of needles, and its two ports.
+//! `hayrick volume`: one data directory full of needles, and its two ports; and the commands about volumes.
+
+mod manage;
 
 use std::path::PathBuf;
 
@@ -10,13 +12,18 @@ use crate::exit::{Exit, WrongUse};
 use crate::server::{self, Common};
 use crate::units;
 
-/// Run a volume: it keeps the bytes
+/// Run a volume: it keeps the bytes; or look at the volumes, drain and remove them
 ///
 /// A volume gets its number from the cluster when it first registers, and keeps it in its data directory. One process
 /// per disk is a good rule; name the machine or rack in --zone, and copies go to different ones.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "\
 Examples:
+  How the volumes fare:
+    hayrick volume ls
   On the first of three machines:
     hayrick volume --data /var/lib/hayrick/volume --zone rack-1 \\
         --listen 0.0.0.0:9091 --advertise 10.0.0.1:9091 \\
@@ -25,14 +32,17 @@ Examples:
   The same from a file:
     hayrick volume --config /etc/hayrick/volume.toml
       data = \"/var/lib/hayrick/volume\"
-      masters = [\"10.0.0.1:9092\", \"10.0.0.2:9092\", \"10.0.0.3:9092\"]")]
+      masters = [\"10.0.0.1:9092\", \"10.0.0.2:9092\", \"10.0.0.3:9092\"]"
+)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<manage::Command>,
     /// Its data directory; belongs to this volume and its cluster
-    #[arg(long, env = "HAYRICK_DATA", value_name = "DIR")]
-    data: PathBuf,
+    #[arg(long, env = "HAYRICK_DATA", value_name = "DIR", required = true)]
+    data: Option<PathBuf>,
     /// Peer addresses of masters; the string that masters take, 1=HOST:PORT,…, will do as well
-    #[arg(long, env = "HAYRICK_MASTERS", value_name = "HOST:PORT,…")]
-    masters: Masters,
+    #[arg(long, env = "HAYRICK_MASTERS", value_name = "HOST:PORT,…", required = true)]
+    masters: Option<Masters>,
     /// Where readers are served, HTTP
     #[arg(long, env = "HAYRICK_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:9091")]
     listen: Address,
@@ -62,6 +72,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Result<Exit> {
+    if let Some(command) = args.command {
+        return manage::run(command);
+    }
     let common = args.common.clone();
     let options = options(args)?;
     server::run(&common, |signals| server::serve(signals, start(options)))
@@ -78,7 +91,10 @@ async fn start(options: Options) -> Result<Running, StartError> {
 }
 
 fn options(args: Args) -> Result<Options> {
-    let mut options = Options::new(args.data, args.masters.addresses());
+    let missing = |flag: &str| WrongUse(format!("a volume is started with {flag}"));
+    let data = args.data.ok_or_else(|| missing("--data"))?;
+    let masters = args.masters.ok_or_else(|| missing("--masters"))?;
+    let mut options = Options::new(data, masters.addresses());
     options.listen = args.listen.text();
     options.peer_listen = args.peer_listen.text();
     options.advertise = args.advertise.map(|address| address.text());

@@ -1,0 +1,183 @@
+//! A volume that is there comes to hold exactly what it must: what it lacks or has damaged it gets from the others, and what
+//! died while nobody told it goes.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use hayrick_client::Client;
+use hayrick_integration_tests::content::{self, Content};
+use hayrick_integration_tests::ledger::{Ledger, Possible};
+use hayrick_integration_tests::{cluster, copies, figure, wait};
+use rand::Rng;
+use rand::rngs::StdRng;
+use tokio::task::block_in_place;
+use tokio::time::Instant;
+
+const COPIES: usize = 3;
+const OBJECTS: usize = 1200;
+const SIZE_BYTES_MAX: usize = 8 * 1024;
+/// One byte of so many is flipped, on average.
+const FLIPS_APART: u64 = 1024;
+const MENDED_TIMEOUT: Duration = Duration::from_secs(120);
+const STATE_TIMEOUT: Duration = Duration::from_secs(40);
+/// Never less than twice the request timeout, so both are short here.
+const SETTINGS: [&str; 6] = ["--reap-after", "1s", "--request-timeout", "3s", "--repair-after", "120s"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flipped_bits_all_over_a_volume_are_mended_and_nobody_reads_one() -> Result<()> {
+    let seed = content::seed("flips");
+    let cluster = cluster::start(4).await?;
+    let any = cluster::client_any(&cluster)?;
+    let ledger = fill(&any, "flips", OBJECTS, seed).await?;
+    let volume = cluster.volume(1);
+    let flips = flip_all_over(&volume.data_dir().join("needles"), &mut content::rng(seed, 1))?;
+    figure::say(&format!("{flips} bits are flipped"));
+    ensure!(flips > 200, "only {flips} flips");
+    let began = Instant::now();
+    for client in cluster::client_each(&cluster)? {
+        ledger.verify(&client).await?;
+    }
+    // Each copy is read; what turns out damaged is known from then on.
+    wait::until("every copy is right again", MENDED_TIMEOUT, async || {
+        copies::verify(&cluster, &any, &ledger, COPIES).await
+    })
+    .await?;
+    figure::say(&format!("all copies are right after {:.1} s", began.elapsed().as_secs_f64()));
+    block_in_place(|| volume.restart())?;
+    cluster::all_up(&cluster, 4).await?;
+    copies::exactly(&cluster, &any, &ledger, MENDED_TIMEOUT).await?;
+    copies::verify(&cluster, &any, &ledger, COPIES).await?;
+    cluster::no_panics(&cluster)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_died_while_a_volume_was_away_never_comes_back_and_its_space_does() -> Result<()> {
+    let seed = content::seed("away");
+    let mut builder = cluster::builder(4)?;
+    for setting in SETTINGS {
+        builder = builder.master_arg(setting);
+    }
+    let cluster = cluster::start_with(builder, 4).await?;
+    let any = cluster::client_any(&cluster)?;
+    let mut ledger = fill(&any, "away", OBJECTS, seed).await?;
+    let away = cluster.volume(2);
+    block_in_place(|| away.kill())?;
+    let mut rng = content::rng(seed, 1);
+    for number in 0..OBJECTS {
+        let key = format!("away/{number}");
+        match number % 3 {
+            0 => {
+                any.delete(&key).await?;
+                ledger.keys.insert(key, Possible::exactly(None));
+            }
+            1 => put(&any, &mut ledger, key, Content::random(&mut rng, SIZE_BYTES_MAX)).await?,
+            _ => {}
+        }
+    }
+    wait::until("the garbage is reaped", STATE_TIMEOUT, async || {
+        let garbage = any.status_json().await?["garbage"]["needles"].as_u64();
+        ensure!(garbage == Some(0), "{garbage:?} needles are garbage");
+        Ok(())
+    })
+    .await?;
+    block_in_place(|| away.start())?;
+    cluster::all_up(&cluster, 4).await?;
+    // Its gateways' epochs are open: what they name nowhere may be on its way. A restarted master fences them.
+    for master in cluster.masters() {
+        block_in_place(|| master.restart())?;
+    }
+    cluster::all_up(&cluster, 4).await?;
+    copies::exactly(&cluster, &any, &ledger, MENDED_TIMEOUT).await?;
+    for volume in cluster.volumes() {
+        block_in_place(|| volume.restart())?;
+    }
+    cluster::all_up(&cluster, 4).await?;
+    copies::exactly(&cluster, &any, &ledger, MENDED_TIMEOUT).await?;
+    for client in cluster::client_each(&cluster)? {
+        ledger.verify(&client).await?;
+    }
+    cluster::no_panics(&cluster)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_that_is_back_during_its_repair_keeps_its_place_and_half_made_copies_go() -> Result<()> {
+    let seed = content::seed("back too soon");
+    let builder = cluster::builder(5)?.master_arg("--repair-after").master_arg("1s");
+    let builder = builder.master_arg("--move-rate").master_arg("256KiB");
+    let cluster = cluster::start_with(builder, 5).await?;
+    let any = cluster::client_any(&cluster)?;
+    let ledger = fill(&any, "soon", OBJECTS, seed).await?;
+    block_in_place(|| cluster.volume(3).kill())?;
+    wait::until("copies are being made", STATE_TIMEOUT, async || {
+        let leader = cluster::leader(&cluster).await?;
+        let client = cluster::client(&[cluster.master(leader).http_addr().to_string()])?;
+        let status = client.status_json().await?;
+        let done = |step: &serde_json::Value| step["done"].as_u64().unwrap_or_default();
+        let moved: u64 = status["moves"].as_array().into_iter().flatten().map(done).sum();
+        ensure!(moved > 0, "moves: {}, waiting: {}", status["moves"], status["waiting"]);
+        Ok(())
+    })
+    .await?;
+    block_in_place(|| cluster.volume(3).start())?;
+    cluster::all_up(&cluster, 5).await?;
+    wait::until("every object has three copies", MENDED_TIMEOUT, async || {
+        let status = any.status().await?;
+        ensure!(status.under_replicated == 0, "{} have fewer", status.under_replicated);
+        Ok(())
+    })
+    .await?;
+    for master in cluster.masters() {
+        block_in_place(|| master.restart())?;
+    }
+    copies::exactly(&cluster, &any, &ledger, MENDED_TIMEOUT).await?;
+    copies::verify(&cluster, &any, &ledger, COPIES).await?;
+    cluster::no_panics(&cluster)
+}
+
+async fn fill(client: &Client, prefix: &str, count: usize, seed: u64) -> Result<Ledger> {
+    let mut rng = content::rng(seed, 100);
+    let mut ledger = Ledger::default();
+    for number in 0..count {
+        let key = format!("{prefix}/{number}");
+        put(client, &mut ledger, key, Content::random(&mut rng, SIZE_BYTES_MAX)).await?;
+    }
+    Ok(ledger)
+}
+
+async fn put(client: &Client, ledger: &mut Ledger, key: String, content: Content) -> Result<()> {
+    client.put(&key, content.bytes()).await.with_context(|| key.clone())?;
+    ledger.keys.insert(key, Possible::exactly(Some(content)));
+    Ok(())
+}
+
+/// Flips bits in all segments of a volume, behind their headers; how many. What was never written is left alone.
+fn flip_all_over(needles: &Path, rng: &mut StdRng) -> Result<u64> {
+    let mut flips = 0;
+    for entry in std::fs::read_dir(needles).with_context(|| needles.display().to_string())? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "seg") {
+            continue;
+        }
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        let (len, mut at) = (file.metadata()?.len(), 4096);
+        loop {
+            at += rng.random_range(1..2 * FLIPS_APART);
+            let mut around = [0; 64];
+            if at + 64 >= len {
+                break;
+            }
+            file.read_exact_at(&mut around, at)?;
+            if around == [0; 64] {
+                // Behind the last needle, or in one of nothing but zeros.
+                continue;
+            }
+            around[0] ^= 1 << rng.random_range(0..8);
+            file.write_all_at(&around[..1], at)?;
+            flips += 1;
+        }
+    }
+    Ok(flips)
+}

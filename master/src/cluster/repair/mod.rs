@@ -1,0 +1,338 @@
+//! Repair: closed placements that lost a member, or never had enough, gain one; and volumes that are there are looked after
+//! (`care`): what they lack they pull again, what is dead they drop.
+//!
+//! Owns when it is looked for work, what runs at the same time, and what is shown of it. Which copies are to be made is told
+//! in `plan`, how in `group`. Invariants: a volume that is down is given `--repair-after` to come back, on this leader's own
+//! clock from when it saw it down; a volume pulls one group at a time; what failed rests before it is tried again.
+
+mod care;
+mod copying;
+mod group;
+mod mend;
+mod pace;
+mod plan;
+mod progress;
+mod sweep;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hayrick_protocol::cluster_map::VolumeState;
+use hayrick_protocol::command::{Command, Examined};
+use hayrick_protocol::limits::BATCH_COMMANDS_MAX;
+use hayrick_protocol::{PlacementId, VolumeId};
+use hayrick_raft_store::Cluster;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{debug, info, warn};
+
+use self::copying::Trouble;
+use self::pace::Pace;
+use self::plan::{Group, Kind, Known, Plan};
+use self::progress::Progress;
+use crate::master::Master;
+
+/// Between two looks for work.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Groups that are moved at the same time.
+const GROUPS_MAX: usize = 8;
+/// What was planned is planned again after this, though nothing has changed: the free bytes may have.
+const PLAN_HOLDS: Duration = Duration::from_secs(5);
+/// What failed is tried again after this; where the cluster has only changed meanwhile, after that.
+const REST: Duration = Duration::from_secs(15);
+const REST_OF_CHANGE: Duration = Duration::from_secs(1);
+/// A volume that failed to pull so often in a row is left out for this long, and others are asked.
+const FAILURES_MAX: u32 = 4;
+const AVOIDED_FOR: Duration = Duration::from_secs(300);
+/// What a commit may take.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is shared with whoever asks how it goes.
+pub(crate) struct Repair {
+    pace: Pace,
+    shown: Mutex<Shown>,
+    /// Raised when a move ends: something may have died by it.
+    ended: AtomicU64,
+}
+
+#[derive(Default)]
+struct Shown {
+    running: Vec<Arc<Progress>>,
+    waiting: Vec<String>,
+    /// What volumes that are up wait for.
+    caring: Vec<String>,
+}
+
+impl Repair {
+    pub(crate) fn new(bytes_per_s: u64) -> Self {
+        Self { pace: Pace::new(bytes_per_s), shown: Mutex::default(), ended: AtomicU64::new(0) }
+    }
+
+    /// The moves under way, as `/-/status` shows them. On the leader; elsewhere there are none to be seen.
+    pub(crate) fn moves(&self) -> Vec<Value> {
+        self.shown.lock().running.iter().map(|progress| progress.shown()).collect()
+    }
+
+    /// Why some placements are not repaired, and what to do. On the leader.
+    pub(crate) fn waiting(&self) -> Vec<String> {
+        let shown = self.shown.lock();
+        shown.waiting.iter().chain(&shown.caring).cloned().collect()
+    }
+}
+
+/// A group that came to its end, or did not.
+type Ended = (Arc<Progress>, Result<(), Trouble>);
+
+/// Repairs, and looks after volumes, for as long as this master leads.
+pub(crate) async fn run(master: &Arc<Master>) {
+    let _shown = Clears(master);
+    tokio::join!(make_copies(master), care::run(master));
+}
+
+async fn make_copies(master: &Arc<Master>) {
+    let mut duty = Duty::default();
+    // They end with this, and go on while it is looked for more.
+    let mut running = JoinSet::<Ended>::new();
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            Some(ended) = running.join_next() => match ended {
+                Ok(ended) => {
+                    duty.ended(ended);
+                    master.repair.ended.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    // Which group it was is not known: all are planned anew.
+                    warn!(%error, "a repair broke off, which is a defect; beginning all of them anew");
+                    running.shutdown().await;
+                    duty.running.clear();
+                }
+            },
+        }
+        for group in duty.look(master).await {
+            let progress = Arc::new(Progress::new(group));
+            duty.running.push(Arc::clone(&progress));
+            let master = Arc::clone(master);
+            running.spawn(async move {
+                let result = group::run(&master, progress.group(), &progress).await;
+                (progress, result)
+            });
+        }
+        let mut shown = master.repair.shown.lock();
+        shown.running.clone_from(&duty.running);
+        shown.waiting = duty.waiting();
+    }
+}
+
+/// Nobody is told of the moves of a leader that leads no more.
+struct Clears<'a>(&'a Arc<Master>);
+
+impl Drop for Clears<'_> {
+    fn drop(&mut self) {
+        *self.0.repair.shown.lock() = Shown::default();
+    }
+}
+
+/// What the leader remembers between two looks.
+#[derive(Default)]
+struct Duty {
+    missing_since: BTreeMap<VolumeId, Instant>,
+    running: Vec<Arc<Progress>>,
+    /// What failed, until when it rests, and why, if that is worth telling.
+    resting: BTreeMap<PlacementId, (Instant, Option<String>)>,
+    /// How often in a row each volume failed to pull, and the last time.
+    failures: BTreeMap<VolumeId, (u32, Instant)>,
+    /// Why what was planned last waits.
+    plan_waits: Vec<String>,
+    /// What was planned for last, and until when there is no need to do it again.
+    planned: Option<(Arc<Cluster>, BTreeSet<VolumeId>, Instant)>,
+}
+
+impl Duty {
+    /// What is to be begun now.
+    async fn look(&mut self, master: &Arc<Master>) -> Vec<Group> {
+        let cluster = master.node.cluster();
+        let Some(config) = cluster.config else { return Vec::new() };
+        let now = Instant::now();
+        self.resting.retain(|_, (until, _)| *until > now);
+        self.failures.retain(|_, (_, last)| now.duration_since(*last) < AVOIDED_FOR);
+        let gone = self.gone(master, &cluster, now);
+        let is_new = self.planned.as_ref().is_none_or(|(known, ..)| !Arc::ptr_eq(known, &cluster));
+        if !is_new && self.planned.as_ref().is_some_and(|(_, was, until)| *was == gone && now < *until) {
+            return Vec::new();
+        }
+        self.planned = Some((Arc::clone(&cluster), gone.clone(), now + PLAN_HOLDS));
+        self.plan_waits.clear();
+        if !has_work(&cluster, config.replicas, &gone) {
+            self.resting.clear();
+            return Vec::new();
+        }
+        let Ok(copies) = master.node.copies().await else { return Vec::new() };
+        let (free_bytes, avoided) = (self.free_bytes(master, &cluster), self.avoided());
+        let planning = Arc::clone(&cluster);
+        let plan = spawn_blocking(move || {
+            let known = Known { gone: &gone, avoided: &avoided, free_bytes: &free_bytes };
+            plan::plan(&planning, &copies, config.replicas, &known)
+        });
+        let Ok(Plan { groups, abandoned, waiting }) = plan.await else { return Vec::new() };
+        self.plan_waits = waiting.iter().map(|(reason, placements)| reason.text(*placements)).collect();
+        abandon(master, &self.unmoved(abandoned)).await;
+        let is_rebalance = |group: &Group| group.kind == Kind::Rebalance;
+        let moves = groups.iter().chain(self.running.iter().map(|progress| progress.group()));
+        if cluster.rebalances && waiting.is_empty() && !moves.into_iter().any(is_rebalance) {
+            end_rebalance(master).await;
+        }
+        self.take(groups)
+    }
+
+    /// Volumes that are not waited for. One that is being drained is judged by its heartbeats alone: its state is the
+    /// operator's.
+    fn gone(&mut self, master: &Master, cluster: &Cluster, now: Instant) -> BTreeSet<VolumeId> {
+        let options = &master.options;
+        let is_silent = |id| {
+            master.heartbeats.seen(id).is_none_or(|seen| now.duration_since(seen.at) >= options.down_after)
+        };
+        let volumes = cluster.map.volumes.values();
+        let missing = volumes.filter(|volume| match volume.state {
+            VolumeState::Down => true,
+            VolumeState::Draining => is_silent(volume.id),
+            _ => false,
+        });
+        let missing: BTreeSet<VolumeId> = missing.map(|volume| volume.id).collect();
+        self.missing_since.retain(|id, _| missing.contains(id));
+        let mut gone: BTreeSet<VolumeId> = missing
+            .into_iter()
+            .filter(|id| {
+                let since = *self.missing_since.entry(*id).or_insert(now);
+                now.duration_since(since) >= options.repair_after
+            })
+            .collect();
+        let removed = cluster.map.volumes.values().filter(|volume| volume.state == VolumeState::Removed);
+        gone.extend(removed.map(|volume| volume.id));
+        gone
+    }
+
+    fn avoided(&self) -> BTreeSet<VolumeId> {
+        let often = self.failures.iter().filter(|(_, (times, _))| *times >= FAILURES_MAX);
+        often.map(|(id, _)| *id).collect()
+    }
+
+    /// What volumes may take yet, without what is on its way to them.
+    fn free_bytes(&self, master: &Master, cluster: &Cluster) -> BTreeMap<VolumeId, u64> {
+        let seen = cluster.map.volumes.keys().filter_map(|id| Some((*id, master.heartbeats.seen(*id)?)));
+        let mut free: BTreeMap<VolumeId, u64> = seen.map(|(id, seen)| (id, seen.status.free_bytes)).collect();
+        for progress in &self.running {
+            let group = progress.group();
+            free.entry(group.newcomer).and_modify(|free| *free = free.saturating_sub(group.bytes));
+        }
+        free
+    }
+
+    /// Those that no group is at work on.
+    fn unmoved(&self, abandoned: Vec<(Examined, VolumeId)>) -> Vec<(Examined, VolumeId)> {
+        let running = self.at_work();
+        abandoned.into_iter().filter(|(examined, _)| !running.contains(&examined.placement)).collect()
+    }
+
+    /// The groups that can be begun: of each volume one at a time, without what is at work or rests.
+    fn take(&self, groups: Vec<Group>) -> Vec<Group> {
+        let at_work = self.at_work();
+        let mut busy: BTreeSet<VolumeId> =
+            self.running.iter().map(|progress| progress.group().newcomer).collect();
+        let mut taken = Vec::new();
+        for mut group in groups {
+            group.placements.retain(|(examined, _)| {
+                !at_work.contains(&examined.placement) && !self.resting.contains_key(&examined.placement)
+            });
+            let has_place = self.running.len() + taken.len() < GROUPS_MAX;
+            if !group.placements.is_empty() && has_place && busy.insert(group.newcomer) {
+                taken.push(group);
+            }
+        }
+        taken
+    }
+
+    fn at_work(&self) -> BTreeSet<PlacementId> {
+        let placements = self.running.iter().flat_map(|progress| &progress.group().placements);
+        placements.map(|(examined, _)| examined.placement).collect()
+    }
+
+    fn ended(&mut self, (progress, result): Ended) {
+        self.running.retain(|running| !Arc::ptr_eq(running, &progress));
+        self.planned = None;
+        let group = progress.group();
+        let now = Instant::now();
+        let rest = match result {
+            Ok(()) => {
+                self.failures.remove(&group.newcomer);
+                return;
+            }
+            Err(Trouble::Changed) => {
+                debug!(volume = group.newcomer.0, "a repair ended early");
+                (now + REST_OF_CHANGE, None)
+            }
+            Err(trouble) => {
+                info!(volume = group.newcomer.0, %trouble, "a repair waits");
+                if matches!(trouble, Trouble::Full(_) | Trouble::Puller(..) | Trouble::Source(..)) {
+                    let (times, last) = self.failures.entry(group.newcomer).or_insert((0, now));
+                    (*times, *last) = (*times + 1, now);
+                }
+                (now + REST, Some(trouble.to_string()))
+            }
+        };
+        self.resting.extend(group.placements.iter().map(|(examined, _)| (examined.placement, rest.clone())));
+    }
+
+    fn waiting(&self) -> Vec<String> {
+        let mut by_reason = BTreeMap::<&str, u64>::new();
+        for reason in self.resting.values().filter_map(|(_, reason)| reason.as_ref()) {
+            *by_reason.entry(reason).or_default() += 1;
+        }
+        let resting =
+            by_reason.iter().map(|(reason, count)| format!("repair of {count} placements: {reason}"));
+        self.plan_waits.iter().cloned().chain(resting).collect()
+    }
+}
+
+/// Whether any placement may need something: told without looking at what each holds.
+fn has_work(cluster: &Cluster, replicas: u8, gone: &BTreeSet<VolumeId>) -> bool {
+    let state = |id: &VolumeId| cluster.map.volumes.get(id).map(|volume| volume.state);
+    let leaves = |id: &VolumeId| gone.contains(id) || state(id) == Some(VolumeState::Draining);
+    let lacks = |members: &[VolumeId]| members.len() < usize::from(replicas) || members.iter().any(leaves);
+    cluster.rebalances
+        || !cluster.table.moves.is_empty()
+        || cluster
+            .table
+            .placements
+            .values()
+            .any(|placement| lacks(&placement.members) && !cluster.table.is_current(placement.id))
+}
+
+/// All closed placements lie where their partitions do.
+async fn end_rebalance(master: &Arc<Master>) {
+    let deadline = Instant::now() + COMMIT_PATIENCE;
+    match master.node.propose(vec![Command::Rebalance(false)], deadline).await {
+        Ok(_) => info!("rebalanced: every placement lies where its partition does"),
+        Err(error) => debug!(%error, "the end of rebalancing is not committed yet"),
+    }
+}
+
+async fn abandon(master: &Arc<Master>, abandoned: &[(Examined, VolumeId)]) {
+    for batch in abandoned.chunks(BATCH_COMMANDS_MAX) {
+        let commands = batch
+            .iter()
+            .map(|(placement, newcomer)| Command::AbandonMove { placement: *placement, newcomer: *newcomer });
+        let deadline = Instant::now() + COMMIT_PATIENCE;
+        if let Err(error) = master.node.propose(commands.collect(), deadline).await {
+            debug!(%error, "moves are not given up yet");
+            return;
+        }
+        master.repair.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,166 @@
+//! What a key had when it was deleted last, as long as that can be brought back.
+//!
+//! Garbage has no index by key: rows are found by the version of the change that made them, as the reaper needs them. So who
+//! asks pays with one scan of the garbage, in one view. It begins with the newest rows, as most deletes that somebody
+//! wants to take back were made just now; only to learn that there is nothing takes all of it. Owns the scan and its bound,
+//! the caller's deadline. Leaves to apply whether the row may be taken when its command comes.
+
+use hayrick_protocol::record::ObjectRecord;
+use hayrick_protocol::{AppliedVersion, ObjectKey};
+use tokio::time::Instant;
+
+use crate::errors::ReadError;
+use crate::view::View;
+
+/// Versions behind the newest that are looked through first; then twice as many before those, and so on.
+const VERSIONS_AT_FIRST: u64 = 1024;
+/// Garbage rows that are read between two looks at the clock.
+const ROWS_AT_ONCE: usize = 1024;
+
+/// What there is of a key, in one view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deleted {
+    /// What its last delete took away and no doom has reached: the row's version, and the record as it was. What was
+    /// overwritten does not count.
+    pub row: Option<(AppliedVersion, ObjectRecord)>,
+    /// An object has the key.
+    pub is_taken: bool,
+}
+
+impl View {
+    /// Looks for it. Reads the index: not for async threads.
+    pub(crate) fn deleted(&self, key: &ObjectKey, deadline: Instant) -> Result<Deleted, ReadError> {
+        let is_taken = self.rows.object(key)?.is_some();
+        let (mut last, mut width) = (self.state.counters.version, VERSIONS_AT_FIRST);
+        let mut row = None;
+        while row.is_none() && last.0 > 0 {
+            let before = AppliedVersion(last.0.saturating_sub(width));
+            row = self.last_deleted_in(key, before, last, deadline)?;
+            (last, width) = (before, width.saturating_mul(2));
+        }
+        Ok(Deleted { row, is_taken })
+    }
+
+    /// The newest of the rows above `after`, up to `last`.
+    fn last_deleted_in(
+        &self,
+        key: &ObjectKey,
+        mut after: AppliedVersion,
+        last: AppliedVersion,
+        deadline: Instant,
+    ) -> Result<Option<(AppliedVersion, ObjectRecord)>, ReadError> {
+        let mut found = None;
+        while after < last {
+            if Instant::now() >= deadline {
+                return Err(ReadError::Late);
+            }
+            let rows = self.rows.garbage(after, ROWS_AT_ONCE)?;
+            let Some((end, _)) = rows.last() else { break };
+            after = *end;
+            let of_key = rows
+                .into_iter()
+                .filter(|(version, row)| *version <= last && row.by_delete && !row.doomed && row.key == *key);
+            found = of_key.map(|(version, row)| (version, row.record)).last().or(found);
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hayrick_disk::FaultyDisk;
+    use hayrick_protocol::command::{Command, Delete, Precondition, Session, Undelete};
+    use hayrick_protocol::{EpochId, Seq};
+
+    use super::*;
+    use crate::machine::Machine;
+    use crate::machine_tests::{commit, entry, feed, open, prelude};
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new(name).expect("a key")
+    }
+
+    fn session(seq: u32) -> Session {
+        Session { epoch: EpochId(1), seq: Seq(seq), resolved_below: Seq(seq) }
+    }
+
+    fn delete(seq: u32, name: &str) -> Command {
+        Command::Delete(Delete { session: session(seq), key: key(name), precondition: Precondition::None })
+    }
+
+    fn undelete(seq: u32, name: &str, garbage: u64) -> Command {
+        Command::Undelete(Undelete {
+            session: session(seq),
+            key: key(name),
+            garbage: AppliedVersion(garbage),
+        })
+    }
+
+    /// Version of the row and whether the key is taken.
+    async fn look(machine: &Machine, name: &str) -> (Option<u64>, bool) {
+        let view = machine.view().await.expect("a view");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let Deleted { row, is_taken } = view.deleted(&key(name), deadline).expect("readable");
+        (row.map(|(version, _)| version.0), is_taken)
+    }
+
+    #[tokio::test]
+    async fn the_last_delete_counts_and_neither_overwrites_nor_what_is_doomed() {
+        let disk = FaultyDisk::new(1);
+        let mut machine = open(&disk, "/m");
+        feed(&mut machine, &[entry(0, &prelude())]).await;
+        assert_eq!(look(&machine, "a").await, (None, false), "never there");
+        feed(&mut machine, &[entry(1, &[commit(1, "a"), commit(2, "a"), commit(3, "b")])]).await;
+        assert_eq!(look(&machine, "a").await, (None, true), "what was overwritten does not come back");
+        feed(&mut machine, &[entry(2, &[delete(4, "a"), delete(5, "b")])]).await;
+        assert_eq!(look(&machine, "a").await, (Some(4), false));
+        feed(&mut machine, &[entry(3, &[commit(6, "a")])]).await;
+        assert_eq!(look(&machine, "a").await, (Some(4), true), "something newer has the key");
+        feed(&mut machine, &[entry(4, &[delete(7, "a")])]).await;
+        assert_eq!(look(&machine, "a").await, (Some(7), false), "the last of two");
+        assert_eq!(look(&machine, "b").await, (Some(5), false), "of this key alone");
+        machine.checkpoint().await.expect("durable");
+        assert_eq!(look(&machine, "a").await, (Some(7), false), "from the file as from memory");
+        feed(&mut machine, &[entry(5, &[undelete(8, "a", 7)])]).await;
+        assert_eq!(
+            look(&machine, "a").await,
+            (Some(4), true),
+            "that row is gone, and the older one is hidden"
+        );
+        let doom = Command::Doom(vec![AppliedVersion(4), AppliedVersion(5)]);
+        feed(&mut machine, &[entry(6, &[doom])]).await;
+        assert_eq!(look(&machine, "a").await, (None, true));
+        assert_eq!(look(&machine, "b").await, (None, false), "what is doomed does not come back");
+    }
+
+    #[tokio::test]
+    async fn however_much_garbage_came_since_each_row_is_found_once_and_a_deadline_ends_the_search() {
+        let disk = FaultyDisk::new(1);
+        let mut machine = open(&disk, "/m");
+        let mut commands = prelude();
+        // Versions 1 to 4: behind them come more rows than are looked through at first, or read at once.
+        commands.extend([commit(1, "a"), delete(2, "a"), commit(3, "a"), delete(4, "a")]);
+        let overwrites = 4 * VERSIONS_AT_FIRST as u32;
+        commands.extend((5..=4 + overwrites).map(|seq| commit(seq, "other")));
+        commands.extend([commit(5 + overwrites, "late"), delete(6 + overwrites, "late")]);
+        feed(&mut machine, &[entry(0, &commands)]).await;
+        assert_eq!(look(&machine, "a").await, (Some(4), false));
+        assert_eq!(look(&machine, "late").await, (Some(u64::from(6 + overwrites)), false));
+        assert_eq!(look(&machine, "other").await, (None, true));
+        let view = machine.view().await.expect("a view");
+        assert_eq!(view.deleted(&key("a"), Instant::now()), Err(ReadError::Late));
+        // In each window alone: the newest of it, and nothing from outside.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let in_window = |after: u64, last: u64| {
+            let found =
+                view.last_deleted_in(&key("a"), AppliedVersion(after), AppliedVersion(last), deadline);
+            found.expect("readable").map(|(version, _)| version.0)
+        };
+        assert_eq!(in_window(0, 3), Some(2));
+        assert_eq!(in_window(2, 3), None);
+        assert_eq!(in_window(3, 4), Some(4));
+        assert_eq!(in_window(4, 3000), None);
+    }
+}

@@ -1,0 +1,17 @@
+//! Offer: a page of what lies here of some placements, with a ticket for the answer.
+
+use std::sync::Arc;
+
+use hayrick_protocol::limits::LIST_PAGE_NEEDLES_MAX;
+use hayrick_protocol::messages::volume::Offer;
+use hayrick_rpc::{HandleError, Request, Response};
+
+use crate::peer::{check_placements, in_background};
+use crate::store::Store;
+
+pub(crate) async fn answer(store: &Arc<Store>, request: &Request) -> Result<Response, HandleError> {
+    let Offer { placements, from } = request.message()?;
+    check_placements(&placements)?;
+    let offered = in_background(store, move |store| store.offer(&placements, from, LIST_PAGE_NEEDLES_MAX));
+    Ok(Response::to::<Offer>(&offered.await?, Vec::new()))
+}
