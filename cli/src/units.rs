@@ -67,6 +67,15 @@ pub(crate) fn bytes(size: u64) -> String {
     }
 }
 
+/// A time that is known to the minute.
+pub(crate) fn minutes(minutes: u64) -> String {
+    match minutes {
+        0 => "less than a minute".to_owned(),
+        1 => "about a minute".to_owned(),
+        _ => format!("about {minutes} minutes"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 const COPIES: usize = 3;
 /// `HAYRICK_OBJECTS` makes them more.
-const OBJECTS: usize = 4000;
+const OBJECTS: usize = 3000;
 const SIZE_BYTES_MAX: usize = 8 * 1024;
 const WRITERS: usize = 16;
 const CLIENTS: usize = 4;
@@ -129,6 +129,47 @@ async fn what_was_written_with_two_copies_gets_its_third_when_the_volume_is_back
     .await?;
     ensure!(waiting > 0, "some objects have two copies");
     block_in_place(|| cluster.volume(1).start())?;
+    healed(&cluster, Instant::now()).await?;
+    copies::verify(&cluster, &any, &ledger, COPIES).await?;
+    cluster::no_panics(&cluster)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_that_was_killed_while_it_pulled_pulls_again_once_it_is_back() -> Result<()> {
+    let seed = content::seed("killed while pulling");
+    let mut builder = cluster::builder(5)?;
+    for setting in ["--repair-after", "1s", "--move-rate", "256KiB"] {
+        builder = builder.master_arg(setting);
+    }
+    let cluster = cluster::start_with(builder, 5).await?;
+    let any = cluster::client_any(&cluster)?;
+    let ledger = fill(&cluster, "killed", 1000, seed).await?;
+    block_in_place(|| cluster.volume(1).kill())?;
+    let puller = wait::until("a volume pulls", STATE_TIMEOUT, async || {
+        let leader = cluster::leader(&cluster).await?;
+        let client = cluster::client(&[cluster.master(leader).http_addr().to_string()])?;
+        let status = client.status_json().await?;
+        let to = status["moves"][0]["to"].as_u64().with_context(|| format!("nothing moves: {status}"))?;
+        Ok(u32::try_from(to)?)
+    })
+    .await?;
+    let number = (1..=5).find(|number| cluster.volume(*number).server_id() == Some(puller));
+    let number = number.context("it is one of them")?;
+    block_in_place(|| cluster.volume(number).kill())?;
+    seen_down(&cluster, number).await?;
+    healed(&cluster, Instant::now()).await?;
+    block_in_place(|| cluster.volume(number).start())?;
+    wait::until("it is up again", STATE_TIMEOUT, async || {
+        let status = any.status().await?;
+        let state = cluster::volume_state(&status, puller);
+        ensure!(state == "up", "it is {state:?}");
+        Ok(())
+    })
+    .await?;
+    // With three left, each has to hold everything.
+    let third = (2..=5).find(|third| *third != number).context("there are five")?;
+    block_in_place(|| cluster.volume(third).kill())?;
+    seen_down(&cluster, third).await?;
     healed(&cluster, Instant::now()).await?;
     copies::verify(&cluster, &any, &ledger, COPIES).await?;
     cluster::no_panics(&cluster)

@@ -41,11 +41,13 @@ impl Store {
             if let Err(error) = dropped {
                 tracing::warn!(%error, "needles that are damaged and nobody's cannot be dropped; they are listed further on");
             } else if shared.damage.make_up(mark) {
-                let needles = nobodys.map_or(0, |nobodys| nobodys.len());
-                tracing::info!(
-                    needles,
-                    "all that must be here is here; damaged copies that nobody needs were dropped"
-                );
+                match nobodys.map_or(0, |nobodys| nobodys.len()) {
+                    0 => tracing::info!("compared with the index: all that must be here is here"),
+                    needles => tracing::info!(
+                        needles,
+                        "compared with the index: all that must be here is here; damaged copies that nobody needs were dropped"
+                    ),
+                }
             }
         }
     }

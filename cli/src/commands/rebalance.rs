@@ -6,7 +6,7 @@ use clap::builder::BoolishValueParser;
 use crate::commands::connect::Connect;
 use crate::exit::Exit;
 use crate::output;
-use crate::units::bytes;
+use crate::units::{bytes, minutes};
 
 /// Move what was written before volumes joined to where it would be written now
 ///
@@ -34,11 +34,11 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         let text = if args.dry_run {
             let found = client.rehearse_rebalance().await?;
             format!(
-                "would move {} placements: {} needles, {}, in about {} minutes",
+                "would move {} placements: {} needles, {}, in {}",
                 found.placements,
                 found.needles,
                 bytes(found.bytes),
-                found.minutes
+                minutes(found.minutes)
             )
         } else {
             client.rebalance(!args.stop).await?

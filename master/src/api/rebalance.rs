@@ -10,13 +10,13 @@ use axum::response::Response;
 use hayrick_protocol::command::{Command, Reply};
 use hayrick_protocol::{PlacementId, VolumeId};
 use hayrick_raft_store::{Cluster, Copies};
-use hayrick_web::{Parameters, Problem, parameter};
+use hayrick_web::{Parameters, Problem};
 use http::{Method, StatusCode};
 use serde::Serialize;
 
-use super::problem::not_now;
+use super::problem::{bad_request, not_now};
 use super::system::{json_answer, json_text};
-use super::volumes::{problem, unknown};
+use super::volumes::{about, problem, switch, unknown};
 use super::{Head, not_allowed, plain};
 use crate::gateway::read_index::{NotLinearizable, linearize};
 use crate::leader;
@@ -44,14 +44,18 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
     if request.method() != Method::POST {
         return Ok(not_allowed(request, "POST"));
     }
+    let (is_rehearsal, stops) = (switch(request, "dry-run")?, switch(request, "stop")?);
+    if is_rehearsal && stops {
+        return Err(bad_request("either dry-run, which says what would move, or stop"));
+    }
     let deadline = super::deadline(master);
     linearize(master, deadline).await.map_err(|NotLinearizable(text)| not_now(text))?;
     let copies = master.node.copies().await.map_err(|error| not_now(error.to_string()))?;
     let moves = moves(&master.node.cluster(), &copies, master.options.move_bytes_per_s);
-    if parameter(request.uri(), "dry-run").is_some() {
+    if is_rehearsal {
         return Ok(json_answer(json_text(&moves)));
     }
-    let on = parameter(request.uri(), "stop").is_none();
+    let on = !stops;
     let replies = leader::propose_until(master, vec![Command::Rebalance(on)], deadline, false).await;
     match replies.map_err(|error| problem(master, &error))?.as_slice() {
         [Reply::Done] => Ok(plain(StatusCode::OK, done(on, &moves))),
@@ -87,9 +91,10 @@ fn done(on: bool, moves: &Moves) -> String {
     match (on, placements) {
         (true, 0) => "every placement lies where its partition does: nothing is to be moved\n".to_owned(),
         (true, _) => format!(
-            "rebalancing: copies of {placements} placements move, {} MiB, in about {minutes} minutes at --move-rate; \
+            "rebalancing: copies of {placements} placements move, {} MiB, in {} at --move-rate; \
              `hayrick status` shows how far it is, `hayrick rebalance --stop` ends it\n",
-            bytes.div_ceil(1 << 20)
+            bytes.div_ceil(1 << 20),
+            about(*minutes)
         ),
         (false, _) => "not rebalancing; what was moved stays where it is\n".to_owned(),
     }

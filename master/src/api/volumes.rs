@@ -48,7 +48,7 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
     if request.method() != Method::POST {
         return Ok(not_allowed(request, "POST"));
     }
-    let is_rehearsal = parameter(request.uri(), "dry-run").is_some();
+    let is_rehearsal = switch(request, "dry-run")?;
     let deadline = super::deadline(master);
     for _ in 0..ATTEMPTS {
         linearize(master, deadline).await.map_err(|NotLinearizable(text)| not_now(text))?;
@@ -76,6 +76,24 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
         }
     }
     Err(not_now(format!("volume {id} comes and goes at the moment, and nothing was changed; try again")))
+}
+
+/// Whether a parameter that has no value is there.
+pub(super) fn switch(request: &Head, name: &str) -> Result<bool, Problem> {
+    match parameter(request.uri(), name) {
+        None => Ok(false),
+        Some("") => Ok(true),
+        Some(_) => Err(bad_request(format!("{name} has no value: it is there, as in ?{name}, or it is not"))),
+    }
+}
+
+/// How long something takes, for people.
+pub(super) fn about(minutes: u64) -> String {
+    match minutes {
+        0 => "less than a minute".to_owned(),
+        1 => "about a minute".to_owned(),
+        _ => format!("about {minutes} minutes"),
+    }
 }
 
 fn route(path: &str) -> Result<(VolumeId, Verb), Problem> {
@@ -195,15 +213,15 @@ fn decide(
     Ok(Some((state, to)))
 }
 
-/// Without this volume, writes must go on.
+/// Without this volume, every object must have all its copies.
 fn others_take_writes(cluster: &Cluster, id: VolumeId) -> Result<(), Problem> {
     let volumes = cluster.map.volumes.values();
     let others = volumes.filter(|volume| volume.id != id && volume.state.takes_writes()).count();
-    let needed = cluster.config.map_or(1, |config: ClusterConfig| usize::from(config.min_replicas));
+    let needed = cluster.config.map_or(1, |config: ClusterConfig| usize::from(config.replicas));
     if others < needed {
         return Err(conflict(format!(
-            "without volume {id} {others} volumes take writes, and a write needs {needed} copies (--min-replicas); start \
-             another one first"
+            "beside volume {id} there are {others} volumes that take writes, and each object has {needed} copies (--replicas); \
+             start another one first"
         )));
     }
     Ok(())
@@ -217,10 +235,11 @@ fn done(id: VolumeId, verb: Verb, held: &Held, minutes: u64) -> String {
             )
         }
         Verb::Drain => format!(
-            "volume {id} is being drained: {} placements, {} MiB, {minutes} minutes at --move-rate; `hayrick status` shows \
+            "volume {id} is being drained: {} placements, {} MiB, {} at --move-rate; `hayrick status` shows \
              how far it is\n",
             held.placements,
-            held.bytes.div_ceil(1 << 20)
+            held.bytes.div_ceil(1 << 20),
+            about(minutes)
         ),
         Verb::Undrain => format!("volume {id} is not being drained\n"),
         Verb::Remove => format!("volume {id} is removed for good\n"),
@@ -318,10 +337,10 @@ mod tests {
 
     #[test]
     fn a_volume_is_drained_while_others_take_writes() {
-        assert_eq!(decided(&[Up, Up, Up], Verb::Drain), Ok(Some(Draining)));
-        assert_eq!(decided(&[Full, Up, Up], Verb::Drain), Ok(Some(Draining)));
+        assert_eq!(decided(&[Up, Up, Up, Up], Verb::Drain), Ok(Some(Draining)));
+        assert_eq!(decided(&[Full, Up, Up, Up], Verb::Drain), Ok(Some(Draining)));
         assert_eq!(decided(&[Draining, Up, Up], Verb::Drain), Ok(None));
-        assert!(decided(&[Up, Up, Down], Verb::Drain).expect_err("too few").contains("--min-replicas"));
+        assert!(decided(&[Up, Up, Up], Verb::Drain).expect_err("too few").contains("--replicas"));
         assert!(decided(&[Down, Up, Up], Verb::Drain).expect_err("it gives nothing").contains("is down"));
         assert_eq!(decided(&[Draining, Up, Up], Verb::Undrain), Ok(Some(Up)));
         assert_eq!(decided(&[Up, Up, Up], Verb::Undrain), Ok(None));

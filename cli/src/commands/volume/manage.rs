@@ -10,7 +10,7 @@ use crate::commands::connect::Connect;
 use crate::commands::status;
 use crate::exit::Exit;
 use crate::output;
-use crate::units::bytes;
+use crate::units::{bytes, minutes};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -98,23 +98,22 @@ fn make(change: &Change, to: VolumeChange) -> Result<Exit> {
 }
 
 fn rehearsed(id: u64, to: VolumeChange, found: &VolumeRehearsal) -> String {
-    let VolumeRehearsal { changes, placements, needles, bytes: size, minutes } = found;
+    let VolumeRehearsal { changes, placements, needles, bytes: size, .. } = found;
+    let time = minutes(found.minutes);
     let holds = format!("{placements} placements with {needles} needles, {}", bytes(*size));
     match to {
         VolumeChange::Drain if *changes => {
-            format!("would move {holds} off volume {id}, in about {minutes} minutes")
+            format!("would move {holds} off volume {id}, in {time}")
         }
         VolumeChange::Drain => {
-            format!("volume {id} is being drained: {holds} are on it still, about {minutes} minutes")
+            format!("volume {id} is being drained: {holds} are on it still, {time}")
         }
         VolumeChange::Undrain if *changes => {
             format!("would leave {holds} on volume {id}, and write to it again")
         }
         VolumeChange::Undrain => format!("volume {id} is not being drained"),
         VolumeChange::Remove if *changes => {
-            format!(
-                "would remove volume {id} for good; {holds} would be copied from others, in about {minutes} minutes"
-            )
+            format!("would remove volume {id} for good; {holds} would be copied from others, in {time}")
         }
         VolumeChange::Remove => format!("volume {id} is removed"),
     }
@@ -130,7 +129,7 @@ mod tests {
             VolumeRehearsal { changes: true, placements: 12, needles: 300, bytes: 3 << 30, minutes: 1 };
         assert_eq!(
             rehearsed(3, VolumeChange::Drain, &found),
-            "would move 12 placements with 300 needles, 3.0 GiB off volume 3, in about 1 minutes"
+            "would move 12 placements with 300 needles, 3.0 GiB off volume 3, in about a minute"
         );
         let under_way = VolumeRehearsal { changes: false, ..found };
         assert!(rehearsed(3, VolumeChange::Drain, &under_way).starts_with("volume 3 is being drained: 12"));

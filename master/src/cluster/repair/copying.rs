@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::master::Master;
 
 /// What one pull, or one page of a list, may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Why copies are not made.
 #[derive(Debug, Error)]

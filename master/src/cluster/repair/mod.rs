@@ -45,9 +45,11 @@ const PLAN_HOLDS: Duration = Duration::from_secs(5);
 /// What failed is tried again after this; where the cluster has only changed meanwhile, after that.
 const REST: Duration = Duration::from_secs(15);
 const REST_OF_CHANGE: Duration = Duration::from_secs(1);
-/// A volume that failed to pull so often in a row is left out for this long, and others are asked.
+/// A volume that failed to pull is not asked again sooner: by then it is known whether it is down.
+const FAILURE_PAUSE: Duration = Duration::from_secs(4);
+/// One that failed so often in a row, though it is up, is left out for this long, and others are asked.
 const FAILURES_MAX: u32 = 4;
-const AVOIDED_FOR: Duration = Duration::from_secs(300);
+const AVOIDED_FOR: Duration = Duration::from_secs(60);
 /// What a commit may take.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -146,12 +148,20 @@ struct Duty {
     running: Vec<Arc<Progress>>,
     /// What failed, until when it rests, and why, if that is worth telling.
     resting: BTreeMap<PlacementId, (Instant, Option<String>)>,
-    /// How often in a row each volume failed to pull, and the last time.
-    failures: BTreeMap<VolumeId, (u32, Instant)>,
+    /// How often in a row each volume failed to pull since it is up.
+    failures: BTreeMap<VolumeId, Failures>,
     /// Why what was planned last waits.
     plan_waits: Vec<String>,
     /// What was planned for last, and until when there is no need to do it again.
     planned: Option<(Arc<Cluster>, BTreeSet<VolumeId>, Instant)>,
+}
+
+/// Pulls of a volume that failed in a row.
+struct Failures {
+    times: u32,
+    last: Instant,
+    /// The process that failed, as far as it was heard of; another one begins anew.
+    process: Option<u64>,
 }
 
 impl Duty {
@@ -161,7 +171,12 @@ impl Duty {
         let Some(config) = cluster.config else { return Vec::new() };
         let now = Instant::now();
         self.resting.retain(|_, (until, _)| *until > now);
-        self.failures.retain(|_, (_, last)| now.duration_since(*last) < AVOIDED_FOR);
+        let process = |id: &VolumeId| master.heartbeats.seen(*id).map(|seen| seen.process);
+        self.failures.retain(|id, failures| {
+            let is_up = cluster.map.volumes.get(id).is_some_and(|volume| volume.state == VolumeState::Up);
+            failures.process.get_or_insert(process(id).unwrap_or_default());
+            is_up && failures.process == process(id) && now.duration_since(failures.last) < AVOIDED_FOR
+        });
         let gone = self.gone(master, &cluster, now);
         let is_new = self.planned.as_ref().is_none_or(|(known, ..)| !Arc::ptr_eq(known, &cluster));
         if !is_new && self.planned.as_ref().is_some_and(|(_, was, until)| *was == gone && now < *until) {
@@ -219,7 +234,7 @@ impl Duty {
     }
 
     fn avoided(&self) -> BTreeSet<VolumeId> {
-        let often = self.failures.iter().filter(|(_, (times, _))| *times >= FAILURES_MAX);
+        let often = self.failures.iter().filter(|(_, failures)| failures.times >= FAILURES_MAX);
         often.map(|(id, _)| *id).collect()
     }
 
@@ -243,8 +258,10 @@ impl Duty {
     /// The groups that can be begun: of each volume one at a time, without what is at work or rests.
     fn take(&self, groups: Vec<Group>) -> Vec<Group> {
         let at_work = self.at_work();
-        let mut busy: BTreeSet<VolumeId> =
-            self.running.iter().map(|progress| progress.group().newcomer).collect();
+        let now = Instant::now();
+        let failed = self.failures.iter().filter(|(_, of)| now.duration_since(of.last) < FAILURE_PAUSE);
+        let at_it = self.running.iter().map(|progress| progress.group().newcomer);
+        let mut busy: BTreeSet<VolumeId> = at_it.chain(failed.map(|(id, _)| *id)).collect();
         let mut taken = Vec::new();
         for mut group in groups {
             group.placements.retain(|(examined, _)| {
@@ -280,8 +297,9 @@ impl Duty {
             Err(trouble) => {
                 info!(volume = group.newcomer.0, %trouble, "a repair waits");
                 if matches!(trouble, Trouble::Full(_) | Trouble::Puller(..) | Trouble::Source(..)) {
-                    let (times, last) = self.failures.entry(group.newcomer).or_insert((0, now));
-                    (*times, *last) = (*times + 1, now);
+                    let first = Failures { times: 0, last: now, process: None };
+                    let failures = self.failures.entry(group.newcomer).or_insert(first);
+                    (failures.times, failures.last) = (failures.times + 1, now);
                 }
                 (now + REST, Some(trouble.to_string()))
             }

@@ -84,6 +84,8 @@ pub(super) enum Reason {
     NoCopy(Vec<VolumeId>),
     /// Every volume that takes writes is a member already.
     NoOther(Kind, Option<VolumeId>),
+    /// Those that are no members failed to pull, of late.
+    Avoided(Vec<VolumeId>),
     /// No volume that is not a member has room for so many bytes.
     NoRoom(u64),
     /// The newcomer is not to be trusted at the moment.
@@ -110,12 +112,20 @@ impl Reason {
                 };
                 format!("{of}: every volume that takes writes holds a copy already; start another one{or}")
             }
+            Self::Avoided(others) => {
+                let ids: Vec<String> = others.iter().map(VolumeId::to_string).collect();
+                format!(
+                    "{of}: volumes that could hold them failed to pull of late ({}) and are tried again within a minute; see \
+                     the leader's log",
+                    ids.join(", ")
+                )
+            }
             Self::NoRoom(bytes) => {
                 format!("{of}: no other volume has {} MiB free; add a volume", bytes.div_ceil(1 << 20))
             }
             Self::Newcomer(volume) => {
                 format!(
-                    "{of}: volume {volume}, which was pulling them, does not answer; it goes on when it does"
+                    "{of}: volume {volume}, which is pulling them, does not answer; another one is taken if it is down"
                 )
             }
         }
@@ -173,7 +183,13 @@ pub(super) fn plan(
                 continue;
             }
             Some(newcomer) => Err(Reason::Newcomer(newcomer)),
-            None => choose(cluster, placement, (kind, out), bytes, (&candidates, &free)),
+            None => choose(cluster, placement, (kind, out), bytes, (&candidates, &free)).map_err(|reason| {
+                let may = |id: &&VolumeId| {
+                    state(&cluster.map, **id) == Some(VolumeState::Up) && !placement.members.contains(id)
+                };
+                let avoided: Vec<VolumeId> = known.avoided.iter().filter(may).copied().collect();
+                if avoided.is_empty() { reason } else { Reason::Avoided(avoided) }
+            }),
         };
         match newcomer {
             Ok(newcomer) => {
@@ -290,7 +306,13 @@ fn reads(map: &ClusterMap, id: VolumeId) -> bool {
 fn refuses(map: &ClusterMap, id: VolumeId) -> bool {
     matches!(
         state(map, id),
-        None | Some(VolumeState::Full | VolumeState::ReadOnly | VolumeState::Draining | VolumeState::Removed)
+        None | Some(
+            VolumeState::Down
+                | VolumeState::Full
+                | VolumeState::ReadOnly
+                | VolumeState::Draining
+                | VolumeState::Removed
+        )
     )
 }
 
@@ -424,8 +446,11 @@ mod tests {
         let mut lost = cluster([DOWN, UP, UP, UP, DOWN], placements);
         begin(&mut lost, 2, 5);
         assert_eq!(ended(&lost, &[1, 5]), [(2, 5)]);
-        assert_eq!(ended(&lost, &[1]), [], "the newcomer may come back");
-        assert_eq!(plan_of(&lost, &[1]).waiting, [(Reason::Newcomer(VolumeId(5)), 1)].into());
+        assert_eq!(ended(&lost, &[1]), [(2, 5)], "another one is chosen");
+        let mut doubtful = cluster([DOWN, UP, UP, UP, VolumeState::Suspect], placements);
+        begin(&mut doubtful, 2, 5);
+        assert_eq!(ended(&doubtful, &[1]), [], "it may be well in a moment");
+        assert_eq!(plan_of(&doubtful, &[1]).waiting, [(Reason::Newcomer(VolumeId(5)), 1)].into());
     }
 
     #[test]
