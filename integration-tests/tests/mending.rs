@@ -29,7 +29,11 @@ const SETTINGS: [&str; 6] = ["--reap-after", "1s", "--request-timeout", "3s", "-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flipped_bits_all_over_a_volume_are_mended_and_nobody_reads_one() -> Result<()> {
     let seed = content::seed("flips");
-    let cluster = cluster::start(4).await?;
+    let mut builder = cluster::builder(4)?;
+    for setting in SETTINGS {
+        builder = builder.master_arg(setting);
+    }
+    let cluster = cluster::start_with(builder, 4).await?;
     let any = cluster::client_any(&cluster)?;
     let ledger = fill(&any, "flips", OBJECTS, seed).await?;
     let volume = cluster.volume(1);
@@ -107,6 +111,8 @@ async fn a_volume_that_is_back_during_its_repair_keeps_its_place_and_half_made_c
     let seed = content::seed("back too soon");
     let builder = cluster::builder(5)?.master_arg("--repair-after").master_arg("1s");
     let builder = builder.master_arg("--move-rate").master_arg("256KiB");
+    let builder =
+        builder.master_arg("--reap-after").master_arg("1s").master_arg("--request-timeout").master_arg("3s");
     let cluster = cluster::start_with(builder, 5).await?;
     let any = cluster::client_any(&cluster)?;
     let ledger = fill(&any, "soon", OBJECTS, seed).await?;

@@ -24,6 +24,8 @@ const MOVED_MAX: f64 = 1.15;
 async fn two_volumes_join_and_get_their_share_of_what_was_written_before() -> Result<()> {
     let seed = content::seed("rebalancing");
     let builder = cluster::builder(4)?.master_arg("--move-rate").master_arg("200MiB");
+    let builder =
+        builder.master_arg("--reap-after").master_arg("1s").master_arg("--request-timeout").master_arg("3s");
     let mut cluster = cluster::start_with(builder, 4).await?;
     let ledger = fill(&cluster::client_each(&cluster)?, seed).await?;
     let before = needles(&cluster::client_any(&cluster)?).await?;

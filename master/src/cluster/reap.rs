@@ -23,6 +23,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, warn};
 
 use crate::master::Master;
+use crate::options::Options;
 
 /// The grace is measured to a part of this.
 const SAMPLES: u32 = 64;
@@ -36,7 +37,7 @@ type Row = (AppliedVersion, Garbage);
 
 /// Reaps for as long as this master leads.
 pub(crate) async fn run(master: &Arc<Master>) {
-    let grace = master.options.reap_after.max(2 * master.options.request_timeout);
+    let grace = grace(&master.options);
     let mut ages = Ages::default();
     let mut ticks = interval((grace / SAMPLES).clamp(Duration::from_millis(250), Duration::from_secs(30)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -51,6 +52,11 @@ pub(crate) async fn run(master: &Arc<Master>) {
         ages.sample(counters.version, now);
         pass(master, ages.old(grace, now)).await;
     }
+}
+
+/// How long garbage is kept at least, from when this leader saw it.
+pub(crate) fn grace(options: &Options) -> Duration {
+    options.reap_after.max(2 * options.request_timeout)
 }
 
 /// When this leader first saw each version of the state.

@@ -3,7 +3,9 @@
 //!
 //! Owns when, and what this leader knows of who is whole: a volume counts so once everything that it must hold was found on
 //! it, under this leader, in its present process, and as long as it says of no damage. Invariants: what failed rests before it is
-//! tried again, longer each time; sweeping takes no more than a twentieth of the time, as it looks at everything.
+//! tried again, longer each time; sweeping takes no more than a twentieth of the time, as it looks at everything; and nothing is
+//! swept before this leader has led for the grace that garbage has, so that an index that was restored from the wrong backup
+//! can be told before what it does not name goes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use super::copying::Trouble;
 use super::sweep::Swept;
 use super::{mend, sweep};
 use crate::cluster::heartbeats::Seen;
+use crate::cluster::reap;
 use crate::master::Master;
 
 /// Between two looks at what volumes say.
@@ -52,7 +55,8 @@ type Heard<'a> = dyn Fn(VolumeId) -> Option<Seen> + 'a;
 
 /// Looks after volumes for as long as this master leads.
 pub(super) async fn run(master: &Arc<Master>) {
-    let mut care = Care::default();
+    let sweeps_from = Some(Instant::now() + reap::grace(&master.options));
+    let mut care = Care { sweeps_from, ..Care::default() };
     let mut running = JoinSet::<Ended>::new();
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -64,7 +68,7 @@ pub(super) async fn run(master: &Arc<Master>) {
                 Err(error) => {
                     warn!(%error, "looking after a volume broke off, which is a defect; beginning anew");
                     running.shutdown().await;
-                    care = Care::default();
+                    care = Care { sweeps_from, ..Care::default() };
                 }
             },
         }
@@ -86,6 +90,26 @@ pub(super) async fn run(master: &Arc<Master>) {
     }
 }
 
+/// Volumes that were found to hold everything, each in this process of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Whole(BTreeMap<VolumeId, u64>);
+
+impl Whole {
+    /// Those of whom that is still true: a sweep takes its time, and volumes die and rot meanwhile.
+    pub(super) fn now(&self, master: &Master) -> BTreeSet<VolumeId> {
+        let (cluster, heard) = (master.node.cluster(), |id| master.heartbeats.seen(id));
+        let still = self.0.iter().filter(|(id, process)| is_whole(&cluster, &heard, **id, **process));
+        still.map(|(id, _)| *id).collect()
+    }
+}
+
+/// Whether the volume is up, in this process, and knows of nothing that is wrong with it.
+fn is_whole(cluster: &Cluster, heard: &Heard<'_>, id: VolumeId, process: u64) -> bool {
+    let state = cluster.map.volumes.get(&id).map(|volume| volume.state);
+    let is_up = state.is_some_and(|state| state.serves_reads() && state != VolumeState::Draining);
+    is_up && heard(id).is_some_and(|seen| seen.process == process && is_well(&seen))
+}
+
 /// What the leader remembers of volumes.
 #[derive(Default)]
 struct Care {
@@ -93,6 +117,8 @@ struct Care {
     cause: u64,
     epochs: Vec<EpochId>,
     moves_ended: u64,
+    /// Nothing is swept before.
+    sweeps_from: Option<Instant>,
     volumes: BTreeMap<VolumeId, Looked>,
 }
 
@@ -125,17 +151,12 @@ impl Care {
         self.volumes.retain(|volume, _| cluster.map.volumes.contains_key(volume));
     }
 
-    /// Who is up and holds all that it must, for all that is known.
-    fn whole(&self, cluster: &Cluster, seen: &Heard<'_>) -> BTreeSet<VolumeId> {
-        let is_whole = |id: &VolumeId| {
-            let is_up =
-                cluster.map.volumes.get(id).is_some_and(|volume| {
-                    volume.state.serves_reads() && volume.state != VolumeState::Draining
-                });
-            let compared = self.volumes.get(id).and_then(|looked| looked.compared);
-            is_up && seen(*id).is_some_and(|seen| compared == Some(seen.process) && is_well(&seen))
-        };
-        cluster.map.volumes.keys().copied().filter(is_whole).collect()
+    /// Who is up and holds all that it must, for all that is known, and the process of which that is known.
+    fn whole(&self, cluster: &Cluster, heard: &Heard<'_>) -> Whole {
+        let compared = self.volumes.iter().filter_map(|(id, looked)| Some((*id, looked.compared?)));
+        let mut whole = Whole(compared.collect());
+        whole.0.retain(|id, process| is_whole(cluster, heard, *id, *process));
+        whole
     }
 
     /// What is to be begun now.
@@ -155,7 +176,7 @@ impl Care {
             }
             let wants_mend = !is_well(&seen) || looked.asked_for && looked.compared != Some(seen.process);
             let rests = looked.rests.as_ref().is_some_and(|(until, ..)| *until > now);
-            let may_sweep = looked.sweep_from.is_none_or(|from| from <= now);
+            let may_sweep = [looked.sweep_from, self.sweeps_from].iter().flatten().all(|from| *from <= now);
             let deed = if wants_mend && !rests && volume.state == VolumeState::Up {
                 Deed::Mend { all: seen.status.uncompared || looked.asked_for }
             } else if may_sweep
@@ -321,7 +342,11 @@ mod tests {
     async fn a_volume_is_whole_once_it_was_compared_in_its_process_and_knows_of_no_damage() {
         let (mut care, both) = (Care::default(), cluster([VolumeState::Up, VolumeState::Up]));
         let heard = |_| Some(said(0, false));
-        assert_eq!(care.whole(&both, &heard), [].into(), "it may have been compared with another index");
+        assert_eq!(
+            care.whole(&both, &heard),
+            Whole::default(),
+            "it may have been compared with another index"
+        );
         // Somebody else has copies of what volume 2 should hold.
         let swept = Swept { unsure: [TWO].into(), ..Swept::default() };
         care.ended((ONE, 7, Deed::Sweep, Instant::now(), Ok(swept)));
@@ -329,11 +354,11 @@ mod tests {
         let due = care.due(&both, &heard, 0);
         assert!(due.contains(&(TWO, 7, Deed::Mend { all: true })), "{due:?}");
         mended(&mut care, TWO, true, Ok(Swept::default()));
-        assert_eq!(care.whole(&both, &heard), [TWO].into());
-        assert_eq!(care.whole(&both, &|_| Some(said(1, false))), [].into());
-        assert_eq!(care.whole(&both, &|_| Some(Seen { process: 8, ..said(0, false) })), [].into());
+        assert_eq!(care.whole(&both, &heard), Whole([(TWO, 7)].into()));
+        assert_eq!(care.whole(&both, &|_| Some(said(1, false))), Whole::default());
+        assert_eq!(care.whole(&both, &|_| Some(Seen { process: 8, ..said(0, false) })), Whole::default());
         for state in [VolumeState::Down, VolumeState::Suspect, VolumeState::Draining] {
-            assert_eq!(care.whole(&cluster([VolumeState::Up, state]), &heard), [].into(), "{state}");
+            assert_eq!(care.whole(&cluster([VolumeState::Up, state]), &heard), Whole::default(), "{state}");
         }
     }
 
@@ -351,5 +376,17 @@ mod tests {
             assert_eq!(care.due(&both, &heard, 0), [], "it took two seconds");
             seconds(2).await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_swept_before_the_grace_is_over() {
+        let sweeps_from = Some(Instant::now() + Duration::from_secs(3600));
+        let mut care = Care { sweeps_from, ..Care::default() };
+        let (both, heard) =
+            (cluster([VolumeState::Up, VolumeState::Down]), |id| (id == ONE).then(|| said(0, false)));
+        seconds(3599).await;
+        assert_eq!(care.due(&both, &heard, 0), []);
+        seconds(1).await;
+        assert_eq!(care.due(&both, &heard, 0), [(ONE, 7, Deed::Sweep)]);
     }
 }

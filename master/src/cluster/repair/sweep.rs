@@ -17,6 +17,7 @@ use hayrick_raft_store::Dead;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
+use super::care::Whole;
 use super::copying::{Trouble, caught_up};
 use crate::master::Master;
 
@@ -40,13 +41,8 @@ pub(super) struct Swept {
     pub(super) missed: bool,
 }
 
-/// Has the volume offer everything that it holds of any placement.
-/// `whole` are those that are up and are known to hold all that they must.
-pub(super) async fn run(
-    master: &Arc<Master>,
-    volume: VolumeId,
-    whole: &BTreeSet<VolumeId>,
-) -> Result<Swept, Trouble> {
+/// Has the volume offer everything that it holds of any placement. `whole` are those that are up and are known to hold all that they must.
+pub(super) async fn run(master: &Arc<Master>, volume: VolumeId, whole: &Whole) -> Result<Swept, Trouble> {
     let all: Vec<PlacementId> = master.node.cluster().table.placements.keys().copied().collect();
     let mut swept = Swept::default();
     for placements in all.chunks(LIST_PLACEMENTS_MAX) {
@@ -75,7 +71,7 @@ pub(super) fn can_drop(state: VolumeState) -> bool {
 async fn page(
     master: &Arc<Master>,
     volume: VolumeId,
-    whole: &BTreeSet<VolumeId>,
+    whole: &Whole,
     (placements, from): (&[PlacementId], ListPosition),
     swept: &mut Swept,
 ) -> Result<Option<ListPosition>, Trouble> {
@@ -89,7 +85,7 @@ async fn page(
         caught_up(master).await?;
         let bytes: HashMap<_, _> =
             listing.needles.iter().map(|one| (one.needle, u64::from(one.bytes))).collect();
-        let dead = master.node.dead(volume, listing.needles, whole.clone()).await;
+        let dead = master.node.dead(volume, listing.needles, whole.now(master)).await;
         let Dead { needles: dead, unsure } = dead.map_err(|error| Trouble::Leader(error.to_string()))?;
         swept.unsure.extend(unsure);
         sleep(PACE).await;
