@@ -110,7 +110,8 @@ async fn what_died_while_a_volume_was_away_never_comes_back_and_its_space_does()
 async fn a_volume_that_is_back_during_its_repair_keeps_its_place_and_half_made_copies_go() -> Result<()> {
     let seed = content::seed("back too soon");
     let builder = cluster::builder(5)?.master_arg("--repair-after").master_arg("1s");
-    let builder = builder.master_arg("--move-rate").master_arg("256KiB");
+    // The least there is: what is to be moved takes seconds, so that it can be seen.
+    let builder = builder.master_arg("--move-rate").master_arg("64KiB");
     let builder =
         builder.master_arg("--reap-after").master_arg("1s").master_arg("--request-timeout").master_arg("3s");
     let cluster = cluster::start_with(builder, 5).await?;
