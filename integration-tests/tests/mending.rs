@@ -19,6 +19,8 @@ use tokio::time::Instant;
 const COPIES: usize = 3;
 const OBJECTS: usize = 1200;
 const SIZE_BYTES_MAX: usize = 8 * 1024;
+const LARGE_OBJECTS: u64 = 400;
+const LARGE_BYTES: usize = 32 * 1024;
 /// One byte of so many is flipped, on average.
 const FLIPS_APART: u64 = 1024;
 const MENDED_TIMEOUT: Duration = Duration::from_secs(120);
@@ -110,13 +112,17 @@ async fn what_died_while_a_volume_was_away_never_comes_back_and_its_space_does()
 async fn a_volume_that_is_back_during_its_repair_keeps_its_place_and_half_made_copies_go() -> Result<()> {
     let seed = content::seed("back too soon");
     let builder = cluster::builder(5)?.master_arg("--repair-after").master_arg("1s");
-    // The least there is: what is to be moved takes seconds, so that it can be seen.
+    // The least there is, and large objects: each group of placements takes many seconds, so that it is surely seen.
     let builder = builder.master_arg("--move-rate").master_arg("64KiB");
     let builder =
         builder.master_arg("--reap-after").master_arg("1s").master_arg("--request-timeout").master_arg("3s");
     let cluster = cluster::start_with(builder, 5).await?;
     let any = cluster::client_any(&cluster)?;
-    let ledger = fill(&any, "soon", OBJECTS, seed).await?;
+    let mut ledger = Ledger::default();
+    for number in 0..LARGE_OBJECTS {
+        let content = Content { seed: seed.wrapping_add(number), size_bytes: LARGE_BYTES };
+        put(&any, &mut ledger, format!("soon/{number}"), content).await?;
+    }
     block_in_place(|| cluster.volume(3).kill())?;
     wait::until("copies are being made", STATE_TIMEOUT, async || {
         let leader = cluster::leader(&cluster).await?;
