@@ -41,6 +41,10 @@ pub struct Status {
     pub under_replicated: u64,
     /// What overwrites and deletes left behind.
     pub garbage: Garbage,
+    /// Objects that no volume had when they were looked for.
+    pub missing: Missing,
+    /// Placements that the table holds, those that take writes among them.
+    pub placements: u64,
     /// Copies that are being made or moved. The leader alone knows.
     pub moves: Vec<MoveStatus>,
     /// What does not get better by itself, and what to do. Of copies that are to be made the leader alone knows.
@@ -112,6 +116,14 @@ pub struct VolumeStatus {
     pub needles: u64,
     /// Those that failed their checksum.
     pub bad: u64,
+}
+
+/// Objects that no volume had when they were looked for.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Missing {
+    /// How many.
+    pub objects: u64,
 }
 
 /// What overwrites and deletes left behind.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tokio::time::Instant;
 
 /// The pause between two looks.
@@ -11,18 +11,22 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// Tries `look` until it succeeds, and returns what it found.
 ///
 /// # Errors
-/// When the time is over: the last error of `look`.
+/// When the time is over: the last error of `look`, also if it was looking again just then.
 pub async fn until<T>(what: &str, timeout: Duration, mut look: impl AsyncFnMut() -> Result<T>) -> Result<T> {
     let deadline = Instant::now() + timeout;
+    let mut last = None;
     loop {
-        let result = tokio::time::timeout_at(deadline, look()).await;
-        match result {
+        let error = match tokio::time::timeout_at(deadline, look()).await {
             Ok(Ok(found)) => return Ok(found),
-            Ok(Err(error)) if Instant::now() >= deadline => {
-                return Err(error).with_context(|| format!("waited {timeout:?} until {what}"));
+            Ok(Err(error)) => error,
+            Err(elapsed) => {
+                last.take().unwrap_or_else(|| anyhow!(elapsed).context("the first look has not ended"))
             }
-            Ok(Err(_)) => tokio::time::sleep(PAUSE).await,
-            Err(elapsed) => return Err(elapsed).with_context(|| format!("waited {timeout:?} until {what}")),
+        };
+        if Instant::now() >= deadline {
+            return Err(error).with_context(|| format!("waited {timeout:?} until {what}"));
         }
+        last = Some(error);
+        tokio::time::sleep(PAUSE).await;
     }
 }

@@ -56,6 +56,7 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
         "under_replicated": under_replicated,
         "garbage": { "needles": counters.garbage_needles, "bytes": counters.garbage_bytes },
         "orphans": { "bytes": 0 },
+        "missing": { "objects": counters.missing },
         "moves": master.repair.moves(),
         "waiting": waiting(master, &cluster, &config),
         "log": {
@@ -128,6 +129,7 @@ fn count_copies(
             cluster.table.placement(*placement).map(|row| row.members.as_slice()).unwrap_or_default();
         let held = members.iter().filter(|member| serves(member)).count();
         *counts.entry(u8::try_from(held).unwrap_or(u8::MAX)).or_default() += copies.live.count;
+        *counts.entry(0).or_default() += copies.missing.count;
     }
     counts
 }
@@ -209,7 +211,19 @@ fn volume(master: &Master, volume: &Volume) -> Value {
 
 fn waiting(master: &Master, cluster: &Cluster, config: &ClusterConfig) -> Vec<String> {
     let not_ready = master.admission.failure().into_iter().chain(not_placed(cluster, config).err());
-    not_ready.chain(master.repair.waiting()).collect()
+    let missing = missing(master.node.status().counters.missing);
+    not_ready.chain(master.repair.waiting()).chain(missing).collect()
+}
+
+/// That so many objects are missing, if any are.
+fn missing(objects: u64) -> Option<String> {
+    let (are, them) = if objects == 1 { ("object is", "it") } else { ("objects are", "them") };
+    (objects > 0).then(|| {
+        format!(
+            "{objects} {are} missing: no volume that is up has {them}; start the volumes that had {them}, store {them} again, or \
+             delete {them}"
+        )
+    })
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -291,12 +305,15 @@ mod tests {
 
     #[test]
     fn copies_count_members_that_are_there() {
-        let live =
-            |count| Copies { live: SetDigest { count, bytes: 0, sum: 0 }, garbage: SetDigest::default() };
+        let live = |count| Copies { live: SetDigest { count, bytes: 0, sum: 0 }, ..Copies::default() };
         let copies =
             [(PlacementId(1), live(10)), (PlacementId(2), live(5)), (PlacementId(3), live(1))].into();
         let counts = count_copies(&cluster(), &copies, 3);
         assert_eq!(counts, [(0, 1), (1, 0), (2, 5), (3, 10)].into());
+        let missing = SetDigest { count: 4, bytes: 0, sum: 0 };
+        let copies = [(PlacementId(1), Copies { missing, ..live(10) })].into();
+        let counts = count_copies(&cluster(), &copies, 3);
+        assert_eq!(counts, [(0, 4), (1, 0), (2, 0), (3, 10)].into(), "nobody has them, whoever is up");
     }
 
     #[test]

@@ -196,6 +196,30 @@ pub enum Command {
     Rebalance(bool),
     /// The undelete.
     Undelete(Undelete),
+    /// These closed placements hold nothing any more: their rows go for good. Those of which that is not true stay.
+    Forget(Vec<Examined>),
+    /// No volume that is up has any of these needles: they count for nothing that must be held.
+    Missing(Vec<Named>),
+    /// Copies of these were found, and pulled: they must be held again.
+    Found(Vec<Named>),
+}
+
+/// A needle, and the row that names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// Which needle: if the row names another one by then, it is not meant.
+    pub needle: NeedleId,
+    /// The row.
+    pub by: Row,
+}
+
+/// A row that names a needle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Row {
+    /// The object with this key.
+    Object(ObjectKey),
+    /// The garbage that this change made.
+    Garbage(AppliedVersion),
 }
 
 impl Command {

@@ -59,15 +59,14 @@ impl SetDigest {
         self.sum = self.sum.wrapping_add(hash(needle));
     }
 
-    /// Takes a needle out that is in.
-    ///
-    /// # Panics
-    /// When the set is empty: the caller lost count, and going on would hide it.
-    pub fn remove(&mut self, needle: NeedleId, size_bytes: u32) {
-        self.count = self.count.checked_sub(1).expect("only what was added is removed");
-        self.bytes =
-            self.bytes.checked_sub(u64::from(size_bytes)).expect("bytes go with the needle they came with");
-        self.sum = self.sum.wrapping_sub(hash(needle));
+    /// Takes a needle out that is in. `None`, and nothing is done, when it cannot be: the caller lost count, and must not go on
+    /// as if it had not.
+    #[must_use]
+    pub fn remove(&mut self, needle: NeedleId, size_bytes: u32) -> Option<()> {
+        let (count, bytes) = (self.count.checked_sub(1)?, self.bytes.checked_sub(u64::from(size_bytes))?);
+        let sum = self.sum.wrapping_sub(hash(needle));
+        *self = Self { count, bytes, sum };
+        Some(())
     }
 }
 
@@ -112,7 +111,9 @@ mod tests {
         let mut backward = SetDigest::default();
         ids.iter().rev().for_each(|id| backward.add(*id, 10));
         assert_eq!(forward, backward);
-        ids.iter().for_each(|id| forward.remove(*id, 10));
+        assert!(ids.iter().all(|id| forward.remove(*id, 10).is_some()));
         assert_eq!(forward, SetDigest::default());
+        assert_eq!(forward.remove(ids[0], 0), None, "it is empty");
+        assert_eq!(backward.remove(ids[0], 31), None, "more bytes than there are");
     }
 }

@@ -91,6 +91,12 @@ pub const EPOCHS_OPEN_PER_MASTER_MAX: usize = 4;
 /// repetition is late by a request timeout or two, and a master starts once in a while.
 pub const STARTS_PER_MASTER_MAX: usize = 8;
 
+/// Needles that are found or missed in one command: each may bring a key.
+pub const NAMED_BATCH_MAX: usize = 256;
+
+/// Placements that are forgotten in one command.
+pub const FORGET_BATCH_MAX: usize = 1024;
+
 /// Needle ids in one delete, doom or reap.
 pub const REAP_BATCH_MAX: usize = 1024;
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! offset  bytes
-//!      0      1  format version in the upper half (1), flags in the lower: 1 headers follow
+//!      0      1  format version in the upper half (1), flags in the lower: 1 headers follow, 2 missing
 //!      1      8  needle id
 //!      9      4  placement id
 //!     13      4  size
@@ -28,6 +28,7 @@ pub const RECORD_BYTES: usize = 51;
 
 const FORMAT: u8 = 1;
 const FLAG_HEADERS: u8 = 1;
+const FLAG_MISSING: u8 = 2;
 const FLAG_DOOMED: u8 = 1;
 const FLAG_DELETED: u8 = 2;
 
@@ -59,6 +60,9 @@ pub struct ObjectRecord {
     pub version: AppliedVersion,
     /// When, in ms since 1970, by the gateway's clock.
     pub modified_ms: u64,
+    /// No volume that was up had its needle when that was looked for: it counts for nothing that must be held, until a copy
+    /// is found.
+    pub missing: bool,
     /// Headers that are kept and returned.
     pub headers: Headers,
 }
@@ -158,7 +162,9 @@ impl ObjectRecord {
     }
 
     fn encode_into(&self, out: &mut Vec<u8>) {
-        out.push(FORMAT << 4 | if self.headers.is_empty() { 0 } else { FLAG_HEADERS });
+        let headers = if self.headers.is_empty() { 0 } else { FLAG_HEADERS };
+        let missing = if self.missing { FLAG_MISSING } else { 0 };
+        out.push(FORMAT << 4 | headers | missing);
         out.extend_from_slice(&self.needle.0.to_le_bytes());
         out.extend_from_slice(&self.placement.0.to_le_bytes());
         out.extend_from_slice(&self.size.to_le_bytes());
@@ -183,7 +189,7 @@ impl ObjectRecord {
     pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
         let mut input = Input(bytes);
         let first = input.take::<1>()?[0];
-        if first >> 4 != FORMAT || first & 0x0f > FLAG_HEADERS {
+        if first >> 4 != FORMAT || first & 0x0f > (FLAG_HEADERS | FLAG_MISSING) {
             return Err(RecordError::Format(first));
         }
         let mut record = Self {
@@ -194,6 +200,7 @@ impl ObjectRecord {
             md5: input.take()?,
             version: AppliedVersion(u64::from_le_bytes(input.take()?)),
             modified_ms: input.u48()?,
+            missing: first & FLAG_MISSING != 0,
             headers: Headers::default(),
         };
         if first & FLAG_HEADERS != 0 {
@@ -288,6 +295,7 @@ mod tests {
             md5: [0x11; 16],
             version: AppliedVersion(812),
             modified_ms: 1_700_000_000_123,
+            missing: false,
             headers: Headers::new(headers).expect("kept headers"),
         }
     }
@@ -301,6 +309,7 @@ mod tests {
              2c030000000000007b68e5cf8b01010900696d6167652f706e67"
         );
         assert_eq!(record(vec![]).encode().len(), RECORD_BYTES);
+        assert_eq!(ObjectRecord { missing: true, ..record(vec![]) }.encode()[0], 0x12);
     }
 
     #[test]
@@ -313,13 +322,13 @@ mod tests {
     proptest! {
         #[test]
         fn records_and_garbage_round_trip(
-            size: u32, md5: [u8; 16], modified_ms in 0u64..1 << 48, doomed: bool, by_delete: bool,
+            size: u32, md5: [u8; 16], modified_ms in 0u64..1 << 48, doomed: bool, by_delete: bool, missing: bool,
             key in "[a-zä/]{1,30}[b]", values in prop::collection::vec("[ -~]{0,40}", 0..4),
         ) {
             let headers = values.into_iter().enumerate().map(|(i, value)| {
                 (if i == 0 { "content-type".to_owned() } else { format!("hayrick-meta-{i}") }, value)
             }).collect();
-            let record = ObjectRecord { size, md5, modified_ms, ..record(headers) };
+            let record = ObjectRecord { size, md5, modified_ms, missing, ..record(headers) };
             prop_assert_eq!(&ObjectRecord::decode(&record.encode()).expect("own bytes"), &record);
             let garbage = Garbage { key: ObjectKey::new(&key).expect("a key"), record, doomed, by_delete };
             prop_assert_eq!(Garbage::decode(&garbage.encode()).expect("own bytes"), garbage);

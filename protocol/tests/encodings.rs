@@ -11,8 +11,8 @@ use hayrick_protocol::cluster_map::{
 };
 use hayrick_protocol::codec::{self, DecodeError};
 use hayrick_protocol::command::{
-    Applied, Command, Commit, Delete, Examined, Precondition, Refusal, RegisterVolume, Reply, Session,
-    StateChange, Undelete,
+    Applied, Command, Commit, Delete, Examined, Named, Precondition, Refusal, RegisterVolume, Reply, Row,
+    Session, StateChange, Undelete,
 };
 use hayrick_protocol::held::{Held, LogPosition, Vote, Voters};
 use hayrick_protocol::messages::master::{
@@ -199,6 +199,9 @@ fn commands() -> Vec<Command> {
         Command::AbandonMove { placement: EXAMINED, newcomer: VolumeId(5) },
         Command::Rebalance(true),
         Command::Undelete(Undelete { session: session(), key: key("a"), garbage: AppliedVersion(1 << 40) }),
+        Command::Forget(vec![EXAMINED]),
+        Command::Missing(vec![Named { needle: NeedleId(9), by: Row::Object(key("a")) }]),
+        Command::Found(vec![Named { needle: NeedleId(9), by: Row::Garbage(AppliedVersion(1 << 40)) }]),
     ]
 }
 
@@ -398,10 +401,7 @@ fn add_lists_and_pulls(golden: &mut Golden, needle: NeedleId) {
     golden.message(&Damaged, &[DamagedPlacements::default(), damaged]);
     golden.message(&MadeUp { mark: 9 }, &[()]);
     let offered = Offered { listing: no_more.clone(), ticket: 1 << 60 };
-    golden.message(
-        &Offer { placements: vec![PlacementId(7)], from },
-        &[Ok(offered), Err(ReadError::Disk("EIO".into()))],
-    );
+    golden.message(&Offer { from }, &[Ok(offered), Err(ReadError::Disk("EIO".into()))]);
     let drop = volume::Drop { ticket: 1 << 60, needles: vec![needle] };
     golden.message(&drop, &[Ok(()), Err(DropError::Stale), Err(AppendError::Busy.into())]);
 }

@@ -9,6 +9,7 @@
 
 mod epochs;
 mod members;
+mod missing;
 mod moves;
 mod objects;
 mod reap;
@@ -91,6 +92,9 @@ pub(crate) fn apply(state: &mut State, rows: &mut dyn Rows, command: Command) ->
             Ok(Reply::Done)
         }
         Command::AbandonMove { placement, newcomer } => moves::abandon(state, placement, newcomer),
+        Command::Forget(placements) => table::forget(state, &placements),
+        Command::Missing(named) => missing::mark(state, rows, named, true),
+        Command::Found(named) => missing::mark(state, rows, named, false),
     };
     reply(outcome)
 }

@@ -2,15 +2,22 @@
 //!
 //! Apply keeps, of each placement, count, bytes and an order-free digest of its live needles and of its garbage that is not
 //! doomed. What a volume lists is looked up by its key, or among the garbage; of what is found, the same figures are
-//! made, and must be equal. So no index by placement is needed, and a needle that nobody names any more does no harm.
+//! made, and must be equal. So no index by placement is needed, and a needle that nobody names any more does no harm. What is
+//! known to be missing need not be found; where it is, that is told.
 //!
-//! Owns the comparison. Who lists, and when, is the caller's: of a closed placement the list may be older or newer than the
+//! Which needles lack is not known by that, only how many. To learn it, all records are looked through for those of these
+//! placements that were not listed: long work, which is done only for what nobody has.
+//!
+//! Owns the comparison and that search. Who lists, and when, is the caller's: of a closed placement the list may be older or newer than the
 //! view, as nothing comes to it any more; of one that takes writes the view has to be taken before the list is begun.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use hayrick_protocol::command::{Named, Row};
+use hayrick_protocol::limits::NAMED_BATCH_MAX;
 use hayrick_protocol::messages::volume::Listed;
+use hayrick_protocol::record::{Garbage, ObjectRecord};
 use hayrick_protocol::{AppliedVersion, NeedleId, PlacementId};
 
 use crate::errors::ReadError;
@@ -20,22 +27,42 @@ use crate::view::View;
 
 /// Garbage rows that are read at once.
 const GARBAGE_AT_ONCE: usize = 8192;
+/// Records that are looked through at once for needles that nobody listed.
+const RECORDS_AT_ONCE: usize = 65_536;
 
 /// What some placements must hold, frozen, and what was found of it so far. All of it reads the index: not for async
 /// threads.
 pub struct Completeness {
     view: Arc<View>,
-    /// Needles of garbage that is not doomed, and their sizes.
+    /// Needles of garbage that is neither doomed nor missing, and their sizes.
     garbage: HashMap<NeedleId, (PlacementId, u32)>,
     found: BTreeMap<PlacementId, Copies>,
     /// A list may show a needle twice.
     seen: HashSet<NeedleId>,
+    /// What was thought to be missing, and was listed.
+    turned_up: Vec<(PlacementId, Named)>,
+}
+
+/// How far the search for what nobody listed has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SearchedTo {
+    /// Objects are next, from this key on.
+    Objects(String),
+    /// Garbage above this version is next.
+    Garbage(AppliedVersion),
+}
+
+impl Default for SearchedTo {
+    fn default() -> Self {
+        Self::Objects(String::new())
+    }
 }
 
 impl Completeness {
     pub(crate) fn new(view: Arc<View>, placements: &[PlacementId]) -> Result<Self, StoreError> {
         let found: BTreeMap<_, _> = placements.iter().map(|id| (*id, Copies::default())).collect();
-        let mut all = Self { view, garbage: HashMap::new(), found, seen: HashSet::new() };
+        let mut all =
+            Self { view, garbage: HashMap::new(), found, seen: HashSet::new(), turned_up: Vec::new() };
         all.read_garbage()?;
         Ok(all)
     }
@@ -51,7 +78,7 @@ impl Completeness {
             let rows = self.view.rows.garbage(after, GARBAGE_AT_ONCE)?;
             let Some((last, _)) = rows.last() else { return Ok(()) };
             after = *last;
-            for (_, row) in rows.iter().filter(|(_, row)| !row.doomed) {
+            for (_, row) in rows.iter().filter(|(_, row)| must_be_held(row)) {
                 let record = &row.record;
                 if self.found.contains_key(&record.placement) {
                     self.garbage.insert(record.needle, (record.placement, record.size));
@@ -69,6 +96,13 @@ impl Completeness {
             let Some(found) = self.found.get_mut(placement) else { continue };
             let record = self.view.rows.object(key)?;
             let live = record.filter(|record| record.needle == *needle && record.placement == *placement);
+            if live.as_ref().is_some_and(|record| record.missing) {
+                if self.seen.insert(*needle) {
+                    let named = Named { needle: *needle, by: Row::Object(key.clone()) };
+                    self.turned_up.push((*placement, named));
+                }
+                continue;
+            }
             let garbage = self.garbage.get(needle).filter(|(of, _)| of == placement);
             if live.is_none() && garbage.is_none() || !self.seen.insert(*needle) {
                 continue;
@@ -82,6 +116,52 @@ impl Completeness {
         Ok(())
     }
 
+    /// Objects that were thought to be missing, and that the volume lists. Whether it can read them is another question.
+    pub fn turned_up(&self) -> &[(PlacementId, Named)] {
+        &self.turned_up
+    }
+
+    /// What of these placements must be held and was not listed: a part of it, and where the next begins, if there is any.
+    /// The list has to be finished.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn unlisted(
+        &self,
+        of: &BTreeSet<PlacementId>,
+        from: SearchedTo,
+    ) -> Result<(Vec<Named>, Option<SearchedTo>), ReadError> {
+        let (mut unlisted, mut looked_at, mut next) = (Vec::new(), 0, None);
+        let is_unlisted = |record: &ObjectRecord| {
+            !record.missing && of.contains(&record.placement) && !self.seen.contains(&record.needle)
+        };
+        match from {
+            SearchedTo::Objects(start) => {
+                next = Some(SearchedTo::Garbage(AppliedVersion::default()));
+                self.view.rows.objects(&start, |key, record| {
+                    if looked_at >= RECORDS_AT_ONCE || unlisted.len() >= NAMED_BATCH_MAX {
+                        next = Some(SearchedTo::Objects(key.as_str().to_owned()));
+                        return false;
+                    }
+                    looked_at += 1;
+                    if is_unlisted(&record) {
+                        unlisted.push(Named { needle: record.needle, by: Row::Object(key) });
+                    }
+                    true
+                })?;
+            }
+            SearchedTo::Garbage(after) => {
+                for (version, row) in self.view.rows.garbage(after, NAMED_BATCH_MAX)? {
+                    next = Some(SearchedTo::Garbage(version));
+                    if must_be_held(&row) && is_unlisted(&row.record) {
+                        unlisted.push(Named { needle: row.record.needle, by: Row::Garbage(version) });
+                    }
+                }
+            }
+        }
+        Ok((unlisted, next))
+    }
+
     /// What was found of each placement, and what it must hold.
     pub fn outcome(&self) -> impl Iterator<Item = (PlacementId, Compared)> + '_ {
         self.found.iter().map(|(id, found)| {
@@ -89,6 +169,11 @@ impl Completeness {
             (*id, Compared { must, found: *found })
         })
     }
+}
+
+/// Whether what is garbage may come back, and somebody has it.
+fn must_be_held(row: &Garbage) -> bool {
+    !row.doomed && !row.record.missing
 }
 
 /// What a placement must hold, and what of that was found.
@@ -103,7 +188,7 @@ pub struct Compared {
 impl Compared {
     /// Whether all of it was found.
     pub fn is_complete(&self) -> bool {
-        self.must == self.found
+        (self.must.live, self.must.garbage) == (self.found.live, self.found.garbage)
     }
 
     /// Needles that were not.
@@ -175,5 +260,67 @@ mod tests {
         feed(&mut machine, &[entry(2, &[doom])]).await;
         assert_eq!(lacks(&machine, &[&live]).await, 0, "what is doomed need not be held");
         assert_eq!(lacks(&machine, &[&live, &garbage]).await, 0, "and may be");
+    }
+
+    /// All that is not listed, in whatever steps it is found.
+    async fn unlisted(machine: &Machine, page: &[Listed], of: &[u32]) -> Vec<Named> {
+        let placements: Vec<_> = (1..=4).map(PlacementId).collect();
+        let mut all =
+            Completeness::new(machine.view().await.expect("a view"), &placements).expect("readable");
+        all.add(page).expect("readable");
+        let of = of.iter().copied().map(PlacementId).collect();
+        let (mut found, mut from) = (Vec::new(), Some(SearchedTo::default()));
+        while let Some(at) = from {
+            let (some, next) = all.unlisted(&of, at).expect("readable");
+            found.extend(some);
+            from = next;
+        }
+        found
+    }
+
+    fn object(seq: u32, key: &str) -> Named {
+        let by = Row::Object(ObjectKey::new(key).expect("a key"));
+        Named { needle: NeedleId::new(EpochId(1), Seq(seq)), by }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_listed_is_found_among_objects_and_garbage_and_once_missing_it_lacks_no_more() {
+        let disk = FaultyDisk::new(1);
+        let mut machine = open(&disk, "/m");
+        let commits = [commit(1, "a"), commit(2, "b"), commit(3, "c"), commit(4, "a"), delete(5, "b")];
+        feed(&mut machine, &[entry(0, &prelude()), entry(1, &commits)]).await;
+        let held = [listed(4, "a"), listed(2, "b")];
+        let overwritten =
+            Named { needle: NeedleId::new(EpochId(1), Seq(1)), by: Row::Garbage(AppliedVersion(4)) };
+        let lost = [object(3, "c"), overwritten];
+        assert_eq!(unlisted(&machine, &held, &[1, 2, 3, 4]).await, lost);
+        let of_c = listed(3, "c").placement.0;
+        assert_eq!(unlisted(&machine, &held, &[of_c]).await[..1], lost[..1]);
+        assert_eq!(unlisted(&machine, &held, &[]).await, [], "of no placement");
+
+        assert_eq!(lacks(&machine, &[&held]).await, 2);
+        feed(&mut machine, &[entry(2, &[Command::Missing(lost.to_vec())])]).await;
+        assert_eq!(lacks(&machine, &[&held]).await, 0, "the rest is complete");
+        assert_eq!(unlisted(&machine, &held, &[1, 2, 3, 4]).await, []);
+        let view = machine.view().await.expect("a view");
+        let mut all = Completeness::new(view, &[PlacementId(of_c)]).expect("readable");
+        all.add(&[listed(3, "c"), listed(3, "c"), listed(9, "c")]).expect("readable");
+        assert_eq!(all.turned_up(), [(PlacementId(of_c), object(3, "c"))], "it is there after all");
+
+        feed(&mut machine, &[entry(3, &[Command::Found(vec![object(3, "c")])])]).await;
+        assert_eq!(lacks(&machine, &[&held]).await, 1, "and must be held again");
+    }
+
+    #[tokio::test]
+    async fn however_many_needles_nobody_listed_each_is_found_once() {
+        let disk = FaultyDisk::new(1);
+        let mut machine = open(&disk, "/m");
+        let count = 3 * NAMED_BATCH_MAX as u32;
+        let commits: Vec<_> = (1..=count).map(|seq| commit(seq, &format!("{seq:04}"))).collect();
+        let deletes: Vec<_> = (1..=count / 2).map(|n| delete(count + n, &format!("{n:04}"))).collect();
+        feed(&mut machine, &[entry(0, &prelude()), entry(1, &commits), entry(2, &deletes)]).await;
+        let found = unlisted(&machine, &[], &[1, 2, 3, 4]).await;
+        let needles: BTreeSet<_> = found.iter().map(|named| named.needle).collect();
+        assert_eq!((found.len(), needles.len()), (count as usize, count as usize));
     }
 }

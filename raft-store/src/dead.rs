@@ -2,13 +2,15 @@
 //!
 //! A needle is dead on a volume if it is an orphan, of an epoch that is fenced and named by neither index nor garbage; or if
 //! the volume neither is nor becomes a member of its placement, and all members are up and are known to hold all that they
-//! must. In doubt it is not: a restored index names members of long ago, and what is up may be damaged. Owns these rules. Whoever asks has made sure that this node has applied all that was acknowledged before the volume was asked what
+//! must. In doubt it is not: a restored index names members of long ago, and what is up may be damaged; and what was thought to
+//! be missing is dead nowhere. Owns these rules. Whoever asks has made sure that this node has applied all that was acknowledged before the volume was asked what
 //! it holds: then an orphan stays one for ever, and a volume that becomes a member later is asked what it holds anew.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use hayrick_protocol::messages::volume::Listed;
+use hayrick_protocol::record::ObjectRecord;
 use hayrick_protocol::{AppliedVersion, NeedleId, PlacementId, VolumeId};
 
 use crate::errors::ReadError;
@@ -44,7 +46,9 @@ pub(crate) fn dead(
         let doubtful = others.iter().flat_map(|members| members.iter()).filter(|id| !whole.contains(id));
         unsure.extend(doubtful.copied());
         if others.is_some_and(|members| members.iter().all(|id| whole.contains(id))) {
-            dead.insert(one.needle);
+            if !may_be_the_last(view, one)? {
+                dead.insert(one.needle);
+            }
         } else if is_fenced(view, one.needle) && !is_live(view, one)? {
             unnamed.insert(one.needle);
         }
@@ -62,6 +66,13 @@ fn others(view: &View, volume: VolumeId, placement: PlacementId) -> Option<&[Vol
     let row = table.placement(placement)?;
     let is_newcomer = table.moves.get(&placement).is_some_and(|begun| begun.newcomer == volume);
     (!is_newcomer && !row.members.contains(&volume)).then_some(&row.members)
+}
+
+/// Whether the needle is one that nobody seemed to have.
+fn may_be_the_last(view: &View, one: &Listed) -> Result<bool, StoreError> {
+    let some_miss = view.state.copies.get(&one.placement).is_some_and(|copies| copies.missing.count > 0);
+    let is_missed = |record: ObjectRecord| record.missing && record.needle == one.needle;
+    Ok(some_miss && view.rows.object(&one.key)?.is_some_and(is_missed))
 }
 
 /// Whether no commit of the needle's epoch is accepted any more.
@@ -91,7 +102,7 @@ fn keep_garbage(view: &View, unnamed: &mut HashSet<NeedleId>) -> Result<(), Stor
 #[cfg(test)]
 mod tests {
     use hayrick_disk::FaultyDisk;
-    use hayrick_protocol::command::{Command, Delete, Examined, Precondition, Session};
+    use hayrick_protocol::command::{Command, Delete, Examined, Named, Precondition, Row, Session};
     use hayrick_protocol::{EpochId, Generation, NodeId, ObjectKey, Seq};
 
     use super::*;
@@ -173,13 +184,19 @@ mod tests {
             [9],
             "an orphan is one anywhere"
         );
+        // Nobody seemed to have it: whoever does keeps it.
+        let named = Named { needle: live.needle, by: Row::Object(live.key.clone()) };
+        feed(&mut machine, &[entry(3, &[Command::Missing(vec![named.clone()])])]).await;
+        assert_eq!(seqs(&machine, STRANGER, std::slice::from_ref(&live)).await, []);
+        feed(&mut machine, &[entry(4, &[Command::Found(vec![named])])]).await;
+        assert_eq!(seqs(&machine, STRANGER, std::slice::from_ref(&live)).await, [1]);
         // Closed, it is about to gain that volume.
         let placement = Examined { placement: live.placement, generation: Generation(2) };
         let begin = Command::BeginMove { placement, newcomer: STRANGER };
-        feed(&mut machine, &[entry(3, &[table(3, 4, partition, vec![2, 3]), begin])]).await;
+        feed(&mut machine, &[entry(5, &[table(3, 4, partition, vec![2, 3]), begin])]).await;
         assert_eq!(seqs(&machine, STRANGER, std::slice::from_ref(&live)).await, []);
         let abandon = Command::AbandonMove { placement, newcomer: STRANGER };
-        feed(&mut machine, &[entry(4, &[abandon])]).await;
+        feed(&mut machine, &[entry(6, &[abandon])]).await;
         assert_eq!(seqs(&machine, STRANGER, std::slice::from_ref(&live)).await, [1]);
     }
 }

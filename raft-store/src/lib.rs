@@ -63,7 +63,7 @@ mod wire;
 mod write_behind;
 
 pub use cluster::{Cluster, OpenEpoch, Table};
-pub use complete::{Compared, Completeness};
+pub use complete::{Compared, Completeness, SearchedTo};
 pub use dead::Dead;
 pub use deleted::Deleted;
 pub use errors::{ChangeError, InitializeError, OpenError, ReadError, Timeout, TransferError};

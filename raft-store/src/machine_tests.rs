@@ -6,13 +6,13 @@ use futures_util::stream;
 use hayrick_disk::{Disk, FaultyDisk, Op};
 use hayrick_protocol::cluster_map::{ClusterConfig, TableChange, VolumeState};
 use hayrick_protocol::command::{
-    Command, Commit, Delete, Examined, Precondition, RegisterVolume, Session as Sending, StateChange,
-    Undelete,
+    Command, Commit, Delete, Examined, Named, Precondition, RegisterVolume, Row, Session as Sending,
+    StateChange, Undelete,
 };
 use hayrick_protocol::record::Headers;
 use hayrick_protocol::{
-    AppliedVersion, ClusterId, EpochId, Generation, InstanceId, NodeId, ObjectKey, PartitionId, PlacementId,
-    Seq, VolumeId,
+    AppliedVersion, ClusterId, EpochId, Generation, InstanceId, NeedleId, NodeId, ObjectKey, PartitionId,
+    PlacementId, Seq, VolumeId,
 };
 use openraft::EntryPayload;
 use openraft::storage::RaftStateMachine;
@@ -162,7 +162,23 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         3 => versions().prop_map(Command::Reaped),
         6 => a_move(),
         1 => any::<bool>().prop_map(Command::Rebalance),
+        2 => prop::collection::vec(examined(), 0..4).prop_map(Command::Forget),
+        6 => named().prop_map(|named| Command::Missing(vec![named])),
+        4 => named().prop_map(|named| Command::Found(vec![named])),
     ]
+}
+
+fn examined() -> impl Strategy<Value = Examined> {
+    (1u32..7, 1u32..4).prop_map(|(placement, generation)| Examined {
+        placement: PlacementId(placement),
+        generation: Generation(generation),
+    })
+}
+
+fn named() -> impl Strategy<Value = Named> {
+    let by =
+        prop_oneof![key().prop_map(Row::Object), (0u64..60).prop_map(|at| Row::Garbage(AppliedVersion(at)))];
+    (1u32..40, by).prop_map(|(seq, by)| Named { needle: NeedleId::new(EpochId(1), Seq(seq)), by })
 }
 
 /// The commands with three of four client requests aimed at what is there when they come: numbers and keys out of all their
@@ -202,18 +218,21 @@ fn aim(command: &mut Command, state: &State, rows: &MemoryRows, number: usize) {
             let (version, row) = row.expect("so many there are");
             (undelete.garbage, undelete.key) = (*version, row.key.clone());
         }
+        Command::Missing(all) | Command::Found(all) => all.iter_mut().for_each(|named| {
+            let needle = match &named.by {
+                Row::Object(key) => rows.objects.get(key).map(|record| record.needle),
+                Row::Garbage(version) => rows.garbage.get(version).map(|row| row.record.needle),
+            };
+            named.needle = needle.unwrap_or(named.needle);
+        }),
         _ => {}
     }
 }
 
 /// A step of a placement's gaining a member, which may or may not fit the state.
 fn a_move() -> impl Strategy<Value = Command> {
-    let examined = (1u32..7, 1u32..4).prop_map(|(placement, generation)| Examined {
-        placement: PlacementId(placement),
-        generation: Generation(generation),
-    });
     let out = prop::option::of((1u32..4).prop_map(VolumeId));
-    (examined, 0u8..5, out, (1u32..4).prop_map(VolumeId)).prop_map(|(placement, step, out, newcomer)| {
+    (examined(), 0u8..5, out, (1u32..4).prop_map(VolumeId)).prop_map(|(placement, step, out, newcomer)| {
         match step {
             0 => Command::AbandonMove { placement, newcomer },
             1 | 2 => Command::ReplaceMember { placement, out, newcomer },
@@ -282,15 +301,24 @@ proptest! {
         let counters = state.counters;
         prop_assert_eq!(counters.objects, rows.objects.len() as u64);
         prop_assert_eq!(counters.garbage_needles, rows.garbage.len() as u64);
+        prop_assert_eq!(counters.missing, rows.objects.values().filter(|record| record.missing).count() as u64);
         prop_assert_eq!(counters.object_bytes, rows.objects.values().map(|r| u64::from(r.size)).sum::<u64>());
         let mut copies = std::collections::BTreeMap::<_, crate::status::Copies>::new();
         for record in rows.objects.values() {
-            copies.entry(record.placement).or_default().live.add(record.needle, record.size);
+            let copies = copies.entry(record.placement).or_default();
+            let digest = if record.missing { &mut copies.missing } else { &mut copies.live };
+            digest.add(record.needle, record.size);
         }
-        for garbage in rows.garbage.values().filter(|garbage| !garbage.doomed) {
+        for garbage in rows.garbage.values() {
             let record = &garbage.record;
-            copies.entry(record.placement).or_default().garbage.add(record.needle, record.size);
+            let copies = copies.entry(record.placement).or_default();
+            if garbage.doomed || record.missing {
+                copies.unheld += 1;
+            } else {
+                copies.garbage.add(record.needle, record.size);
+            }
         }
+        prop_assert!(copies.keys().all(|id| state.cluster.table.placement(*id).is_some()), "one was forgotten");
         prop_assert_eq!(&*state.copies, &copies);
         let loaded = State::load(state.rows()).expect("own rows");
         prop_assert!(loaded.rows().eq(state.rows()));

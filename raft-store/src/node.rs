@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hayrick_disk::Disk;
-use hayrick_protocol::command::{Command, Reply};
+use hayrick_protocol::command::{Command, Examined, Reply};
 use hayrick_protocol::held::{Held, LogPosition, Vote, Voters};
 use hayrick_protocol::limits::LIST_LIMIT_MAX;
 use hayrick_protocol::messages::master::{ProposeError, ReadIndexError};
@@ -293,6 +293,12 @@ impl Node {
     pub async fn copies(&self) -> Result<BTreeMap<PlacementId, Copies>, ReadError> {
         let view = self.inner.machine.view().await.map_err(|error| ReadError::Index(error.to_string()))?;
         Ok(BTreeMap::clone(&view.state.copies))
+    }
+
+    /// Closed placements that nothing names any more, from one view.
+    pub async fn empty_placements(&self) -> Result<Vec<Examined>, ReadError> {
+        let view = self.inner.machine.view().await.map_err(|error| ReadError::Index(error.to_string()))?;
+        Ok(view.state.empty_placements())
     }
 
     /// What these placements must hold, from one view, to be compared with what a volume lists.

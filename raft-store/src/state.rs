@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hayrick_protocol::cluster_map::{ClusterConfig, Master, Move, Placement, Volume};
+use hayrick_protocol::command::Examined;
 use hayrick_protocol::limits::{PARTITIONS_MAX, STARTS_PER_MASTER_MAX};
 use hayrick_protocol::{EpochId, NodeId, PartitionId, PlacementId, VolumeId, codec};
 use serde::de::DeserializeOwned;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::{Cluster, Table};
 use crate::sessions::Session;
 use crate::status::{Copies, Counters};
+use crate::store::StoreError;
 
 /// The small state. What may be large lies behind an `Arc`: a clone, which every view is, costs little, and what is changed
 /// while a view lives is copied once.
@@ -340,14 +342,41 @@ impl State {
         }
     }
 
-    /// Changes what a placement's members must hold. A row that holds nothing goes.
-    pub(crate) fn change_copies(&mut self, placement: PlacementId, change: impl FnOnce(&mut Copies)) {
+    /// Changes what a placement's members must hold. A row of nothing goes. `None` from `change` says that less is there than
+    /// the rows tell.
+    pub(crate) fn change_copies(
+        &mut self,
+        placement: PlacementId,
+        change: impl FnOnce(&mut Copies) -> Option<()>,
+    ) -> Result<(), StoreError> {
         let all = Arc::make_mut(&mut self.copies);
         let copies = all.entry(placement).or_default();
-        change(copies);
+        let changed = change(copies);
         if *copies == Copies::default() {
             all.remove(&placement);
         }
         self.changed.insert(RowKey::Copies(placement));
+        changed.ok_or_else(|| StoreError::lost_count(placement))
+    }
+
+    /// Closed placements that nothing names any more.
+    pub(crate) fn empty_placements(&self) -> Vec<Examined> {
+        let table = &self.cluster.table;
+        let is_empty = |row: &&Placement| !self.copies.contains_key(&row.id) && !table.is_current(row.id);
+        let examined = |row: &Placement| Examined { placement: row.id, generation: row.generation };
+        table.placements.values().filter(is_empty).map(examined).collect()
+    }
+
+    /// Takes out the row of a closed placement that nothing names.
+    pub(crate) fn remove_placement(&mut self, id: PlacementId) {
+        self.changed.insert(RowKey::Placement(id));
+        let removed = self.change_table().placements.remove(&id);
+        let Some(partition) = removed.map(|placement| placement.partition) else { return };
+        let by_partition = Arc::make_mut(&mut self.by_partition);
+        let ids = by_partition.entry(partition).or_default();
+        ids.retain(|of| *of != id);
+        if ids.is_empty() {
+            by_partition.remove(&partition);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What a node tells about itself.
 
 use hayrick_protocol::digest::SetDigest;
+use hayrick_protocol::record::ObjectRecord;
 use hayrick_protocol::{AppliedVersion, NodeId, ObjectKey};
 use serde::{Deserialize, Serialize};
 
@@ -97,6 +98,36 @@ pub struct Counters {
     pub garbage_needles: u64,
     /// Their bytes.
     pub garbage_bytes: u64,
+    /// Of the objects, those whose needle nobody has.
+    pub missing: u64,
+}
+
+impl Counters {
+    /// The object is garbage. `None` when that cannot be.
+    pub(crate) fn discard(&mut self, record: &ObjectRecord) -> Option<()> {
+        self.objects = self.objects.checked_sub(1)?;
+        self.object_bytes = self.object_bytes.checked_sub(record.size.into())?;
+        self.missing = self.missing.checked_sub(record.missing.into())?;
+        self.garbage_needles += 1;
+        self.garbage_bytes += u64::from(record.size);
+        Some(())
+    }
+
+    /// The garbage is an object again.
+    pub(crate) fn reclaim(&mut self, record: &ObjectRecord) -> Option<()> {
+        self.reap(record)?;
+        self.objects += 1;
+        self.object_bytes += u64::from(record.size);
+        self.missing += u64::from(record.missing);
+        Some(())
+    }
+
+    /// The garbage is gone.
+    pub(crate) fn reap(&mut self, record: &ObjectRecord) -> Option<()> {
+        self.garbage_needles = self.garbage_needles.checked_sub(1)?;
+        self.garbage_bytes = self.garbage_bytes.checked_sub(record.size.into())?;
+        Some(())
+    }
 }
 
 /// The log on disk.
@@ -117,8 +148,19 @@ pub struct LogStatus {
 pub struct Copies {
     /// Needles that records name.
     pub live: SetDigest,
-    /// Needles of garbage that is not doomed.
+    /// Needles of garbage that must be held, as it may come back.
     pub garbage: SetDigest,
+    /// Needles that records name and nobody has: they need not be held, and are wanted.
+    pub missing: SetDigest,
+    /// Garbage that need not be held: it is doomed, or nobody has it.
+    pub unheld: u64,
+}
+
+impl Copies {
+    /// Whether there is nothing that has to be held.
+    pub fn is_nothing(&self) -> bool {
+        self.live.count + self.garbage.count == 0
+    }
 }
 
 /// Part of a listing.

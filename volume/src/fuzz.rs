@@ -10,6 +10,7 @@ use hayrick_protocol::ids::{NeedleId, PlacementId};
 use hayrick_protocol::limits::KEY_BYTES_MAX;
 
 use crate::index_file::{IndexFile, SegmentMark};
+use crate::list::Wanted;
 
 /// Reads bytes as the index file of the segment that they themselves name.
 ///
@@ -31,7 +32,7 @@ pub fn index_file(bytes: &[u8]) {
     });
     let wanted: Vec<_> = (0..=255).chain([u32::MAX]).map(PlacementId).collect();
     let behind = (PlacementId(0), NeedleId(7));
-    let _ = index.keys(&wanted, behind, &mut |placement, id, key| {
+    let _ = index.keys(Wanted::Of(&wanted), behind, &mut |placement, id, key| {
         assert!(key.len() <= KEY_BYTES_MAX && wanted.contains(&placement) && (placement, id) > behind);
         ControlFlow::Continue(())
     });

@@ -62,19 +62,19 @@ impl Store {
         limit: usize,
     ) -> Result<Listing, ReadError> {
         self.tickets.end();
-        self.page(placements, from, limit)
+        let mut wanted = placements.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        self.page(Wanted::Of(&wanted), from, limit)
     }
 
     /// The same, for who does not count on it.
     pub(crate) fn page(
         &self,
-        placements: &[PlacementId],
+        wanted: Wanted<'_>,
         from: ListPosition,
         limit: usize,
     ) -> Result<Listing, ReadError> {
-        let mut wanted = placements.to_vec();
-        wanted.sort_unstable();
-        wanted.dedup();
         let limit = limit.clamp(1, LIST_PAGE_NEEDLES_MAX);
         let mut page = Page { needles: Vec::new(), scanned_bytes: 0 };
         let (mut next, mut looked_into) = (from, 0);
@@ -88,7 +88,7 @@ impl Store {
             for file in files {
                 let behind = if file.0 == next.segment { next } else { begin_of(file.0) };
                 let room = limit - page.needles.len();
-                self.list_segment(behind, &wanted, room, &mut page)
+                self.list_segment(behind, wanted, room, &mut page)
                     .map_err(|error| ReadError::Disk(format!("segment {file}: {error}")))?;
                 looked_into += 1;
                 if page.needles.len() == limit {
@@ -107,7 +107,7 @@ impl Store {
     fn list_segment(
         &self,
         behind: ListPosition,
-        wanted: &[PlacementId],
+        wanted: Wanted<'_>,
         room: usize,
         page: &mut Page,
     ) -> io::Result<()> {
@@ -127,7 +127,7 @@ impl Store {
     }
 
     /// Adds what the index file of a segment says. Where it ends, and where the data does that is durable.
-    fn list_indexed(&self, reader: &Reader, wanted: &[PlacementId], rows: &mut Rows<'_>) -> (u64, u64) {
+    fn list_indexed(&self, reader: &Reader, wanted: Wanted<'_>, rows: &mut Rows<'_>) -> (u64, u64) {
         let (file, dir) = (reader.file(), &self.options.dir);
         // It may be one that is newer than an end asked for before.
         let found = recover::open_any(self.shared.disk.as_ref(), dir, file, u64::MAX);
@@ -163,7 +163,7 @@ impl Store {
         &self,
         reader: &Reader,
         range: Range<u64>,
-        wanted: &[PlacementId],
+        wanted: Wanted<'_>,
         rows: &mut Rows<'_>,
     ) -> io::Result<()> {
         let mut add = |at: Location, record: &[u8]| {
@@ -171,7 +171,7 @@ impl Store {
                 needle::parse_unverified_data(record, reader.salt_at(at.offset)).map_err(io::Error::other)?;
             // A tombstone has a placement, too, and a needle that lives nevertheless may lie behind it.
             let is_needle = needle.header.kind == Kind::Needle;
-            if is_needle && wanted.binary_search(&needle.header.placement).is_ok() {
+            if is_needle && wanted.has(needle.header.placement) {
                 // The next may come before it.
                 let _ = rows.add(needle.header.placement, needle.header.id, needle.key);
             }
@@ -207,6 +207,36 @@ impl Store {
         let known = self.shared.damage.stretches_in(file);
         let is_in = |one: &Range<u64>, known: &Range<u64>| known.start <= one.start && one.end <= known.end;
         stretches.iter().all(|one| known.iter().any(|known| is_in(one, known)))
+    }
+}
+
+/// Of which placements needles are listed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wanted<'a> {
+    /// Of all, whoever knows them.
+    All,
+    /// Of these, which ascend.
+    Of(&'a [PlacementId]),
+}
+
+impl Wanted<'_> {
+    /// Whether this placement is among them.
+    pub(crate) fn has(self, placement: PlacementId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(placements) => placements.binary_search(&placement).is_ok(),
+        }
+    }
+
+    /// Whether any from this one to that one is.
+    pub(crate) fn has_any(self, from: PlacementId, to: PlacementId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(placements) => {
+                let first = placements.partition_point(|placement| *placement < from);
+                placements.get(first).is_some_and(|placement| *placement <= to)
+            }
+        }
     }
 }
 

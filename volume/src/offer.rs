@@ -17,12 +17,13 @@
 
 use std::future::Future;
 
-use hayrick_protocol::ids::{NeedleId, PlacementId};
+use hayrick_protocol::ids::NeedleId;
 use hayrick_protocol::limits::LIST_PAGE_NEEDLES_MAX;
 use hayrick_protocol::messages::volume::{DropError, ListPosition, Offered, ReadError};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::delete::durable;
+use crate::list::Wanted;
 use crate::store::Store;
 
 /// The ticket in force.
@@ -51,19 +52,14 @@ impl Tickets {
 }
 
 impl Store {
-    /// A page of the list, as [`Self::list_page`] has it, for the question which of it is dead.
+    /// A page of the list of all that lies here, of whatever placement, for the question which of it is dead.
     ///
     /// # Errors
     /// Those of a list.
-    pub fn offer(
-        &self,
-        placements: &[PlacementId],
-        from: ListPosition,
-        limit: usize,
-    ) -> Result<Offered, ReadError> {
+    pub fn offer(&self, from: ListPosition, limit: usize) -> Result<Offered, ReadError> {
         // Before the page: what is decided of it is decided later still.
         let ticket = self.tickets.in_force();
-        let listing = self.page(placements, from, limit.min(LIST_PAGE_NEEDLES_MAX))?;
+        let listing = self.page(Wanted::All, from, limit.min(LIST_PAGE_NEEDLES_MAX))?;
         Ok(Offered { listing, ticket })
     }
 

@@ -39,7 +39,7 @@ fn list(store: &Store) -> Vec<u64> {
 }
 
 fn offer(store: &Store) -> Offered {
-    store.offer(&[PLACEMENT], ListPosition::default(), 100).expect("it can be listed")
+    store.offer(ListPosition::default(), 100).expect("it can be listed")
 }
 
 /// Submits a drop, which is written once the store works.

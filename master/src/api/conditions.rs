@@ -111,6 +111,7 @@ mod tests {
             md5: [0x11; 16],
             version: AppliedVersion(1),
             modified_ms: 1_700_000_000_500,
+            missing: false,
             headers: Headers::default(),
         }
     }

@@ -47,7 +47,9 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
         match (consistent(master, request.uri(), deadline).await, &lost) {
             (Ok(()), _) => {}
             // Without a second look, the first one's reasons are what there is to say.
-            (Err(_), Some((_, no_copy))) => return Err(not_readable(&master.node.cluster().map, no_copy)),
+            (Err(_), Some((_, no_copy))) => {
+                return Err(not_readable(&master.node.cluster().map, no_copy, false));
+            }
             (Err(problem), None) => return Err(problem),
         }
         let record = master.node.get(&key);
@@ -56,7 +58,7 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
         if let Some((needle, no_copy)) = &lost
             && *needle == record.needle
         {
-            return Err(not_readable(&master.node.cluster().map, no_copy));
+            return Err(not_readable(&master.node.cluster().map, no_copy, record.missing));
         }
         match respond(master, request, &conditions, &record, deadline).await {
             Ok(response) => return Ok(response),

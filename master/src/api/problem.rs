@@ -102,11 +102,16 @@ pub(super) fn not_linearizable(reason: NotLinearizable) -> Problem {
 }
 
 /// 503 to a read whose object no volume has shown: which ones might, were they up.
-pub(super) fn not_readable(map: &ClusterMap, no_copy: &NoCopy) -> Problem {
+/// `is_missing`: it was looked for everywhere before.
+pub(super) fn not_readable(map: &ClusterMap, no_copy: &NoCopy, is_missing: bool) -> Problem {
     let address = |id| map.volumes.get(id).map_or("address unknown", |volume| volume.addr.as_str());
     let silent: Vec<String> = no_copy.silent().iter().map(|id| format!("{id} ({})", address(id))).collect();
     let (reasons, silent) = (no_copy.reasons(), silent.join(", "));
     not_now(match no_copy.silent().len() {
+        0 if is_missing => format!(
+            "the object is missing: no volume that is up has a good copy ({reasons}); start the volumes that had it, store it \
+             again, or delete it"
+        ),
         0 => format!("no volume can serve a good copy just now ({reasons}); try again"),
         all if all == no_copy.0.len() => {
             format!("none of the volumes that hold the object answers; start one of them: volumes {silent}")
@@ -178,10 +183,11 @@ mod tests {
         };
         let volumes = [1, 2].map(|id| (VolumeId(id), volume(id))).into();
         let map = ClusterMap { version: 1, volumes };
-        let text = |failures: &[(u32, Failure)]| {
+        let text_if = |failures: &[(u32, Failure)], is_missing| {
             let failures = failures.iter().map(|(id, why)| (VolumeId(*id), why.clone()));
-            not_readable(&map, &NoCopy(failures.collect())).text
+            not_readable(&map, &NoCopy(failures.collect()), is_missing).text
         };
+        let text = |failures: &[(u32, Failure)]| text_if(failures, false);
         let (silent, damaged) = (Failure::Silent("not sent".into()), Failure::Answered("damaged".into()));
         let all = text(&[(1, silent.clone()), (2, silent.clone())]);
         assert!(all.ends_with("start one of them: volumes 1 (10.0.0.1:9091), 2 (10.0.0.2:9091)"), "{all}");
@@ -190,8 +196,10 @@ mod tests {
             some.contains("volume 1: damaged") && some.ends_with(": volumes 2 (10.0.0.2:9091)"),
             "{some}"
         );
-        let none = text(&[(1, damaged)]);
+        let none = text(&[(1, damaged.clone())]);
         assert!(none.contains("volume 1: damaged") && none.ends_with("try again"), "{none}");
+        let missing = text_if(&[(1, damaged)], true);
+        assert!(missing.contains("is missing") && missing.ends_with("or delete it"), "{missing}");
     }
 
     #[test]

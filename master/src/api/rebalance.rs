@@ -132,7 +132,7 @@ mod tests {
             ..Table::default()
         };
         let cluster = Cluster { table: Arc::new(table), ..Cluster::default() };
-        let held = Copies { live: SetDigest { count: 3, bytes: 600, sum: 1 }, garbage: SetDigest::default() };
+        let held = Copies { live: SetDigest { count: 3, bytes: 600, sum: 1 }, ..Copies::default() };
         let copies = (1..=6).map(|id| (PlacementId(id), held)).collect();
         let found = moves(&cluster, &copies, 10);
         assert_eq!(found, Moves { placements: 1, needles: 6, bytes: 1200, minutes: 1 });

@@ -80,6 +80,7 @@ mod tests {
             md5: [0x11; 16],
             version: AppliedVersion(1),
             modified_ms: 0,
+            missing: false,
             headers: Headers::default(),
         };
         let fields = lines.iter().map(|line| (WANT_REPR_DIGEST, HeaderValue::from_static(line))).collect();

@@ -310,8 +310,7 @@ mod tests {
 
     /// The first two placements hold five objects each.
     fn held_in(cluster: &Cluster, volume: u32) -> Held {
-        let copies =
-            Copies { live: SetDigest { count: 5, bytes: 50, sum: 1 }, garbage: SetDigest::default() };
+        let copies = Copies { live: SetDigest { count: 5, bytes: 50, sum: 1 }, ..Copies::default() };
         let is_up = |id| cluster.map.volumes.get(&id).is_some_and(|volume| volume.state.serves_reads());
         held(cluster, &[(PlacementId(1), copies), (PlacementId(2), copies)].into(), VolumeId(volume), &is_up)
     }

@@ -6,6 +6,7 @@
 pub(crate) mod change;
 pub(crate) mod detect;
 pub(crate) mod epochs;
+pub(crate) mod forget;
 pub(crate) mod heartbeats;
 mod judge;
 pub(crate) mod members;
@@ -73,6 +74,7 @@ async fn duties(master: Arc<Master>) {
         epochs::run(&master),
         change::run(&master),
         stall::run(&master),
+        forget::run(&master),
         repair::run(&master)
     );
 }

@@ -246,6 +246,7 @@ mod tests {
             md5: [0; 16],
             version: AppliedVersion(1),
             modified_ms: 0,
+            missing: false,
             headers: Headers::default(),
         };
         let key = ObjectKey::new("k").expect("a key");

@@ -25,6 +25,8 @@ use crate::master::Master;
 const SLOW: Duration = Duration::from_millis(100);
 /// What one member may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Blocks that are read at a time where only their being there counts.
+const PIECE_BLOCKS: usize = limits::VERIFY_WHOLE_BYTES_MAX / limits::BLOCK_BYTES;
 /// A member that failed is asked last for this long.
 const SHUNNED: Duration = Duration::from_secs(1);
 
@@ -137,6 +139,31 @@ pub(crate) async fn blocks(
                 asked.extend(start(latest));
             }
             else => return Err(NoCopy(failed)),
+        }
+    }
+}
+
+/// Whether this volume has all bytes of the object, as the index knows them.
+pub(crate) async fn is_whole_on(
+    master: &Arc<Master>,
+    record: &ObjectRecord,
+    volume: VolumeId,
+    deadline: Instant,
+) -> bool {
+    let blocks = digest::block_count(record.size as usize);
+    let (mut first, mut table) = (0, None);
+    loop {
+        let wanted = Wanted { first: first as u32, count: PIECE_BLOCKS as u32, table, deadline };
+        match ask_once(master, record, volume, &wanted).await {
+            Ok(piece) => table = Some(piece.table),
+            Err(why) => {
+                debug!(volume = volume.0, needle = %record.needle, %why, "a volume does not read what it lists");
+                return false;
+            }
+        }
+        first += PIECE_BLOCKS;
+        if first >= blocks {
+            return true;
         }
     }
 }

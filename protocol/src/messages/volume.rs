@@ -253,8 +253,6 @@ message!(MadeUp = 0x010a -> ());
 /// A page of a list, as [`List`] has it, for the question which of these needles are dead. The answer is [`Drop`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
-    /// Distinct, ascending; at most [`crate::limits::LIST_PLACEMENTS_MAX`].
-    pub placements: Vec<PlacementId>,
     /// Where the last page ended; the default for the first.
     pub from: ListPosition,
 }

@@ -29,12 +29,16 @@ pub(super) fn commit(state: &mut State, rows: &mut dyn Rows, commit: Commit) -> 
         version,
         // The record keeps 48 bits; a clock beyond the year 10 000 is no reason to differ from what is read back.
         modified_ms: commit.now_ms & 0xffff_ffff_ffff,
+        missing: false,
         headers: commit.headers,
     };
     rows.put_object(&commit.key, &record)?;
     state.counters.objects += 1;
     state.counters.object_bytes += u64::from(record.size);
-    state.change_copies(record.placement, |copies| copies.live.add(record.needle, record.size));
+    state.change_copies(record.placement, |copies| {
+        copies.live.add(record.needle, record.size);
+        Some(())
+    })?;
     let replaced = old.is_some();
     if let Some(old) = old {
         discard(
@@ -101,42 +105,29 @@ fn discard(
 ) -> Result<(), StoreError> {
     rows.put_garbage(version, &garbage)?;
     let record = &garbage.record;
-    let size = u64::from(record.size);
-    let held =
-        state.copies.get(&record.placement).map_or((0, 0), |copies| (copies.live.count, copies.live.bytes));
-    let counters = &mut state.counters;
-    if held.0 == 0 || held.1 < size || counters.objects == 0 || counters.object_bytes < size {
-        return Err(StoreError::lost_count(record.placement));
-    }
-    counters.objects -= 1;
-    counters.object_bytes -= size;
-    counters.garbage_needles += 1;
-    counters.garbage_bytes += size;
+    let (needle, size) = (record.needle, record.size);
+    state.counters.discard(record).ok_or_else(|| StoreError::lost_count(record.placement))?;
     state.change_copies(record.placement, |copies| {
-        copies.live.remove(record.needle, record.size);
-        copies.garbage.add(record.needle, record.size);
-    });
-    Ok(())
+        if record.missing {
+            copies.unheld += 1;
+            return copies.missing.remove(needle, size);
+        }
+        copies.garbage.add(needle, size);
+        copies.live.remove(needle, size)
+    })
 }
 
 /// The other way: counts as an object again what counted as garbage that is not doomed.
 fn reclaim(state: &mut State, record: &ObjectRecord) -> Result<(), StoreError> {
-    let size = u64::from(record.size);
-    let held = state
-        .copies
-        .get(&record.placement)
-        .map_or((0, 0), |copies| (copies.garbage.count, copies.garbage.bytes));
-    let counters = &mut state.counters;
-    if held.0 == 0 || held.1 < size || counters.garbage_needles == 0 || counters.garbage_bytes < size {
-        return Err(StoreError::lost_count(record.placement));
-    }
-    counters.garbage_needles -= 1;
-    counters.garbage_bytes -= size;
-    counters.objects += 1;
-    counters.object_bytes += size;
+    let (needle, size) = (record.needle, record.size);
+    state.counters.reclaim(record).ok_or_else(|| StoreError::lost_count(record.placement))?;
     state.change_copies(record.placement, |copies| {
-        copies.garbage.remove(record.needle, record.size);
-        copies.live.add(record.needle, record.size);
-    });
-    Ok(())
+        if record.missing {
+            copies.unheld = copies.unheld.checked_sub(1)?;
+            copies.missing.add(needle, size);
+            return Some(());
+        }
+        copies.live.add(needle, size);
+        copies.garbage.remove(needle, size)
+    })
 }

@@ -17,15 +17,16 @@ pub(super) fn doom(state: &mut State, rows: &mut dyn Rows, versions: &[AppliedVe
         if garbage.doomed {
             continue;
         }
-        let (placement, needle, size) =
-            (garbage.record.placement, garbage.record.needle, garbage.record.size);
-        let held = state.copies.get(&placement).map(|copies| copies.garbage).unwrap_or_default();
-        if held.count == 0 || held.bytes < u64::from(size) {
-            return Err(StoreError::lost_count(placement).into());
-        }
         garbage.doomed = true;
         rows.put_garbage(*version, &garbage)?;
-        state.change_copies(placement, |copies| copies.garbage.remove(needle, size));
+        let record = &garbage.record;
+        state.change_copies(record.placement, |copies| {
+            if record.missing {
+                return Some(());
+            }
+            copies.unheld += 1;
+            copies.garbage.remove(record.needle, record.size)
+        })?;
     }
     Ok(Reply::Done)
 }
@@ -35,14 +36,13 @@ pub(super) fn reaped(state: &mut State, rows: &mut dyn Rows, versions: &[Applied
     bounded(versions)?;
     for version in versions {
         let Some(garbage) = rows.garbage(*version)?.filter(|garbage| garbage.doomed) else { continue };
-        let size = u64::from(garbage.record.size);
-        let counters = &mut state.counters;
-        if counters.garbage_needles == 0 || counters.garbage_bytes < size {
-            return Err(StoreError::lost_count(garbage.record.placement).into());
-        }
-        counters.garbage_needles -= 1;
-        counters.garbage_bytes -= size;
+        let placement = garbage.record.placement;
+        state.counters.reap(&garbage.record).ok_or_else(|| StoreError::lost_count(placement))?;
         state.changed.insert(RowKey::Counters);
+        state.change_copies(placement, |copies| {
+            copies.unheld = copies.unheld.checked_sub(1)?;
+            Some(())
+        })?;
         rows.remove_garbage(*version)?;
     }
     Ok(Reply::Done)

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use hayrick_protocol::cluster_map::{Placement, TableChange, VolumeState};
-use hayrick_protocol::command::{Refusal, Reply};
-use hayrick_protocol::limits::REPLICAS_MAX;
+use hayrick_protocol::command::{Examined, Refusal, Reply};
+use hayrick_protocol::limits::{FORGET_BATCH_MAX, REPLICAS_MAX};
 use hayrick_protocol::{Generation, PartitionId, PlacementId};
 
 use super::Outcome;
@@ -98,6 +98,25 @@ fn change_one(state: &mut State, change: TableChange) -> bool {
     }
     set_current(state, partition, new);
     true
+}
+
+/// Forgets closed placements that hold nothing, and of which nothing is about to be dropped: what a volume has of them is
+/// nobody's. A move into one ends with it. Whatever is otherwise than it was examined stays.
+pub(super) fn forget(state: &mut State, placements: &[Examined]) -> Outcome {
+    if placements.len() > FORGET_BATCH_MAX {
+        let many = placements.len();
+        return Err(Refusal::Invalid(format!("{many} placements at once; at most {FORGET_BATCH_MAX}")).into());
+    }
+    for Examined { placement: id, generation } in placements {
+        let table = &state.cluster.table;
+        let is_as_examined =
+            table.placement(*id).is_some_and(|placement| placement.generation == *generation);
+        if is_as_examined && !table.is_current(*id) && !state.copies.contains_key(id) {
+            end_move(state, *id);
+            state.remove_placement(*id);
+        }
+    }
+    Ok(Reply::Done)
 }
 
 fn end_move(state: &mut State, placement: PlacementId) {

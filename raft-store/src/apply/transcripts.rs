@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 use hayrick_protocol::cluster_map::{ClusterConfig, Master, TableChange, VolumeState};
 use hayrick_protocol::command::{
-    Command, Commit, Delete, Examined, Precondition, RegisterVolume, Session as Sending, StateChange,
-    Undelete,
+    Command, Commit, Delete, Examined, Named, Precondition, RegisterVolume, Row, Session as Sending,
+    StateChange, Undelete,
 };
 use hayrick_protocol::record::{Garbage, Headers, ObjectRecord};
 use hayrick_protocol::{
-    AppliedVersion, ClusterId, EpochId, Generation, InstanceId, NodeId, ObjectKey, PartitionId, PlacementId,
-    Seq, VolumeId,
+    AppliedVersion, ClusterId, EpochId, Generation, InstanceId, NeedleId, NodeId, ObjectKey, PartitionId,
+    PlacementId, Seq, VolumeId,
 };
 
 use super::{Rows, apply};
@@ -117,8 +117,9 @@ fn run(state: &mut State, rows: &mut MemoryRows, line: &str, out: &mut String) {
 
 fn show_record(record: &ObjectRecord) -> String {
     let ObjectRecord { needle, placement, size, version, .. } = record;
+    let missing = if record.missing { ", missing" } else { "" };
     format!(
-        "needle {}/{}, placement {placement}, {size} bytes, version {version}",
+        "needle {}/{}, placement {placement}, {size} bytes, version {version}{missing}",
         needle.epoch(),
         needle.seq()
     )
@@ -135,10 +136,11 @@ fn show_row(before: &State, after: &State, key: RowKey, out: &mut String) {
         RowKey::Counters => {
             let (now, next) = (after.counters, after.next);
             format!(
-                "version {}; {} objects, {} bytes; {} garbage, {} bytes; last ids: volume {}, placement {}, epoch {}",
+                "version {}; {} objects, {} bytes{}; {} garbage, {} bytes; last ids: volume {}, placement {}, epoch {}",
                 now.version,
                 now.objects,
                 now.object_bytes,
+                if now.missing > 0 { format!(", {} missing", now.missing) } else { String::new() },
                 now.garbage_needles,
                 now.garbage_bytes,
                 next.volume,
@@ -174,7 +176,13 @@ fn show_row(before: &State, after: &State, key: RowKey, out: &mut String) {
         RowKey::Copies(id) => after.copies.get(&id).map_or_else(gone, |copies| {
             let (live, garbage) = (copies.live, copies.garbage);
             let (lc, lb, gc, gb) = (live.count, live.bytes, garbage.count, garbage.bytes);
-            format!("{lc} live with {lb} bytes, {gc} garbage with {gb} bytes")
+            let missing = match copies.missing.count {
+                0 => String::new(),
+                count => format!(", {count} missing with {} bytes", copies.missing.bytes),
+            };
+            let unheld =
+                if copies.unheld > 0 { format!(", {} garbage unheld", copies.unheld) } else { String::new() };
+            format!("{lc} live with {lb} bytes, {gc} garbage with {gb} bytes{missing}{unheld}")
         }),
         RowKey::Removed(id) => format!("{}", after.cluster.removed.contains(&id)),
         RowKey::Rebalances => format!("{}", after.cluster.rebalances),
@@ -277,7 +285,8 @@ fn parse(line: &str) -> Command {
             nonce: fields.number("nonce", 1),
         },
         "remove" => Command::RemoveMaster(NodeId(fields.number("id", 1))),
-        "begin" | "replace" | "abandon" | "rebalance" => parse_move(name, &fields),
+        "missing" | "found" => parse_named(name, &fields),
+        "begin" | "replace" | "abandon" | "rebalance" | "forget" => parse_move(name, &fields),
         "fence" => Command::FenceEpoch(EpochId(fields.number("epoch", 1))),
         "commit" => Command::Commit(Commit {
             session: fields.sending(),
@@ -315,11 +324,21 @@ fn parse_move(name: &str, fields: &Fields<'_>) -> Command {
         "rebalance" => Command::Rebalance(fields.text("on") == "yes"),
         "begin" => Command::BeginMove { placement, newcomer },
         "abandon" => Command::AbandonMove { placement, newcomer },
+        "forget" => Command::Forget(vec![placement]),
         _ => {
             let out = fields.0.contains_key("out").then(|| VolumeId(fields.number("out", 0)));
             Command::ReplaceMember { placement, out, newcomer }
         }
     }
+}
+
+fn parse_named(name: &str, fields: &Fields<'_>) -> Command {
+    let by = match fields.0.get("garbage") {
+        Some(_) => Row::Garbage(AppliedVersion(fields.number("garbage", 0))),
+        None => Row::Object(fields.key()),
+    };
+    let named = Named { needle: NeedleId::new(EpochId(1), Seq(fields.number("seq", 1))), by };
+    if name == "missing" { Command::Missing(vec![named]) } else { Command::Found(vec![named]) }
 }
 
 fn parse_volumes(name: &str, fields: &Fields<'_>) -> Command {

@@ -15,6 +15,7 @@ use crate::index_file::{
     ENTRY_BYTES, Entry, HEADER_BYTES, IndexFileError, Kind, SegmentMark, TAIL_BYTES, VERSION, Visit, block,
     header, tail, version_of,
 };
+use crate::list::Wanted;
 
 /// An index file whose header and table are good.
 pub(crate) struct IndexFile {
@@ -111,12 +112,12 @@ impl IndexFile {
         Ok(all)
     }
 
-    /// Shows needles and keys of those placements that are `wanted`, which ascend, a part of the segment at a time: of
+    /// Shows needles and keys of those placements that are `wanted`, a part of the segment at a time: of
     /// each those behind a placement and id, ascending, until the visitor wants no more of that part. Reads no blocks that
     /// hold none of these.
     pub(crate) fn keys(
         &self,
-        wanted: &[PlacementId],
+        wanted: Wanted<'_>,
         behind: (PlacementId, NeedleId),
         visit: &mut Visit<'_>,
     ) -> Result<(), IndexFileError> {
@@ -131,14 +132,12 @@ impl IndexFile {
             let next = next.map(|(_, next)| (next.placement, next.id));
             let last = next.map_or(PlacementId(u32::MAX), |(placement, _)| placement);
             let from = entry.placement.max(behind.0);
-            let first_wanted = wanted.partition_point(|placement| *placement < from);
-            let holds_some = wanted.get(first_wanted).is_some_and(|placement| *placement <= last)
-                && next.is_none_or(|next| next > behind);
+            let holds_some = wanted.has_any(from, last) && next.is_none_or(|next| next > behind);
             if is_enough || !holds_some {
                 continue;
             }
             let ended = block::keys(&self.block(*at, entry)?, entry, &mut |placement, id, key| {
-                if (placement, id) > behind && wanted.binary_search(&placement).is_ok() {
+                if (placement, id) > behind && wanted.has(placement) {
                     visit(placement, id, key)
                 } else {
                     ControlFlow::Continue(())

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::index::Place;
+use crate::list::Wanted;
 
 const SEGMENT: SegmentMark = SegmentMark { head: [5; _], end: 1 << 30 };
 const FILE: FileId = FileId(1);
@@ -100,8 +101,7 @@ fn read(bytes: &[u8]) -> Result<Contents, IndexFileError> {
     let file = open(bytes, &SEGMENT)?;
     let mut contents = Contents { damaged: file.damaged()?, ..Contents::default() };
     file.places(FILE, &mut |rows| contents.places.extend_from_slice(rows))?;
-    let all: Vec<_> = (0..100).map(PlacementId).collect();
-    file.keys(&all, BEGIN, &mut |placement, id, key| {
+    file.keys(Wanted::All, BEGIN, &mut |placement, id, key| {
         contents.keys.push((placement, id, key.to_vec()));
         ControlFlow::Continue(())
     })?;
@@ -266,7 +266,7 @@ proptest! {
         let file = open(&bytes, &SEGMENT).expect("it is good");
         let list = |behind, enough: usize| {
             let (mut listed, mut of_part, mut last) = (Vec::new(), 0, BEGIN);
-            let shown = file.keys(&wanted, behind, &mut |placement, id, key| {
+            let shown = file.keys(Wanted::Of(&wanted), behind, &mut |placement, id, key| {
                 // A row that does not ascend begins another part.
                 of_part = if (placement, id) <= last { 1 } else { of_part + 1 };
                 last = (placement, id);
@@ -313,7 +313,7 @@ proptest! {
         let _ = file.places(FILE, &mut |rows| {
             assert!(rows.iter().all(|(_, at)| at.offset + u64::from(at.len) <= SEGMENT.end));
         });
-        let _ = file.keys(&[PlacementId(placement)], BEGIN, &mut |_, _, key| {
+        let _ = file.keys(Wanted::Of(&[PlacementId(placement)]), BEGIN, &mut |_, _, key| {
             assert!(key.len() <= 1024);
             ControlFlow::Continue(())
         });
@@ -337,7 +337,7 @@ fn a_list_reads_only_the_blocks_of_its_placements() {
     let before = disk.counts();
     let listed = |wanted: &[PlacementId], behind, enough| {
         let mut listed = 0;
-        let shown = file.keys(wanted, behind, &mut |_, _, _| {
+        let shown = file.keys(Wanted::Of(wanted), behind, &mut |_, _, _| {
             listed += 1;
             if listed == enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });

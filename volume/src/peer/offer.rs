@@ -1,4 +1,4 @@
-//! Offer: a page of what lies here of some placements, with a ticket for the answer.
+//! Offer: a page of what lies here, with a ticket for the answer.
 
 use std::sync::Arc;
 
@@ -6,12 +6,11 @@ use hayrick_protocol::limits::LIST_PAGE_NEEDLES_MAX;
 use hayrick_protocol::messages::volume::Offer;
 use hayrick_rpc::{HandleError, Request, Response};
 
-use crate::peer::{check_placements, in_background};
+use crate::peer::in_background;
 use crate::store::Store;
 
 pub(crate) async fn answer(store: &Arc<Store>, request: &Request) -> Result<Response, HandleError> {
-    let Offer { placements, from } = request.message()?;
-    check_placements(&placements)?;
-    let offered = in_background(store, move |store| store.offer(&placements, from, LIST_PAGE_NEEDLES_MAX));
+    let Offer { from } = request.message()?;
+    let offered = in_background(store, move |store| store.offer(from, LIST_PAGE_NEEDLES_MAX));
     Ok(Response::to::<Offer>(&offered.await?, Vec::new()))
 }

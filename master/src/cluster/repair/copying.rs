@@ -2,12 +2,13 @@
 //!
 //! Owns the pages, the pace and the comparison. Leaves to `group` and `mend` what follows from it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hayrick_protocol::messages::volume::{AppendError, List, ListPosition, Pull, PullError, Pulled};
 use hayrick_protocol::{PlacementId, VolumeId};
-use hayrick_raft_store::Completeness;
+use hayrick_raft_store::{Completeness, Copies};
 use thiserror::Error;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
@@ -35,6 +36,11 @@ pub(super) enum Trouble {
     /// A source failed, and the others do not have all.
     #[error("volume {0}, which has them: {1}")]
     Source(VolumeId, String),
+    /// What is damaged is wanted.
+    #[error(
+        "it keeps damaged copies of objects that nobody has whole; store those objects again, or delete them"
+    )]
+    Kept,
     /// All sources gave what they have.
     #[error(
         "{needles} needles are on none of the volumes that are up; start the volume that was lost, or restore it"
@@ -103,6 +109,28 @@ async fn ask(master: &Arc<Master>, route: Route, request: &Pull) -> Result<Pulle
         Ok((Err(error @ PullError::Append(_)), _)) => Err(Trouble::Puller(route.to, error.to_string())),
         Err(error) => Err(Trouble::Puller(route.to, error.to_string())),
     }
+}
+
+/// Placements, and needles in them, that are compared together.
+const TOGETHER: usize = 128;
+const NEEDLES_TOGETHER: u64 = 500_000;
+
+/// These placements in parts that can be compared, each in the order given.
+pub(super) fn batches<'a>(
+    mut placements: &'a [PlacementId],
+    copies: &'a BTreeMap<PlacementId, Copies>,
+) -> impl Iterator<Item = &'a [PlacementId]> {
+    let needles = |id| copies.get(id).map_or(0, |copies| copies.live.count + copies.garbage.count);
+    std::iter::from_fn(move || {
+        let mut sum = 0;
+        let fit = placements.iter().take(TOGETHER).take_while(|id| {
+            sum += needles(id);
+            sum <= NEEDLES_TOGETHER
+        });
+        let (batch, rest) = placements.split_at_checked(fit.count().max(1))?;
+        placements = rest;
+        Some(batch)
+    })
 }
 
 /// What the volume lists of these placements, which ascend, beside what it must hold. What it must hold is from before

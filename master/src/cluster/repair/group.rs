@@ -5,6 +5,7 @@
 //! examined. Leaves which placements to `plan`. Invariant: nothing is kept here that the next leader would need: it begins
 //! with the same moves, and pulls what lacks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::copying::{self, Route, Trouble};
+use super::missing;
 use super::plan::{Group, Kind};
 use super::progress::Progress;
 use crate::master::Master;
@@ -26,7 +28,7 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 /// Brings the group to its end.
 pub(super) async fn run(master: &Arc<Master>, group: &Group, progress: &Progress) -> Result<(), Trouble> {
     let mut left = begin(master, group).await?;
-    let mut trouble = Trouble::Changed;
+    let (mut trouble, mut asked) = (Trouble::Changed, BTreeSet::new());
     for source in sources(master, group) {
         if left.is_empty() {
             break;
@@ -34,7 +36,7 @@ pub(super) async fn run(master: &Arc<Master>, group: &Group, progress: &Progress
         let route = Route { to: group.newcomer, from: source, in_haste: group.sources.len() == 1 };
         let goes_on = || is_wanted(master, group);
         match copying::pull(master, route, &ids(&left), goes_on, |pulled| progress.pulled(pulled)).await {
-            Ok(()) => {}
+            Ok(()) => _ = asked.insert(source),
             // What it gave so far may be all that lacks, and another source may do better.
             Err(error @ Trouble::Source(..)) => trouble = error,
             Err(error) => return Err(error),
@@ -44,6 +46,10 @@ pub(super) async fn run(master: &Arc<Master>, group: &Group, progress: &Progress
             trouble = Trouble::Lacks { needles };
         }
         left = lacking;
+    }
+    if !left.is_empty() && missing::is_final(master, group.newcomer, &asked) {
+        missing::give_up(master, group.newcomer, &ids(&left)).await?;
+        (left, _) = admit_complete(master, group, left).await?;
     }
     if left.is_empty() { Ok(()) } else { Err(trouble) }
 }

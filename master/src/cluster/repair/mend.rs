@@ -2,7 +2,7 @@
 //!
 //! Owns what is compared: the placements of which a volume says that it holds damaged needles, and all of them when it does
 //! not know, has just started, or has verified all it holds. What is lacking is pulled from one member after the other,
-//! until nothing is. Leaves when to `care`. Invariant: a volume is told that its damage is made up for only after everything
+//! until nothing is; what nobody has is given up (`missing`). Leaves when to `care`. Invariant: a volume is told that its damage is made up for only after everything
 //! that its damage may have hit was found on it.
 
 use std::collections::BTreeSet;
@@ -10,18 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hayrick_protocol::cluster_map::VolumeState;
-use hayrick_protocol::messages::volume::{Damaged, MadeUp};
+use hayrick_protocol::messages::volume::{Damaged, DamagedPlacements, MadeUp};
 use hayrick_protocol::{PlacementId, VolumeId};
 use hayrick_raft_store::Cluster;
 use tokio::time::Instant;
 use tracing::info;
 
 use super::copying::{self, Route, Trouble};
+use super::missing;
 use crate::master::Master;
 
-/// Placements, and needles in them, that are compared together.
-const TOGETHER: usize = 128;
-const NEEDLES_TOGETHER: u64 = 500_000;
 /// What asking for damage may take: index files are read for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -34,28 +32,40 @@ pub(super) async fn run(master: &Arc<Master>, volume: VolumeId, uncompared: bool
     let all = uncompared || damaged.others;
     let mut held = held_by(&master.node.cluster(), volume);
     if !all {
-        let named: BTreeSet<PlacementId> = damaged.placements.into_iter().collect();
+        let named: BTreeSet<PlacementId> = damaged.placements.iter().copied().collect();
         held.retain(|placement| named.contains(placement));
     }
     let copies = master.node.copies().await.map_err(|error| Trouble::Leader(error.to_string()))?;
-    let needles = |id| copies.get(id).map_or(0, |copies| copies.live.count + copies.garbage.count);
-    let (mut lacks, mut rest) = (0, &held[..]);
-    while !rest.is_empty() {
-        let mut sum = 0;
-        let fit = rest.iter().take(TOGETHER).take_while(|id| {
-            sum += needles(id);
-            sum <= NEEDLES_TOGETHER
-        });
-        let (placements, behind) = rest.split_at(fit.count().max(1));
+    let mut lacks = 0;
+    for placements in copying::batches(&held, &copies) {
         lacks += make_up(master, volume, placements).await?;
-        rest = behind;
     }
     if lacks > 0 {
         return Err(Trouble::Lacks { needles: lacks });
     }
+    if keeps(master, volume, &damaged, &held).await? {
+        return Err(Trouble::Kept);
+    }
     let told = client.call(&MadeUp { mark: damaged.mark }, Vec::new(), Instant::now() + PATIENCE).await;
     told.map_err(|error| failed(&error))?;
     Ok(())
+}
+
+/// Whether some of what is damaged here may be a copy of what nobody has whole: that is kept, as somebody may want what is left
+/// of it.
+async fn keeps(
+    master: &Master,
+    volume: VolumeId,
+    damaged: &DamagedPlacements,
+    held: &[PlacementId],
+) -> Result<bool, Trouble> {
+    let has_damage = master.heartbeats.seen(volume).is_some_and(|seen| seen.status.bad > 0);
+    if !has_damage || master.node.status().counters.missing == 0 {
+        return Ok(false);
+    }
+    let copies = master.node.copies().await.map_err(|error| Trouble::Leader(error.to_string()))?;
+    let of = if damaged.others { held } else { &damaged.placements };
+    Ok(of.iter().any(|id| copies.get(id).is_some_and(|copies| copies.missing.count > 0)))
 }
 
 /// Pulls what the volume lacks of these placements; how many needles it lacks still, as nobody else has them.
@@ -69,6 +79,7 @@ async fn make_up(master: &Arc<Master>, volume: VolumeId, placements: &[Placement
             "a volume lacks needles; it pulls them"
         );
     }
+    let mut asked = BTreeSet::new();
     for source in others(&master.node.cluster(), volume, &lacking) {
         if lacking.is_empty() {
             break;
@@ -76,10 +87,15 @@ async fn make_up(master: &Arc<Master>, volume: VolumeId, placements: &[Placement
         let route = Route { to: volume, from: source, in_haste: false };
         let goes_on = || takes_writes(&master.node.cluster(), volume);
         match copying::pull(master, route, &lacking, goes_on, |_| ()).await {
-            Ok(()) | Err(Trouble::Source(..)) => {}
+            Ok(()) => _ = asked.insert(source),
+            Err(Trouble::Source(..)) => {}
             Err(error) => return Err(error),
         }
         (lacking, needles) = compare(master, volume, &lacking).await?;
+    }
+    if !lacking.is_empty() && missing::is_final(master, volume, &asked) {
+        missing::give_up(master, volume, &lacking).await?;
+        (_, needles) = compare(master, volume, &lacking).await?;
     }
     Ok(needles)
 }

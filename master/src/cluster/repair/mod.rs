@@ -9,6 +9,7 @@ mod care;
 mod copying;
 mod group;
 mod mend;
+mod missing;
 mod pace;
 mod plan;
 mod progress;
@@ -59,6 +60,8 @@ pub(crate) struct Repair {
     shown: Mutex<Shown>,
     /// Raised when a move ends: something may have died by it.
     ended: AtomicU64,
+    /// Volumes that are not waited for any more.
+    gone: Mutex<BTreeSet<VolumeId>>,
 }
 
 #[derive(Default)]
@@ -71,7 +74,12 @@ struct Shown {
 
 impl Repair {
     pub(crate) fn new(bytes_per_s: u64) -> Self {
-        Self { pace: Pace::new(bytes_per_s), shown: Mutex::default(), ended: AtomicU64::new(0) }
+        Self {
+            pace: Pace::new(bytes_per_s),
+            shown: Mutex::default(),
+            ended: AtomicU64::new(0),
+            gone: Mutex::default(),
+        }
     }
 
     /// The moves under way, as `/-/status` shows them. On the leader; elsewhere there are none to be seen.
@@ -92,7 +100,7 @@ type Ended = (Arc<Progress>, Result<(), Trouble>);
 /// Repairs, and looks after volumes, for as long as this master leads.
 pub(crate) async fn run(master: &Arc<Master>) {
     let _shown = Clears(master);
-    tokio::join!(make_copies(master), care::run(master));
+    tokio::join!(make_copies(master), care::run(master), missing::search(master));
 }
 
 async fn make_copies(master: &Arc<Master>) {
@@ -138,6 +146,7 @@ struct Clears<'a>(&'a Arc<Master>);
 impl Drop for Clears<'_> {
     fn drop(&mut self) {
         *self.0.repair.shown.lock() = Shown::default();
+        self.0.repair.gone.lock().clear();
     }
 }
 
@@ -178,6 +187,7 @@ impl Duty {
             is_up && failures.process == process(id) && now.duration_since(failures.last) < AVOIDED_FOR
         });
         let gone = self.gone(master, &cluster, now);
+        master.repair.gone.lock().clone_from(&gone);
         let is_new = self.planned.as_ref().is_none_or(|(known, ..)| !Arc::ptr_eq(known, &cluster));
         if !is_new && self.planned.as_ref().is_some_and(|(_, was, until)| *was == gone && now < *until) {
             return Vec::new();

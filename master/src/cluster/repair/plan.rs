@@ -155,7 +155,8 @@ pub(super) fn plan(
         }
         let examined = Examined { placement: placement.id, generation: placement.generation };
         let begun = cluster.table.moves.get(&placement.id).map(|begun| begun.newcomer);
-        let held = copies.get(&placement.id);
+        // Of what is missing a copy may turn up, and members are to be there for it.
+        let held = copies.get(&placement.id).filter(|held| !held.is_nothing() || held.missing.count > 0);
         let need = need(cluster, placement, replicas, known);
         let Some((held, (kind, out))) = held.zip(need) else {
             plan.abandoned.extend(begun.map(|newcomer| (examined, newcomer)));
@@ -362,8 +363,7 @@ mod tests {
 
     /// What is planned when each placement holds ten needles of 1000 bytes in all, and these volumes are not waited for.
     fn plan_of(cluster: &Cluster, gone: &[u32]) -> Plan {
-        let held =
-            Copies { live: SetDigest { count: 10, bytes: 1000, sum: 7 }, garbage: SetDigest::default() };
+        let held = Copies { live: SetDigest { count: 10, bytes: 1000, sum: 7 }, ..Copies::default() };
         let copies = cluster.table.placements.keys().map(|id| (*id, held)).collect();
         let gone = gone.iter().copied().map(VolumeId).collect();
         let free_bytes = cluster.map.volumes.keys().map(|id| (*id, 1 << 20)).collect();
@@ -463,8 +463,7 @@ mod tests {
         assert_eq!(plan.waiting, [(none, 1), (Reason::NoOther(Kind::Repair, Some(VolumeId(1))), 1)].into());
         let full = cluster([DOWN, UP, UP, UP, UP], placements);
         let free_bytes = full.map.volumes.keys().map(|id| (*id, 100)).collect();
-        let held =
-            Copies { live: SetDigest { count: 1, bytes: 1000, sum: 7 }, garbage: SetDigest::default() };
+        let held = Copies { live: SetDigest { count: 1, bytes: 1000, sum: 7 }, ..Copies::default() };
         let copies = [(PlacementId(2), held)].into();
         let (gone, avoided) = ([VolumeId(1)].into(), BTreeSet::new());
         let known = Known { gone: &gone, avoided: &avoided, free_bytes: &free_bytes };

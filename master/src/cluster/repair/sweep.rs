@@ -9,10 +9,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hayrick_protocol::VolumeId;
 use hayrick_protocol::cluster_map::VolumeState;
-use hayrick_protocol::limits::LIST_PLACEMENTS_MAX;
 use hayrick_protocol::messages::volume::{Drop, DropError, ListPosition, Offer, Offered};
-use hayrick_protocol::{PlacementId, VolumeId};
 use hayrick_raft_store::Dead;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
@@ -41,25 +40,22 @@ pub(super) struct Swept {
     pub(super) missed: bool,
 }
 
-/// Has the volume offer everything that it holds of any placement. `whole` are those that are up and are known to hold all that they must.
+/// Has the volume offer everything that it holds, of whatever placement. `whole` are those that are up and are known to hold all
+/// that they must.
 pub(super) async fn run(master: &Arc<Master>, volume: VolumeId, whole: &Whole) -> Result<Swept, Trouble> {
-    let all: Vec<PlacementId> = master.node.cluster().table.placements.keys().copied().collect();
     let mut swept = Swept::default();
-    for placements in all.chunks(LIST_PLACEMENTS_MAX) {
-        let mut from = ListPosition::default();
-        loop {
-            let state = master.node.cluster().map.volumes.get(&volume).map(|volume| volume.state);
-            if !state.is_some_and(can_drop) {
-                return Err(Trouble::Changed);
-            }
-            match page(master, volume, whole, (placements, from), &mut swept).await? {
-                None => break,
-                Some(next) if next > from => from = next,
-                Some(_) => return Err(Trouble::Puller(volume, "its list does not go on".to_owned())),
-            }
+    let mut from = ListPosition::default();
+    loop {
+        let state = master.node.cluster().map.volumes.get(&volume).map(|volume| volume.state);
+        if !state.is_some_and(can_drop) {
+            return Err(Trouble::Changed);
+        }
+        match page(master, volume, whole, from, &mut swept).await? {
+            None => return Ok(swept),
+            Some(next) if next > from => from = next,
+            Some(_) => return Err(Trouble::Puller(volume, "its list does not go on".to_owned())),
         }
     }
-    Ok(swept)
 }
 
 /// Whether a volume in this state can drop needles, and is there to be asked.
@@ -72,12 +68,12 @@ async fn page(
     master: &Arc<Master>,
     volume: VolumeId,
     whole: &Whole,
-    (placements, from): (&[PlacementId], ListPosition),
+    from: ListPosition,
     swept: &mut Swept,
 ) -> Result<Option<ListPosition>, Trouble> {
     let mut next = None;
     for _ in 0..ATTEMPTS {
-        let Offered { listing, ticket } = offer(master, volume, placements, from).await?;
+        let Offered { listing, ticket } = offer(master, volume, from).await?;
         next = listing.next;
         if listing.needles.is_empty() {
             return Ok(next);
@@ -113,15 +109,9 @@ async fn page(
     Ok(next)
 }
 
-async fn offer(
-    master: &Arc<Master>,
-    volume: VolumeId,
-    placements: &[PlacementId],
-    from: ListPosition,
-) -> Result<Offered, Trouble> {
+async fn offer(master: &Arc<Master>, volume: VolumeId, from: ListPosition) -> Result<Offered, Trouble> {
     let client = master.peers.volume(volume).ok_or(Trouble::Changed)?;
-    let request = Offer { placements: placements.to_vec(), from };
-    match client.call(&request, Vec::new(), Instant::now() + PATIENCE).await {
+    match client.call(&Offer { from }, Vec::new(), Instant::now() + PATIENCE).await {
         Ok((Ok(offered), _)) => Ok(offered),
         Ok((Err(error), _)) => Err(Trouble::Puller(volume, error.to_string())),
         Err(error) => Err(Trouble::Puller(volume, error.to_string())),

@@ -1,0 +1,71 @@
+//! Needles that nobody has: looked for and not found, they count for nothing that must be held, until a copy turns up.
+//!
+//! Owns the mark in the row that names the needle, and what it means for the counts: so all else that a placement holds can be
+//! shown complete. The row stays, as does what a client sees: the key is there, and cannot be read. Both directions do
+//! nothing where the row names another needle by then, or is marked so already, so that what is done twice, or late, is done
+//! once.
+
+use hayrick_protocol::command::{Named, Refusal, Reply, Row};
+use hayrick_protocol::limits::NAMED_BATCH_MAX;
+use hayrick_protocol::record::ObjectRecord;
+
+use super::{Outcome, Rows};
+use crate::state::{RowKey, State};
+use crate::store::StoreError;
+
+/// Marks the rows that name these needles, or takes the mark away.
+pub(super) fn mark(state: &mut State, rows: &mut dyn Rows, named: Vec<Named>, missing: bool) -> Outcome {
+    if named.len() > NAMED_BATCH_MAX {
+        return Err(
+            Refusal::Invalid(format!("{} needles at once; at most {NAMED_BATCH_MAX}", named.len())).into()
+        );
+    }
+    for Named { needle, by } in named {
+        let is_meant = |record: &ObjectRecord| record.needle == needle && record.missing != missing;
+        match by {
+            Row::Object(key) => {
+                let Some(record) = rows.object(&key)?.filter(is_meant) else { continue };
+                let record = ObjectRecord { missing, ..record };
+                rows.put_object(&key, &record)?;
+                count_object(state, &record)?;
+            }
+            Row::Garbage(version) => {
+                let Some(mut garbage) = rows.garbage(version)?.filter(|row| is_meant(&row.record)) else {
+                    continue;
+                };
+                garbage.record.missing = missing;
+                rows.put_garbage(version, &garbage)?;
+                if !garbage.doomed {
+                    count_garbage(state, &garbage.record)?;
+                }
+            }
+        }
+    }
+    Ok(Reply::Done)
+}
+
+/// An object whose mark is another one than it was.
+fn count_object(state: &mut State, record: &ObjectRecord) -> Result<(), StoreError> {
+    let missing = &mut state.counters.missing;
+    let changed = if record.missing { missing.checked_add(1) } else { missing.checked_sub(1) };
+    *missing = changed.ok_or_else(|| StoreError::lost_count(record.placement))?;
+    state.changed.insert(RowKey::Counters);
+    state.change_copies(record.placement, |copies| {
+        let (from, to) = (&mut copies.live, &mut copies.missing);
+        let (from, to) = if record.missing { (from, to) } else { (to, from) };
+        from.remove(record.needle, record.size).map(|()| to.add(record.needle, record.size))
+    })
+}
+
+/// Garbage that is not doomed, likewise.
+fn count_garbage(state: &mut State, record: &ObjectRecord) -> Result<(), StoreError> {
+    state.change_copies(record.placement, |copies| {
+        if record.missing {
+            copies.unheld += 1;
+            return copies.garbage.remove(record.needle, record.size);
+        }
+        copies.unheld = copies.unheld.checked_sub(1)?;
+        copies.garbage.add(record.needle, record.size);
+        Some(())
+    })
+}
