@@ -50,18 +50,7 @@ async fn what_nobody_has_is_missing_all_else_is_repaired_and_it_comes_back_with_
     }
     let lost: Vec<_> = ["z", "w"].into_iter().filter_map(|key| ledger.keys.remove_entry(key)).collect();
     wait::until("all but two have three copies", MENDED_TIMEOUT, async || {
-        let status = any.status().await?;
-        let (missing, under) = (status.missing.objects, status.under_replicated);
-        ensure!(
-            (missing, under) == (2, 2),
-            "{missing} missing, {under} with fewer copies; {:?}",
-            status.waiting
-        );
-        ensure!(
-            status.waiting.iter().any(|why| why.starts_with("2 objects are missing")),
-            "{:?}",
-            status.waiting
-        );
+        missing(&any, 2).await?;
         copies::verify(&cluster, &any, &ledger, COPIES).await
     })
     .await?;
@@ -78,24 +67,13 @@ async fn what_nobody_has_is_missing_all_else_is_repaired_and_it_comes_back_with_
     ensure!(damaged.len() == 2, "what is left of them is kept, on {damaged:?}");
     // One of them is not wanted any more; its damaged copies go with it.
     any.delete("w").await?;
-    wait::until("one is missing", MENDED_TIMEOUT, async || {
-        let missing = any.status().await?.missing.objects;
-        ensure!(missing == 1, "{missing} are");
-        Ok(())
-    })
-    .await?;
+    wait::until("one is missing", MENDED_TIMEOUT, async || missing(&any, 1).await).await?;
     // The third volume is no member any more, and has the last good copy.
     block_in_place(|| third.start())?;
     let found = lost.into_iter().filter(|(key, _)| key == "z");
     ledger.keys.extend(found);
     wait::until("every object has three copies", MENDED_TIMEOUT, async || {
-        let status = any.status().await?;
-        let (missing, under) = (status.missing.objects, status.under_replicated);
-        ensure!(
-            (missing, under) == (0, 0),
-            "{missing} missing, {under} with fewer copies; {:?}",
-            status.waiting
-        );
+        missing(&any, 0).await?;
         copies::verify(&cluster, &any, &ledger, COPIES).await
     })
     .await?;
@@ -152,6 +130,19 @@ async fn placements_that_hold_nothing_are_forgotten_and_what_volumes_have_of_the
     let nothing = Ledger::default();
     copies::exactly(&cluster, &any, &nothing, MENDED_TIMEOUT).await?;
     cluster::no_panics(&cluster)
+}
+
+/// Whether so many objects are missing and all others have their copies.
+async fn missing(any: &Client, objects: u64) -> Result<()> {
+    let status = any.status().await?;
+    let (missing, under, waiting) = (status.missing.objects, status.under_replicated, status.waiting);
+    ensure!(
+        (missing, under) == (objects, objects),
+        "{missing} missing, {under} with fewer copies; {waiting:?}"
+    );
+    let says_so = waiting.iter().any(|why| why.contains("missing: no volume that is up has"));
+    ensure!(says_so == (objects > 0), "{waiting:?}");
+    Ok(())
 }
 
 /// Some objects, each of its own bytes on three volumes; x, y, z and w are among them.

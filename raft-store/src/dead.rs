@@ -20,6 +20,47 @@ use crate::view::View;
 /// Garbage rows that are read at once.
 const GARBAGE_AT_ONCE: usize = 8192;
 
+/// Needles that are remembered of garbage between two pages of a list.
+const NAMES_MAX: usize = 1 << 22;
+
+/// Needles that garbage names, as far as it was looked through: for the next page only what came since is. What is reaped or
+/// brought back meanwhile stays among them, which calls nothing dead that is not.
+#[derive(Debug, Default)]
+pub struct GarbageNames {
+    needles: HashSet<NeedleId>,
+    up_to: AppliedVersion,
+    /// There are more than are remembered: all garbage is looked through each time.
+    overflows: bool,
+}
+
+impl GarbageNames {
+    /// Takes out what garbage names, doomed or not: the reaper has it dropped.
+    fn take_out(&mut self, view: &View, unnamed: &mut HashSet<NeedleId>) -> Result<(), StoreError> {
+        if unnamed.is_empty() {
+            return Ok(());
+        }
+        let mut after = if self.overflows { AppliedVersion::default() } else { self.up_to };
+        loop {
+            let rows = view.rows.garbage(after, GARBAGE_AT_ONCE)?;
+            let Some((last, _)) = rows.last() else { break };
+            after = *last;
+            for (_, row) in &rows {
+                unnamed.remove(&row.record.needle);
+                if !self.overflows {
+                    self.needles.insert(row.record.needle);
+                }
+            }
+            if self.needles.len() > NAMES_MAX {
+                unnamed.retain(|needle| !self.needles.contains(needle));
+                *self = Self { overflows: true, ..Self::default() };
+            }
+        }
+        self.up_to = after;
+        unnamed.retain(|needle| !self.needles.contains(needle));
+        Ok(())
+    }
+}
+
 /// What of a volume's needles is dead.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Dead {
@@ -37,6 +78,7 @@ pub(crate) fn dead(
     volume: VolumeId,
     listed: &[Listed],
     whole: &BTreeSet<VolumeId>,
+    names: &mut GarbageNames,
 ) -> Result<Dead, ReadError> {
     let mut dead = HashSet::new();
     let mut unsure = BTreeSet::new();
@@ -53,7 +95,7 @@ pub(crate) fn dead(
             unnamed.insert(one.needle);
         }
     }
-    keep_garbage(view, &mut unnamed)?;
+    names.take_out(view, &mut unnamed)?;
     dead.extend(unnamed);
     let needles = listed.iter().map(|one| one.needle).filter(|needle| dead.contains(needle)).collect();
     Ok(Dead { needles, unsure })
@@ -85,20 +127,6 @@ fn is_live(view: &View, one: &Listed) -> Result<bool, StoreError> {
     Ok(view.rows.object(&one.key)?.is_some_and(|record| record.needle == one.needle))
 }
 
-/// Takes out what garbage names, doomed or not: the reaper has it dropped.
-fn keep_garbage(view: &View, unnamed: &mut HashSet<NeedleId>) -> Result<(), StoreError> {
-    let mut after = AppliedVersion::default();
-    while !unnamed.is_empty() {
-        let rows = view.rows.garbage(after, GARBAGE_AT_ONCE)?;
-        let Some((last, _)) = rows.last() else { return Ok(()) };
-        after = *last;
-        for (_, row) in &rows {
-            unnamed.remove(&row.record.needle);
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use hayrick_disk::FaultyDisk;
@@ -127,7 +155,7 @@ mod tests {
     async fn seqs_if(machine: &Machine, volume: VolumeId, listed: &[Listed], whole: &[u32]) -> Vec<u32> {
         let view = machine.view().await.expect("a view");
         let whole = whole.iter().copied().map(VolumeId).collect();
-        let found = dead(&view, volume, listed, &whole).expect("readable");
+        let found = dead(&view, volume, listed, &whole, &mut GarbageNames::default()).expect("readable");
         found.needles.iter().map(|needle| needle.seq().0).collect()
     }
 
@@ -162,6 +190,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_becomes_garbage_between_two_pages_is_known_and_is_not_dead() {
+        let disk = FaultyDisk::new(1);
+        let mut machine = open(&disk, "/m");
+        let open_more = Command::OpenEpoch { master: NodeId(2), at_start: true, nonce: 2 };
+        let commits = [commit(1, "a"), commit(2, "b"), delete(3, "a"), open_more];
+        feed(&mut machine, &[entry(0, &prelude()), entry(1, &commits)]).await;
+        feed(&mut machine, &[entry(2, &[Command::FenceEpoch(EpochId(1))])]).await;
+        let held = [listed(1, 1, "a"), listed(1, 2, "b"), listed(1, 9, "b")];
+        let mut names = GarbageNames::default();
+        let page = async |machine: &Machine, names: &mut GarbageNames| {
+            let view = machine.view().await.expect("a view");
+            let whole = [1, 2].map(VolumeId).into();
+            let found = dead(&view, MEMBER, &held, &whole, names).expect("readable");
+            found.needles.iter().map(|needle| needle.seq().0).collect::<Vec<_>>()
+        };
+        assert_eq!(page(&machine, &mut names).await, [9]);
+        let session = Session { epoch: EpochId(2), seq: Seq(1), resolved_below: Seq(1) };
+        let key = ObjectKey::new("b").expect("a key");
+        let late = Command::Delete(Delete { session, key, precondition: Precondition::None });
+        feed(&mut machine, &[entry(3, &[late])]).await;
+        assert_eq!(page(&machine, &mut names).await, [9]);
+        // What is reaped is known as garbage until the next list, which is no harm.
+        let versions = vec![AppliedVersion(3), AppliedVersion(4)];
+        let (doom, reaped) = (Command::Doom(versions.clone()), Command::Reaped(versions));
+        feed(&mut machine, &[entry(4, &[doom, reaped])]).await;
+        assert_eq!(page(&machine, &mut names).await, [9]);
+        assert_eq!(page(&machine, &mut GarbageNames::default()).await, [1, 2, 9]);
+        // With more than can be remembered it is the same.
+        let mut many = GarbageNames { overflows: true, ..GarbageNames::default() };
+        assert_eq!(page(&machine, &mut many).await, [1, 2, 9]);
+    }
+
+    #[tokio::test]
     async fn what_lies_on_a_volume_that_is_no_member_is_dead_while_all_members_are_up() {
         let disk = FaultyDisk::new(1);
         let mut machine = open(&disk, "/m");
@@ -174,7 +235,8 @@ mod tests {
         let one = std::slice::from_ref(&live);
         assert_eq!(seqs_if(&machine, STRANGER, one, &[1]).await, [], "it may be the last copy");
         let view = machine.view().await.expect("a view");
-        let found = dead(&view, STRANGER, one, &[MEMBER].into()).expect("readable");
+        let names = &mut GarbageNames::default();
+        let found = dead(&view, STRANGER, one, &[MEMBER].into(), names).expect("readable");
         assert_eq!(found.unsure, [VolumeId(2)].into());
         let fence = Command::FenceEpoch(EpochId(1));
         feed(&mut machine, &[entry(2, &[fence])]).await;

@@ -64,7 +64,7 @@ mod write_behind;
 
 pub use cluster::{Cluster, OpenEpoch, Table};
 pub use complete::{Compared, Completeness, SearchedTo};
-pub use dead::Dead;
+pub use dead::{Dead, GarbageNames};
 pub use deleted::Deleted;
 pub use errors::{ChangeError, InitializeError, OpenError, ReadError, Timeout, TransferError};
 pub use node::Node;

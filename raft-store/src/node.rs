@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use crate::backup::Backup;
 use crate::cluster::Cluster;
 use crate::complete::Completeness;
-use crate::dead::{self, Dead};
+use crate::dead::{self, Dead, GarbageNames};
 use crate::deleted::Deleted;
 use crate::errors::{ChangeError, InitializeError, OpenError, ReadError, Timeout, TransferError};
 use crate::keeper::Keeper;
@@ -311,17 +311,21 @@ impl Node {
 
     /// Those of the needles that are dead on this volume, by what is applied here: for whoever has made sure that this is
     /// all that was acknowledged before the volume listed them.
-    /// `whole` are those that are up and are known to hold all that they must.
+    /// `whole` are those that are up and are known to hold all that they must; `names` what an earlier page gave, or none.
     pub async fn dead(
         &self,
         volume: VolumeId,
         listed: Vec<Listed>,
         whole: BTreeSet<VolumeId>,
-    ) -> Result<Dead, ReadError> {
+        mut names: GarbageNames,
+    ) -> Result<(Dead, GarbageNames), ReadError> {
         let failed = |error: &dyn std::fmt::Display| ReadError::Index(error.to_string());
         let view = self.inner.machine.view().await.map_err(|error| failed(&error))?;
-        let found = tokio::task::spawn_blocking(move || dead::dead(&view, volume, &listed, &whole)).await;
-        found.map_err(|error| failed(&error))?
+        let look = move || {
+            let dead = dead::dead(&view, volume, &listed, &whole, &mut names)?;
+            Ok((dead, names))
+        };
+        tokio::task::spawn_blocking(look).await.map_err(|error| failed(&error))?
     }
 
     /// Leader, role and term, and whether the cluster changed, as they do.

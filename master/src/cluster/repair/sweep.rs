@@ -12,7 +12,7 @@ use std::time::Duration;
 use hayrick_protocol::VolumeId;
 use hayrick_protocol::cluster_map::VolumeState;
 use hayrick_protocol::messages::volume::{Drop, DropError, ListPosition, Offer, Offered};
-use hayrick_raft_store::Dead;
+use hayrick_raft_store::{Dead, GarbageNames};
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
@@ -43,14 +43,14 @@ pub(super) struct Swept {
 /// Has the volume offer everything that it holds, of whatever placement. `whole` are those that are up and are known to hold all
 /// that they must.
 pub(super) async fn run(master: &Arc<Master>, volume: VolumeId, whole: &Whole) -> Result<Swept, Trouble> {
-    let mut swept = Swept::default();
+    let (mut swept, mut names) = (Swept::default(), GarbageNames::default());
     let mut from = ListPosition::default();
     loop {
         let state = master.node.cluster().map.volumes.get(&volume).map(|volume| volume.state);
         if !state.is_some_and(can_drop) {
             return Err(Trouble::Changed);
         }
-        match page(master, volume, whole, from, &mut swept).await? {
+        match page(master, volume, whole, from, (&mut swept, &mut names)).await? {
             None => return Ok(swept),
             Some(next) if next > from => from = next,
             Some(_) => return Err(Trouble::Puller(volume, "its list does not go on".to_owned())),
@@ -69,7 +69,7 @@ async fn page(
     volume: VolumeId,
     whole: &Whole,
     from: ListPosition,
-    swept: &mut Swept,
+    (swept, names): (&mut Swept, &mut GarbageNames),
 ) -> Result<Option<ListPosition>, Trouble> {
     let mut next = None;
     for _ in 0..ATTEMPTS {
@@ -81,8 +81,10 @@ async fn page(
         caught_up(master).await?;
         let bytes: HashMap<_, _> =
             listing.needles.iter().map(|one| (one.needle, u64::from(one.bytes))).collect();
-        let dead = master.node.dead(volume, listing.needles, whole.now(master)).await;
-        let Dead { needles: dead, unsure } = dead.map_err(|error| Trouble::Leader(error.to_string()))?;
+        let dead = master.node.dead(volume, listing.needles, whole.now(master), std::mem::take(names)).await;
+        let (dead, known) = dead.map_err(|error| Trouble::Leader(error.to_string()))?;
+        *names = known;
+        let Dead { needles: dead, unsure } = dead;
         swept.unsure.extend(unsure);
         sleep(PACE).await;
         if dead.is_empty() {
