@@ -27,6 +27,7 @@ mod broken;
 mod client;
 mod delete;
 mod error;
+mod explain;
 mod list;
 mod masters;
 mod object;
@@ -37,6 +38,7 @@ mod volumes;
 
 pub use client::{Client, ClientBuilder};
 pub use error::{BuildError, Error};
+pub use hayrick_protocol::answers::explanation;
 pub use list::{ListOptions, Page};
 pub use masters::MasterAdded;
 pub use object::{ByteRange, GetOptions, Object, ObjectMeta};

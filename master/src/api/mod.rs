@@ -10,6 +10,7 @@ mod conditions;
 mod delete;
 mod digests;
 mod etags;
+mod explain;
 mod fields;
 mod get;
 mod list;
@@ -96,6 +97,9 @@ async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Prob
         }
         if volumes::is_route(request.uri().path()) {
             return volumes::answer(master, &request).await;
+        }
+        if explain::is_route(request.uri().path()) {
+            return explain::answer(master, &request).await;
         }
         if undelete::is_route(request.uri().path()) {
             return undelete::answer(master, &request).await;

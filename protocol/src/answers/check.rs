@@ -1,0 +1,1 @@
+//! Whether what lies on the volumes is what the index says.
