@@ -65,7 +65,7 @@ fn others(view: &View, volume: VolumeId, placement: PlacementId) -> Option<&[Vol
 }
 
 /// Whether no commit of the needle's epoch is accepted any more.
-fn is_fenced(view: &View, needle: NeedleId) -> bool {
+pub(crate) fn is_fenced(view: &View, needle: NeedleId) -> bool {
     let epoch = needle.epoch();
     epoch.0 <= view.state.next.epoch && !view.state.sessions.contains_key(&epoch)
 }
