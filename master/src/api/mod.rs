@@ -6,6 +6,7 @@
 
 mod backup;
 mod body;
+mod check;
 mod conditions;
 mod delete;
 mod digests;
@@ -94,6 +95,9 @@ async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Prob
         }
         if request.uri().path() == rebalance::ROUTE {
             return rebalance::answer(master, &request).await;
+        }
+        if request.uri().path() == check::ROUTE {
+            return check::answer(master, &request).await;
         }
         if volumes::is_route(request.uri().path()) {
             return volumes::answer(master, &request).await;

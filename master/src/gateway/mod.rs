@@ -35,6 +35,9 @@ const BACKUPS_MAX: usize = 1;
 /// Explanations that are made at a time: each computes whole tables of placements, and reads three copies.
 const EXPLANATIONS_MAX: usize = 2;
 
+/// Checks that this master makes at a time: each has every volume list all that it holds.
+const CHECKS_MAX: usize = 1;
+
 /// The gateway's own state: queues in front of volumes and leader, epochs, memory.
 pub(crate) struct Gateway {
     /// For the bodies of requests.
@@ -47,6 +50,8 @@ pub(crate) struct Gateway {
     pub(crate) undeletes: Arc<Semaphore>,
     /// For backups, each of which holds on to a view.
     pub(crate) backups: Arc<Semaphore>,
+    /// For checks, while they last.
+    pub(crate) checks: Arc<Semaphore>,
     /// For explanations.
     pub(crate) explanations: Semaphore,
     pub(crate) epochs: epoch::Epochs,
@@ -64,6 +69,7 @@ impl Gateway {
             lists: Semaphore::new(LISTS_MAX),
             undeletes: Arc::new(Semaphore::new(UNDELETES_MAX)),
             backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
+            checks: Arc::new(Semaphore::new(CHECKS_MAX)),
             explanations: Semaphore::new(EXPLANATIONS_MAX),
             epochs: epoch::Epochs::new(),
             appends: append::Appends::new(),
