@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod backup;
+pub(crate) mod check;
 pub(crate) mod dev;
 pub(crate) mod explain;
 pub(crate) mod get;
