@@ -1,6 +1,7 @@
 //! A check says that all is well where it is, and what is not where it is not: counts, ids and, when asked to, bytes.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -8,7 +9,8 @@ use hayrick_client::check::{Finding, Report};
 use hayrick_client::{Client, Condition, Error, PutOptions};
 use hayrick_integration_tests::content::{self, Content};
 use hayrick_integration_tests::{cluster, command, raw, segments, wait};
-use hayrick_launcher::Cluster;
+use hayrick_launcher::{Builder, Cluster};
+use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,6 +18,9 @@ use tokio::task::block_in_place;
 
 const OBJECTS: usize = 120;
 const SIZE_BYTES_MAX: usize = 4000;
+/// More than a segment, so that the first one is sealed.
+const FILLERS: usize = 40;
+const FILLER_BYTES: usize = 64 << 10;
 /// The grace is never less than twice the request timeout.
 const SETTINGS: [&str; 6] = ["--reap-after", "1s", "--request-timeout", "3s", "--repair-after", "1s"];
 const SETTLED_TIMEOUT: Duration = Duration::from_secs(120);
@@ -79,11 +84,29 @@ async fn a_healthy_cluster_passes_and_every_needle_is_accounted_for() -> Result<
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flipped_bit_is_found_by_reading_and_mended_and_what_lacks_is_named() -> Result<()> {
     let seed = content::seed("check damage");
-    let cluster = start(3).await?;
+    let cluster = start_with(cluster::builder(3)?.segment_size("1MiB"), 3).await?;
     let any = cluster::client_any(&cluster)?;
+    let content = Content { seed, size_bytes: 1000 };
+    any.put("first", content.bytes()).await?;
     let mut rng = content::rng(seed, 0);
-    fill(&any, &mut rng).await?;
-    flip(&cluster, &any, "first", Content { seed, size_bytes: 1000 }).await?;
+    for number in 0..FILLERS {
+        any.put(&key(number), Content { seed: rng.random(), size_bytes: FILLER_BYTES }.bytes()).await?;
+    }
+    let (segment, offset) = place(&cluster, content)?;
+    wait::until(
+        "it lies in a segment that is listed without reading its data",
+        SETTLED_TIMEOUT,
+        async || {
+            ensure!(
+                segment.with_extension("idx").is_file(),
+                "there is no index file of {}",
+                segment.display()
+            );
+            Ok(())
+        },
+    )
+    .await?;
+    segments::flip(&segment, offset + 500)?;
     let shallow = any.check(false, |_| ()).await?;
     ensure!(shallow.findings.is_empty(), "nobody has read it: {shallow:#?}");
     let (text, code) = command::run(&cluster, &["check", "--deep"])?;
@@ -115,7 +138,7 @@ async fn a_dead_volume_is_a_finding_until_nothing_names_it_any_more() -> Result<
     let cluster = start(5).await?;
     let any = cluster::client_any(&cluster)?;
     fill(&any, &mut content::rng(seed, 0)).await?;
-    // Two at once: with three left there is where to copy to, and it takes its time.
+
     block_in_place(|| cluster.volume(1).kill())?;
     let lost = cluster.volume(1).server_id().context("it has an id")?;
     wait::until("it is found", SETTLED_TIMEOUT, async || {
@@ -192,7 +215,10 @@ async fn check_at(addr: SocketAddr) -> Result<raw::Answer> {
 }
 
 async fn start(volumes: u32) -> Result<Cluster> {
-    let mut builder = cluster::builder(volumes)?;
+    start_with(cluster::builder(volumes)?, volumes).await
+}
+
+async fn start_with(mut builder: Builder, volumes: u32) -> Result<Cluster> {
     for setting in SETTINGS {
         builder = builder.master_arg(setting);
     }
@@ -213,9 +239,14 @@ async fn fill(client: &Client, rng: &mut StdRng) -> Result<()> {
 /// Puts an object, and flips a bit of it on one volume.
 async fn flip(cluster: &Cluster, client: &Client, key: &str, content: Content) -> Result<()> {
     client.put(key, content.bytes()).await?;
-    let at = segments::find(cluster.volume(2).data_dir(), &content.bytes()[..64])?;
-    let (path, offset) = at.context("each of three volumes holds everything")?;
-    segments::flip(&path, offset + 500)
+    let (segment, offset) = place(cluster, content)?;
+    segments::flip(&segment, offset + 500)
+}
+
+/// Where an object's bytes lie on one volume.
+fn place(cluster: &Cluster, content: Content) -> Result<(PathBuf, u64)> {
+    let found = segments::find(cluster.volume(2).data_dir(), &content.bytes()[..64])?;
+    found.context("each of three volumes holds everything")
 }
 
 fn finding<'a>(report: &'a Report, kind: &str) -> Result<&'a Finding> {
