@@ -90,7 +90,7 @@ async fn tell(
     };
     let last = match last {
         Ok(report) => Line::Report(Box::new(report)),
-        Err(why) => Line::Error(format!("the check broke off: {why}; check again")),
+        Err(why) => Line::Error(format!("{why}; check again")),
     };
     // A client that is gone does not want to know.
     let _ = timeout(LINE_PATIENCE, to.send(line(&last))).await;

@@ -29,8 +29,10 @@ use crate::master::Master;
 
 /// Needles of one portion: each volume's are remembered while it is looked at.
 const PORTION_NEEDLES_MAX: u64 = 500_000;
-/// Volumes that list at the same time.
-const VOLUMES_AT_ONCE: usize = 8;
+/// Volumes that list at the same time: looking up what they list must not crowd out requests. Those that read all bytes list
+/// slowly.
+const VOLUMES_AT_ONCE: usize = 2;
+const VOLUMES_AT_ONCE_DEEP: usize = 8;
 /// What a read-index may take.
 const INDEX_PATIENCE: Duration = Duration::from_secs(10);
 /// Needles that lack and are named, in one check.
@@ -133,7 +135,7 @@ impl Check<'_> {
         let (master, counters, deep) = (self.master, self.counters, self.deep);
         let mut listings = stream::iter(asked)
             .map(|volume| listing::list(master, &audit, volume, deep, counters))
-            .buffer_unordered(VOLUMES_AT_ONCE);
+            .buffer_unordered(if deep { VOLUMES_AT_ONCE_DEEP } else { VOLUMES_AT_ONCE });
         let mut lacking: BTreeMap<VolumeId, Vec<PlacementId>> = BTreeMap::new();
         while let Some((volume, listed)) = listings.next().await {
             match listed {
