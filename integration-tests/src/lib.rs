@@ -7,6 +7,7 @@
 //! to pass where it could wait for something to happen, and everything random comes from a printed seed.
 
 pub mod cluster;
+pub mod command;
 pub mod content;
 pub mod copies;
 pub mod disk_shim;

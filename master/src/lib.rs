@@ -14,6 +14,7 @@
 
 mod api;
 mod bootstrap;
+mod check;
 mod cluster;
 mod ended;
 mod gateway;

@@ -17,6 +17,7 @@ mod adapt;
 mod assignment;
 mod change;
 mod detours;
+mod explain;
 mod ideal;
 mod newcomer;
 mod ring;
@@ -26,6 +27,7 @@ mod zones;
 use hayrick_protocol::ids::VolumeId;
 
 pub use change::changes;
+pub use explain::{Outcome, Step, Walk, explain};
 pub use newcomer::newcomer;
 
 /// How far a volume's load may stray from its share before partitions are moved for balance alone. It keeps small
@@ -53,9 +55,7 @@ pub fn table(
     replicas: u8,
     current: &[Vec<VolumeId>],
 ) -> Vec<Vec<VolumeId>> {
-    let mut candidates: Vec<&Candidate> = candidates.iter().collect();
-    candidates.sort_by_key(|candidate| candidate.id);
-    candidates.dedup_by_key(|candidate| candidate.id);
+    let candidates = distinct(candidates);
     let copies = candidates.len().min(usize::from(replicas));
     let partitions = partitions as usize;
     if copies == candidates.len() {
@@ -64,14 +64,41 @@ pub fn table(
     if copies == 0 {
         return vec![Vec::new(); partitions];
     }
+    let made = Made::new(&candidates, copies, partitions, current);
+    made.members.into_iter().map(|members| in_ids(&candidates, &members)).collect()
+}
 
-    let zones = zones::Zones::new(&candidates, copies);
-    let shares = shares::Shares::new(&candidates, &zones, partitions);
-    let ring = ring::Ring::new(&candidates, &shares);
-    let preferences = ring.preferences(partitions, copies);
-    let ideal = ideal::Ideal::new(&zones, &shares, &preferences);
-    let members = adapt::adapt(&ideal, &zones, &shares, &preferences, &positions(&candidates, current));
-    members.into_iter().map(|members| in_ids(&candidates, &members)).collect()
+/// A table with all that led to it, for candidates that are more than the copies. Volumes are positions among them.
+struct Made {
+    zones: zones::Zones,
+    shares: shares::Shares,
+    preferences: Vec<Vec<ring::Preference>>,
+    ideal: ideal::Ideal,
+    /// Of each partition before.
+    current: Vec<Vec<usize>>,
+    /// Of each partition.
+    members: Vec<Vec<usize>>,
+}
+
+impl Made {
+    fn new(candidates: &[&Candidate], copies: usize, partitions: usize, current: &[Vec<VolumeId>]) -> Self {
+        let zones = zones::Zones::new(candidates, copies);
+        let shares = shares::Shares::new(candidates, &zones, partitions);
+        let ring = ring::Ring::new(candidates, &shares);
+        let preferences = ring.preferences(partitions, copies);
+        let ideal = ideal::Ideal::new(&zones, &shares, &preferences);
+        let current = positions(candidates, current);
+        let members = adapt::adapt(&ideal, &zones, &shares, &preferences, &current);
+        Self { zones, shares, preferences, ideal, current, members }
+    }
+}
+
+/// By id; of two with one id, the first.
+fn distinct(candidates: &[Candidate]) -> Vec<&Candidate> {
+    let mut candidates: Vec<&Candidate> = candidates.iter().collect();
+    candidates.sort_by_key(|candidate| candidate.id);
+    candidates.dedup_by_key(|candidate| candidate.id);
+    candidates
 }
 
 /// The current members as positions among the candidates; who is no candidate any more is left out.

@@ -30,6 +30,11 @@ pub(crate) struct Preference {
     pub(crate) distance: f64,
 }
 
+/// Where a partition lies on the ring: it is a range of hashes already, and lies where that starts, so that all lie evenly.
+pub(crate) fn point(partition: usize, partitions: usize) -> u64 {
+    ((partition as u128) << u64::BITS).div_euclid(partitions as u128) as u64
+}
+
 struct VirtualNode {
     volume: usize,
     id: u32,
@@ -72,8 +77,7 @@ impl Ring {
         let mut met_by = vec![usize::MAX; self.volumes];
         (0..partitions)
             .map(|partition| {
-                // A partition is a range of hashes already: it lies where its range starts, and all lie evenly.
-                let from = ((partition as u128) << u64::BITS).div_euclid(partitions as u128) as u64;
+                let from = point(partition, partitions);
                 let wanted = self.volumes.min(copies * PREFERENCES_PER_COPY);
                 let mut nearest = Vec::with_capacity(wanted);
                 for &(point, volume) in self.clockwise(from).take(wanted * STEPS_PER_PREFERENCE_MAX) {

@@ -164,4 +164,6 @@ pub struct VolumeStatus {
     /// What it holds was not compared with the index since it started, or since it last verified all of it, or since
     /// something was damaged of which it cannot tell what it was.
     pub uncompared: bool,
+    /// Bytes of segments that hold nothing that is needed: they come back by compaction.
+    pub dead_bytes: u64,
 }

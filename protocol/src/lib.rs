@@ -4,6 +4,7 @@
 //! sockets and decisions to others and looks at no other crate. Invariant: decoding never panics and never
 //! allocates what a length field merely claims.
 
+pub mod answers;
 pub mod cluster_map;
 pub mod codec;
 pub mod command;

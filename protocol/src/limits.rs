@@ -106,6 +106,10 @@ pub const LIST_PLACEMENTS_MAX: usize = 256;
 /// Needles of one page of such a list: 4 MiB with the longest keys.
 pub const LIST_PAGE_NEEDLES_MAX: usize = 4096;
 
+/// Bytes that a volume reads and verifies for one page of such a list, one needle more aside: a sixth of a second at the
+/// default pace.
+pub const VERIFY_PAGE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
 /// Keys of one page of a listing.
 pub const LIST_LIMIT_MAX: usize = 10_000;
 

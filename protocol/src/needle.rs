@@ -93,7 +93,14 @@ impl Header {
 
     /// Bytes of the whole needle with its padding.
     pub fn total_len(&self) -> usize {
-        self.end().next_multiple_of(ALIGN)
+        Self::total_len_of(self.key_len, self.data_len)
+    }
+
+    /// The same of a needle that holds so many bytes under a key of so many.
+    pub fn total_len_of(key_len: u16, data_len: u32) -> usize {
+        let end =
+            HEADER_BYTES + usize::from(key_len) + data_len as usize + digest::table_bytes(data_len as usize);
+        end.next_multiple_of(ALIGN)
     }
 
     /// The header's bytes, with the checksum for `salt`.

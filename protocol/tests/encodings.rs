@@ -23,7 +23,7 @@ use hayrick_protocol::messages::master::{
 use hayrick_protocol::messages::volume::{self, Append, AppendError, AppendReply, Appended, Probe, Read};
 use hayrick_protocol::messages::volume::{
     Damaged, DamagedPlacements, DropError, Fetch, Fetched, List, ListPosition, Listed, Listing, MadeUp,
-    Offer, Offered, Pull, PullError, Pulled, ReadError, ReadReply, Status,
+    Offer, Offered, Pull, PullError, Pulled, ReadError, ReadReply, Status, Verified, Verify,
 };
 use hayrick_protocol::messages::{Identity, Message};
 use hayrick_protocol::record::Headers;
@@ -160,6 +160,7 @@ fn volume_status() -> VolumeStatus {
         read_only: Some("EIO".into()),
         stalled_ms: 250,
         uncompared: true,
+        dead_bytes: 1 << 25,
     }
 }
 
@@ -402,6 +403,10 @@ fn add_lists_and_pulls(golden: &mut Golden, needle: NeedleId) {
     golden.message(&MadeUp { mark: 9 }, &[()]);
     let offered = Offered { listing: no_more.clone(), ticket: 1 << 60 };
     golden.message(&Offer { from }, &[Ok(offered), Err(ReadError::Disk("EIO".into()))]);
+    let verify = Verify { placements: vec![PlacementId(7)], from, bytes_max: 1 << 20 };
+    let checks = vec![Ok(0xdead_beef), Err(ReadError::Damaged), Err(ReadError::NotFound)];
+    let verified = Verified { listing: no_more, checks };
+    golden.message(&verify, &[Ok(verified), Err(ReadError::Disk("EIO".into()))]);
     let drop = volume::Drop { ticket: 1 << 60, needles: vec![needle] };
     golden.message(&drop, &[Ok(()), Err(DropError::Stale), Err(AppendError::Busy.into())]);
 }

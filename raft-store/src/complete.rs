@@ -18,7 +18,7 @@ use hayrick_protocol::command::{Named, Row};
 use hayrick_protocol::limits::NAMED_BATCH_MAX;
 use hayrick_protocol::messages::volume::Listed;
 use hayrick_protocol::record::{Garbage, ObjectRecord};
-use hayrick_protocol::{AppliedVersion, NeedleId, PlacementId};
+use hayrick_protocol::{AppliedVersion, NeedleId, ObjectKey, PlacementId};
 
 use crate::errors::ReadError;
 use crate::status::Copies;
@@ -171,8 +171,28 @@ impl Completeness {
     }
 }
 
+impl View {
+    /// Objects from this key on that nobody has, of so many records as are looked through at once; and where the next begin.
+    /// Reads the index: not for async threads.
+    pub(crate) fn missing(&self, start: &str) -> Result<(Vec<ObjectKey>, Option<String>), StoreError> {
+        let (mut missing, mut looked_at, mut next) = (Vec::new(), 0, None);
+        self.rows.objects(start, |key, record| {
+            if looked_at >= RECORDS_AT_ONCE || missing.len() >= NAMED_BATCH_MAX {
+                next = Some(key.as_str().to_owned());
+                return false;
+            }
+            looked_at += 1;
+            if record.missing {
+                missing.push(key);
+            }
+            true
+        })?;
+        Ok((missing, next))
+    }
+}
+
 /// Whether what is garbage may come back, and somebody has it.
-fn must_be_held(row: &Garbage) -> bool {
+pub(crate) fn must_be_held(row: &Garbage) -> bool {
     !row.doomed && !row.record.missing
 }
 
@@ -202,7 +222,7 @@ impl Compared {
 mod tests {
     use hayrick_disk::FaultyDisk;
     use hayrick_protocol::command::{Command, Delete, Precondition, Session};
-    use hayrick_protocol::{EpochId, ObjectKey, Seq};
+    use hayrick_protocol::{EpochId, Seq};
 
     use super::*;
     use crate::machine::Machine;
@@ -302,6 +322,8 @@ mod tests {
         feed(&mut machine, &[entry(2, &[Command::Missing(lost.to_vec())])]).await;
         assert_eq!(lacks(&machine, &[&held]).await, 0, "the rest is complete");
         assert_eq!(unlisted(&machine, &held, &[1, 2, 3, 4]).await, []);
+        let missing = machine.view().await.expect("a view").missing("").expect("readable");
+        assert_eq!(missing, (vec![ObjectKey::new("c").expect("a key")], None));
         let view = machine.view().await.expect("a view");
         let mut all = Completeness::new(view, &[PlacementId(of_c)]).expect("readable");
         all.add(&[listed(3, "c"), listed(3, "c"), listed(9, "c")]).expect("readable");

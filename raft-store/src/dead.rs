@@ -118,7 +118,7 @@ fn may_be_the_last(view: &View, one: &Listed) -> Result<bool, StoreError> {
 }
 
 /// Whether no commit of the needle's epoch is accepted any more.
-fn is_fenced(view: &View, needle: NeedleId) -> bool {
+pub(crate) fn is_fenced(view: &View, needle: NeedleId) -> bool {
     let epoch = needle.epoch();
     epoch.0 <= view.state.next.epoch && !view.state.sessions.contains_key(&epoch)
 }

@@ -11,6 +11,7 @@
 
 mod applied;
 mod apply;
+mod audit;
 mod backend;
 pub mod backup;
 #[doc(hidden)]
@@ -62,6 +63,7 @@ mod view;
 mod wire;
 mod write_behind;
 
+pub use audit::{Audit, Class, Holding, Identified};
 pub use cluster::{Cluster, OpenEpoch, Table};
 pub use complete::{Compared, Completeness, SearchedTo};
 pub use dead::{Dead, GarbageNames};

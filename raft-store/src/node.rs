@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::audit::Audit;
 use crate::backup::Backup;
 use crate::cluster::Cluster;
 use crate::complete::Completeness;
@@ -307,6 +308,22 @@ impl Node {
         let view = self.inner.machine.view().await.map_err(|error| failed(&error))?;
         let begun = tokio::task::spawn_blocking(move || Completeness::new(view, &placements)).await;
         Ok(begun.map_err(|error| failed(&error))??)
+    }
+
+    /// These placements in one view, to be compared with what volumes list of them.
+    pub async fn audit(&self, placements: Vec<PlacementId>) -> Result<Arc<Audit>, ReadError> {
+        let failed = |error: &dyn std::fmt::Display| ReadError::Index(error.to_string());
+        let view = self.inner.machine.view().await.map_err(|error| failed(&error))?;
+        let begun = tokio::task::spawn_blocking(move || Audit::new(view, placements)).await;
+        Ok(Arc::new(begun.map_err(|error| failed(&error))??))
+    }
+
+    /// Objects from this key on that nobody has, of some of the records; and where the next begin, if there are any.
+    pub async fn missing(&self, start: String) -> Result<(Vec<ObjectKey>, Option<String>), ReadError> {
+        let failed = |error: &dyn std::fmt::Display| ReadError::Index(error.to_string());
+        let view = self.inner.machine.view().await.map_err(|error| failed(&error))?;
+        let look = tokio::task::spawn_blocking(move || view.missing(&start)).await;
+        Ok(look.map_err(|error| failed(&error))??)
     }
 
     /// Those of the needles that are dead on this volume, by what is applied here: for whoever has made sure that this is

@@ -152,8 +152,7 @@ impl Compactor {
         let worth = |segment: FileId| {
             let reader = stream.reader(segment).filter(|reader| reader.is_sealed())?;
             let bytes = reader.end() - HEADER_BYTES;
-            let dead_bytes =
-                bytes.saturating_sub(needed_bytes(&index.held_by(segment), Some(segment) == oldest));
+            let dead_bytes = dead_bytes(bytes, &index.held_by(segment), Some(segment) == oldest);
             if self.shared.damage.is_to_go(segment) {
                 // Whatever it costs: some of it cannot be read, and nobody needs that.
                 return Some((u64::MAX, segment, dead_bytes));
@@ -351,6 +350,11 @@ struct Candidate {
     dead_bytes: u64,
     /// There is no room for another segment.
     is_pressing: bool,
+}
+
+/// What of a segment's `bytes` holds nothing that is needed.
+pub(crate) fn dead_bytes(bytes: u64, held: &Held, is_oldest: bool) -> u64 {
+    bytes.saturating_sub(needed_bytes(held, is_oldest))
 }
 
 /// Bytes that would have to be moved.

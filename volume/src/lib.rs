@@ -38,6 +38,7 @@ mod segment;
 mod server;
 mod store;
 mod table;
+mod verify;
 
 pub use append::Outcome;
 pub use compact::Compacted;

@@ -62,13 +62,22 @@ impl Store {
         limit: usize,
     ) -> Result<Listing, ReadError> {
         self.tickets.end();
-        let mut wanted = placements.to_vec();
-        wanted.sort_unstable();
-        wanted.dedup();
-        self.page(Wanted::Of(&wanted), from, limit)
+        self.page_of(placements, from, limit)
     }
 
     /// The same, for who does not count on it.
+    pub(crate) fn page_of(
+        &self,
+        placements: &[PlacementId],
+        from: ListPosition,
+        limit: usize,
+    ) -> Result<Listing, ReadError> {
+        let mut wanted = placements.to_vec();
+        wanted.sort_unstable();
+        self.page(Wanted::Of(&wanted), from, limit)
+    }
+
+    /// The same, of whatever is wanted.
     pub(crate) fn page(
         &self,
         wanted: Wanted<'_>,

@@ -13,7 +13,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hayrick_disk::{Disk, FILE_BYTES_MIN, FileId, Location, Lock, OpenError, Stream};
+use hayrick_disk::{Disk, FILE_BYTES_MIN, FileId, HEADER_BYTES, Location, Lock, OpenError, Stream};
 use hayrick_protocol::cluster_map::VolumeStatus;
 use hayrick_protocol::ids::NeedleId;
 use hayrick_protocol::messages::volume::AppendError;
@@ -22,7 +22,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::append::{InFlight, closed, submit_error};
-use crate::compact::{Compacted, Compactor, Tally};
+use crate::compact::{self, Compacted, Compactor, Tally};
 use crate::damage::kept::KeptDamage;
 use crate::damage::{Damage, Stretch};
 use crate::examine::Examiner;
@@ -386,7 +386,19 @@ impl Store {
             read_only: stream.poisoned,
             stalled_ms: stream.stalled_ms,
             uncompared: self.shared.damage.is_uncompared(),
+            dead_bytes: self.dead_bytes(&stream.files),
         }
+    }
+
+    /// What compaction may bring back; a look at each segment's figures.
+    fn dead_bytes(&self, files: &[FileId]) -> u64 {
+        let readers: Vec<_> = files.iter().filter_map(|file| self.stream.reader(*file)).collect();
+        let index = self.shared.index.read();
+        let dead = readers.iter().map(|reader| {
+            let (file, bytes) = (reader.file(), reader.end().saturating_sub(HEADER_BYTES));
+            compact::dead_bytes(bytes, &index.held_by(file), files.first() == Some(&file))
+        });
+        dead.sum()
     }
 
     /// The first segments.

@@ -18,6 +18,6 @@ mod socket;
 pub use body::{BodyError, BodyIdle};
 pub use descriptors::DESCRIPTORS_WANTED;
 pub use parameters::{Parameters, parameter};
-pub use problem::Problem;
+pub use problem::{Problem, asks_for_json};
 pub use range::{Range, RangeRequest, content_range, unsatisfiable};
 pub use serve::serve;

@@ -88,7 +88,7 @@ impl Problem {
 }
 
 /// Whether JSON is among what is accepted by name, and not with a weight of 0.
-fn asks_for_json(request: &HeaderMap) -> bool {
+pub fn asks_for_json(request: &HeaderMap) -> bool {
     let accepted = request.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepted.flat_map(|list| list.split(',')).any(|range| {
         let mut parts = range.split(';').map(str::trim);

@@ -1,7 +1,9 @@
 //! One file per command.
 
 pub(crate) mod backup;
+pub(crate) mod check;
 pub(crate) mod dev;
+pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod inspect;
 pub(crate) mod ls;

@@ -6,10 +6,12 @@
 
 mod backup;
 mod body;
+mod check;
 mod conditions;
 mod delete;
 mod digests;
 mod etags;
+mod explain;
 mod fields;
 mod get;
 mod list;
@@ -94,8 +96,14 @@ async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Prob
         if request.uri().path() == rebalance::ROUTE {
             return rebalance::answer(master, &request).await;
         }
+        if request.uri().path() == check::ROUTE {
+            return check::answer(master, &request).await;
+        }
         if volumes::is_route(request.uri().path()) {
             return volumes::answer(master, &request).await;
+        }
+        if explain::is_route(request.uri().path()) {
+            return explain::answer(master, &request).await;
         }
         if undelete::is_route(request.uri().path()) {
             return undelete::answer(master, &request).await;

@@ -28,7 +28,7 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
         }
         let text = format!(
             "there is no route {route}; there are /-/health, /-/ready, /-/status, /-/masters, /-/leader/ID, /-/volumes/ID/drain, \
-             /-/rebalance, /-/undelete/KEY and /-/backup"
+             /-/rebalance, /-/undelete/KEY, /-/explain/KEY, /-/check and /-/backup"
         );
         return Err(Problem::new(StatusCode::NOT_FOUND, text));
     }
@@ -91,6 +91,7 @@ pub(super) fn front_page(master: &Master) -> Response {
              \x20 curl http://{here}/cats/1                       get it back, from any master\n\
              \x20 curl 'http://{here}/cats/?list'                 list what begins with cats/\n\
              \x20 curl -X DELETE http://{here}/cats/1             delete it\n\
+             \x20 curl http://{here}/-/explain/cats/1             where it lies, and why\n\
              \x20 curl http://{here}/-/status                     how the cluster fares\n",
             version = env!("CARGO_PKG_VERSION"),
             id = master.options.id,

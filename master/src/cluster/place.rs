@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hayrick_placement::Candidate;
-use hayrick_protocol::PartitionId;
 use hayrick_protocol::cluster_map::{ClusterConfig, ClusterMap, TableChange, Volume};
 use hayrick_protocol::command::{Command, Refusal, Reply};
+use hayrick_protocol::{PartitionId, VolumeId};
 use hayrick_raft_store::{Cluster, Table};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
@@ -96,13 +96,20 @@ impl Place {
 }
 
 /// The volumes that may be named by new placements.
-fn candidates(map: &ClusterMap) -> Vec<Candidate> {
+pub(crate) fn candidates(map: &ClusterMap) -> Vec<Candidate> {
     map.volumes.values().filter(|volume| volume.state.takes_writes()).map(candidate).collect()
 }
 
 /// A volume as the ring sees it.
 pub(crate) fn candidate(volume: &Volume) -> Candidate {
     Candidate { id: volume.id, weight: volume.capacity_bytes.max(1), zone: volume.zone.clone() }
+}
+
+/// Of each partition, who takes its writes.
+pub(crate) fn current_members(table: &Table, config: &ClusterConfig) -> Vec<Vec<VolumeId>> {
+    let members = |partition| table.current(PartitionId(partition)).map(|row| row.members.clone());
+    let partitions = (0..=u16::MAX).take(config.partitions as usize);
+    partitions.map(|partition| members(partition).unwrap_or_default()).collect()
 }
 
 /// Whether so many candidates are a reason for a table.
@@ -123,12 +130,7 @@ async fn compute(
     candidates: Vec<Candidate>,
 ) -> Option<Vec<TableChange>> {
     let computed = spawn_blocking(move || {
-        let members =
-            |partition| cluster.table.current(PartitionId(partition)).map(|row| row.members.clone());
-        let current: Vec<_> = (0..=u16::MAX)
-            .take(config.partitions as usize)
-            .map(|partition| members(partition).unwrap_or_default())
-            .collect();
+        let current = current_members(&cluster.table, &config);
         let wanted = hayrick_placement::table(&candidates, config.partitions, config.replicas, &current);
         hayrick_placement::changes(&current, &wanted)
     });
@@ -167,7 +169,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use hayrick_protocol::cluster_map::{Placement, VolumeState};
-    use hayrick_protocol::ids::{InstanceId, VolumeId};
+    use hayrick_protocol::ids::InstanceId;
     use hayrick_protocol::{ClusterId, Generation, PlacementId};
 
     use super::*;

@@ -25,8 +25,6 @@ use crate::master::Master;
 const SLOW: Duration = Duration::from_millis(100);
 /// What one member may take before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Blocks that are read at a time where only their being there counts.
-const PIECE_BLOCKS: usize = limits::VERIFY_WHOLE_BYTES_MAX / limits::BLOCK_BYTES;
 /// A member that failed is asked last for this long.
 const SHUNNED: Duration = Duration::from_secs(1);
 
@@ -56,6 +54,12 @@ pub(crate) enum Failure {
     /// It may have them, and would have to be up.
     #[error("{0}")]
     Silent(String),
+    /// It says that it does not have them.
+    #[error("{0}")]
+    Lacks(String),
+    /// It has them, and they are not what they should be.
+    #[error("{0}")]
+    Damaged(String),
     /// It answered, with something else.
     #[error("{0}")]
     Answered(String),
@@ -143,31 +147,6 @@ pub(crate) async fn blocks(
     }
 }
 
-/// Whether this volume has all bytes of the object, as the index knows them.
-pub(crate) async fn is_whole_on(
-    master: &Arc<Master>,
-    record: &ObjectRecord,
-    volume: VolumeId,
-    deadline: Instant,
-) -> bool {
-    let blocks = digest::block_count(record.size as usize);
-    let (mut first, mut table) = (0, None);
-    loop {
-        let wanted = Wanted { first: first as u32, count: PIECE_BLOCKS as u32, table, deadline };
-        match ask_once(master, record, volume, &wanted).await {
-            Ok(piece) => table = Some(piece.table),
-            Err(why) => {
-                debug!(volume = volume.0, needle = %record.needle, %why, "a volume does not read what it lists");
-                return false;
-            }
-        }
-        first += PIECE_BLOCKS;
-        if first >= blocks {
-            return true;
-        }
-    }
-}
-
 /// The members in the order in which they are asked: those that work first, spread by needle.
 fn candidates(master: &Master, record: &ObjectRecord) -> Vec<VolumeId> {
     let cluster = master.node.cluster();
@@ -190,14 +169,15 @@ async fn ask(
     volume: VolumeId,
     wanted: &Wanted,
 ) -> (VolumeId, Result<Blocks, Failure>) {
-    let result = ask_once(master, record, volume, wanted).await;
+    let result = ask_one(master, record, volume, wanted).await;
     if result.is_err() {
         master.gateway.fetches.note_failure(volume);
     }
     (volume, result)
 }
 
-async fn ask_once(
+/// Blocks of the object from this member, and from no other.
+pub(crate) async fn ask_one(
     master: &Arc<Master>,
     record: &ObjectRecord,
     volume: VolumeId,
@@ -214,7 +194,12 @@ async fn ask_once(
         if error == ReadError::Damaged {
             warn!(volume = volume.0, needle = %record.needle, "a needle is damaged on this volume");
         }
-        Failure::Answered(error.to_string())
+        let why = error.to_string();
+        match error {
+            ReadError::NotFound => Failure::Lacks(why),
+            ReadError::Damaged | ReadError::Disk(_) => Failure::Damaged(why),
+            ReadError::Range => Failure::Answered(why),
+        }
     })?;
     if body.len() != reply.data_bytes as usize + reply.table_bytes as usize {
         return Err(Failure::Answered("its answer has another length than it says".into()));
@@ -223,11 +208,11 @@ async fn ask_once(
     let table = table.clone().unwrap_or(body);
     if reply.size != record.size || data.len() != expected_bytes(record.size, first, count) {
         let why = format!("it holds {} bytes under this needle, not {}", reply.size, record.size);
-        return Err(Failure::Answered(why));
+        return Err(Failure::Damaged(why));
     }
     if digest::table_crc(&table) != record.crc || !digest::verify_blocks(&data, first as usize, &table) {
         warn!(volume = volume.0, needle = %record.needle, "a volume answered with bytes that fail their checksum");
-        return Err(Failure::Answered("its bytes do not match the checksum in the index".into()));
+        return Err(Failure::Damaged("its bytes do not match the checksum in the index".into()));
     }
     Ok(Blocks { data, table, served_by: volume })
 }

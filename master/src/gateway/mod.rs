@@ -7,6 +7,7 @@
 pub(crate) mod append;
 pub(crate) mod budget;
 pub(crate) mod commit;
+pub(crate) mod copies;
 pub(crate) mod epoch;
 pub(crate) mod fetch;
 mod gather;
@@ -31,6 +32,12 @@ const UNDELETES_MAX: usize = 2;
 /// Backups that are told at a time: while one is, the index keeps what it holds, and grows by what is changed.
 const BACKUPS_MAX: usize = 1;
 
+/// Explanations that are made at a time: each computes whole tables of placements, and reads three copies.
+const EXPLANATIONS_MAX: usize = 2;
+
+/// Checks that this master makes at a time: each has every volume list all that it holds.
+const CHECKS_MAX: usize = 1;
+
 /// The gateway's own state: queues in front of volumes and leader, epochs, memory.
 pub(crate) struct Gateway {
     /// For the bodies of requests.
@@ -43,6 +50,10 @@ pub(crate) struct Gateway {
     pub(crate) undeletes: Arc<Semaphore>,
     /// For backups, each of which holds on to a view.
     pub(crate) backups: Arc<Semaphore>,
+    /// For checks, while they last.
+    pub(crate) checks: Arc<Semaphore>,
+    /// For explanations.
+    pub(crate) explanations: Semaphore,
     pub(crate) epochs: epoch::Epochs,
     pub(crate) appends: append::Appends,
     pub(crate) commits: commit::Commits,
@@ -58,6 +69,8 @@ impl Gateway {
             lists: Semaphore::new(LISTS_MAX),
             undeletes: Arc::new(Semaphore::new(UNDELETES_MAX)),
             backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
+            checks: Arc::new(Semaphore::new(CHECKS_MAX)),
+            explanations: Semaphore::new(EXPLANATIONS_MAX),
             epochs: epoch::Epochs::new(),
             appends: append::Appends::new(),
             commits: commit::Commits::new(),

@@ -288,3 +288,26 @@ pub enum DropError {
     #[error(transparent)]
     Append(#[from] AppendError),
 }
+
+/// A page of a list, as [`List`] has it, of which each needle is read whole and verified. Nobody counts on it: tickets stay
+/// good. The answer comes no sooner than the volume's `--scrub-rate` allows for what was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verify {
+    /// Distinct, ascending; at most [`crate::limits::LIST_PLACEMENTS_MAX`].
+    pub placements: Vec<PlacementId>,
+    /// Where the last page ended; the default for the first.
+    pub from: ListPosition,
+    /// Ends the page early once so many bytes were read; at most [`crate::limits::VERIFY_PAGE_BYTES_MAX`] and one needle.
+    pub bytes_max: u64,
+}
+message!(Verify = 0x010d -> Result<Verified, ReadError>);
+
+/// What was listed, and how it reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// The needles.
+    pub listing: Listing,
+    /// For each of them, in order: the crc32c of its block table, if all of it verified. One that was dropped meanwhile is not
+    /// found.
+    pub checks: Vec<Result<u32, ReadError>>,
+}

@@ -47,6 +47,7 @@ pub(crate) fn get(store: &Store, names: &Names) -> Response<Body> {
         "full": status.full,
         "read_only": status.read_only,
         "stalled_ms": status.stalled_ms,
+        "dead_bytes": status.dead_bytes,
         "compacted": { "segments": compacted.segments, "bytes": compacted.bytes },
         "scrub": {
             "round": scrubbed.round,

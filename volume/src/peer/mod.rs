@@ -16,18 +16,19 @@ mod probe;
 mod pull;
 mod read;
 mod status;
+mod verify;
 
 use std::sync::Arc;
 
 use hayrick_protocol::ids::PlacementId;
 use hayrick_protocol::limits::LIST_PLACEMENTS_MAX;
 use hayrick_protocol::messages::volume::{
-    Append, Damaged, Delete, Drop, Fetch, List, MadeUp, Offer, Probe, Pull, Read, Status,
+    Append, Damaged, Delete, Drop, Fetch, List, MadeUp, Offer, Probe, Pull, Read, Status, Verify,
 };
 use hayrick_protocol::messages::{Identity, Message, Method};
 use hayrick_rpc::{HandleError, Handler, Local, Peer, Request, Response};
-use tokio::sync::Semaphore;
-use tokio::time::timeout_at;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use crate::peer::append::split;
@@ -58,18 +59,35 @@ impl PeerPort {
 
     /// What masters and volumes read for the sake of repair.
     async fn answer_repair(&self, request: &Request) -> Result<Response, HandleError> {
-        if !self.is_own(request.from) {
-            let text = "only masters and volumes of this volume's cluster may list, fetch and ask for damage";
-            return Err(HandleError::Malformed(text.to_owned()));
-        }
-        let place = timeout_at(request.deadline, self.repair_reads.acquire()).await;
-        let Ok(Ok(_place)) = place else { return Err(HandleError::Overloaded) };
+        let _place = self.repair_place(request).await?;
         match request.method {
             List::METHOD => list::answer(&self.store, request).await,
             Fetch::METHOD => fetch::answer(&self.store, request).await,
             Offer::METHOD => offer::answer(&self.store, request).await,
             _ => damaged::answer(&self.store, request).await,
         }
+    }
+
+    /// One reader for repair more, once there are not too many.
+    async fn repair_place(&self, request: &Request) -> Result<SemaphorePermit<'_>, HandleError> {
+        if !self.is_own(request.from) {
+            let text = "only masters and volumes of this volume's cluster may list, fetch, verify and ask for damage";
+            return Err(HandleError::Malformed(text.to_owned()));
+        }
+        let place = timeout_at(request.deadline, self.repair_reads.acquire()).await;
+        let Ok(Ok(place)) = place else { return Err(HandleError::Overloaded) };
+        Ok(place)
+    }
+
+    /// Reads a page of needles, and answers when that much may have been read.
+    async fn answer_verify(&self, request: &Request) -> Result<Response, HandleError> {
+        let began = Instant::now();
+        let place = self.repair_place(request).await?;
+        let (response, bytes) = verify::answer(&self.store, request).await?;
+        // Who only waits is in nobody's way.
+        drop(place);
+        sleep_until(began + self.store.verify_pace(bytes)).await;
+        Ok(response)
     }
 
     /// Whether it says that it is of this volume's cluster; of any, as long as this volume has none.
@@ -113,6 +131,7 @@ impl Handler for PeerPort {
             List::METHOD | Fetch::METHOD | Damaged::METHOD | Offer::METHOD => {
                 self.answer_repair(&request).await
             }
+            Verify::METHOD => self.answer_verify(&request).await,
             MadeUp::METHOD => made_up::answer(&self.store, &request).await,
             Drop::METHOD => drop::answer(&self.store, &request).await,
             Pull::METHOD => pull::answer(&self.store, &self.puller, &request).await,

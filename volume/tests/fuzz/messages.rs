@@ -7,7 +7,9 @@ use hayrick_protocol::messages::Message;
 use hayrick_protocol::messages::master::{
     Greet, HandOver, Heartbeat, Propose, Raft, ReadIndex, Register, ReportVolume,
 };
-use hayrick_protocol::messages::volume::{Append, Damaged, Delete, Fetch, List, Probe, Pull, Read, Status};
+use hayrick_protocol::messages::volume::{
+    Append, Damaged, Delete, Fetch, List, Probe, Pull, Read, Status, Verify,
+};
 use hayrick_protocol::needle::{self, Header, WIRE_SALT};
 use hayrick_protocol::record::{Garbage, ObjectRecord};
 
@@ -22,6 +24,7 @@ pub(crate) fn all(bytes: &[u8]) {
     message::<Fetch>(bytes);
     message::<Pull>(bytes);
     message::<Damaged>(bytes);
+    message::<Verify>(bytes);
     message::<Raft>(bytes);
     message::<Propose>(bytes);
     message::<ReadIndex>(bytes);

@@ -21,7 +21,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
 use super::copying::{self, Route, Trouble};
-use crate::gateway::fetch;
+use crate::gateway::copies;
 use crate::master::Master;
 
 /// What one commit, or reading one needle, may take.
@@ -146,7 +146,7 @@ async fn reads(master: &Arc<Master>, volume: VolumeId, named: &Named) -> bool {
     let Row::Object(key) = &named.by else { return false };
     let Ok(Some(record)) = master.node.get(key) else { return false };
     record.needle == named.needle
-        && fetch::is_whole_on(master, &record, volume, Instant::now() + PATIENCE).await
+        && copies::read_whole(master, &record, volume, Instant::now() + PATIENCE).await.is_ok()
 }
 
 async fn commit(master: &Arc<Master>, command: Command) -> Result<(), Trouble> {

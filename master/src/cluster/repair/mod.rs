@@ -7,6 +7,7 @@
 
 mod care;
 mod copying;
+pub(crate) mod foresee;
 mod group;
 mod mend;
 mod missing;
