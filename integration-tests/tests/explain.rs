@@ -21,6 +21,7 @@ const HEALED_TIMEOUT: Duration = Duration::from_secs(120);
 async fn every_master_says_the_same_of_an_object_and_of_one_that_is_not_there() -> Result<()> {
     let cluster = cluster::start(4).await?;
     let clients = cluster::client_each(&cluster)?;
+    settled(&clients[0]).await?;
     let key = "photos/große katze?.jpg";
     clients[0].put(key, "meow").await?;
     let head = clients[0].head(key).await?;
@@ -135,6 +136,7 @@ async fn what_is_foretold_of_a_volumes_death_is_what_happens() -> Result<()> {
     let cluster = cluster::start_with(builder, 5).await?;
     let any = cluster::client_any(&cluster)?;
     let mut rng = content::rng(seed, 0);
+    settled(&any).await?;
     let keys: Vec<String> = (0..OBJECTS).map(|number| format!("foretold/{number}")).collect();
     for key in &keys {
         any.put(key, Content::random(&mut rng, SIZE_BYTES).bytes()).await?;
@@ -169,6 +171,19 @@ async fn what_is_foretold_of_a_volumes_death_is_what_happens() -> Result<()> {
     }
     ensure!(moved > OBJECTS / 4, "only {moved} objects were on it");
     cluster::no_panics(&cluster)
+}
+
+/// Waits until the table is that of the volumes there are: the last of them may have come after the first table.
+async fn settled(client: &Client) -> Result<()> {
+    wait::until("the table fits the volumes", STATE_TIMEOUT, async || {
+        for number in 0..OBJECTS {
+            let shown = client.explain(&format!("settled/{number}"), None).await?;
+            let current = shown.current.as_ref().context("its partition takes no writes yet")?;
+            ensure!(shown.ring.has(current), "{shown}");
+        }
+        Ok(())
+    })
+    .await
 }
 
 async fn healed(client: &Client, lost: u32) -> Result<()> {

@@ -27,6 +27,8 @@ fn nine(scrub_bytes_per_s_max: u64) -> (FaultyDisk, Store) {
     let appended = store.append((1..=9).map(|id| needle(id, NEEDLE_BYTES)).collect());
     store.work();
     assert!(appended.now_or_never().expect("it was written").iter().all(Result::is_ok));
+    // The first segment is full. With its index file it is listed without reading its data.
+    store.keep_house();
     (disk, store)
 }
 

@@ -179,6 +179,13 @@ pub struct Without {
     pub repair: String,
 }
 
+impl RingShown {
+    /// Whether the placement is where the ring has the partition. Else volumes came or went just now.
+    pub fn has(&self, placement: &PlacementShown) -> bool {
+        placement.members.iter().map(|member| member.volume).eq(self.members.iter().copied())
+    }
+}
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "key        {}", self.key)?;
@@ -205,6 +212,13 @@ impl fmt::Display for Explanation {
             None => writeln!(f, "\nno placement takes the partition's writes: too few volumes take any")?,
         }
         write!(f, "\n{}", self.ring)?;
+        if let Some(current) = self.current.as_ref().filter(|current| !self.ring.has(current)) {
+            writeln!(
+                f,
+                "  placement {} is of before; the leader makes another one current in a moment",
+                current.id
+            )?;
+        }
         if let Some(without) = &self.without {
             write!(f, "\n{without}")?;
         }
@@ -346,5 +360,8 @@ without volume 1:
   volume 3 gets a copy
 ";
         assert_eq!(shown.to_string(), expected);
+        let mut later = shown;
+        later.ring.members = vec![1, 3];
+        assert!(later.to_string().contains("placement 7 is of before; "), "{later}");
     }
 }
