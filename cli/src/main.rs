@@ -67,6 +67,7 @@ enum Command {
     Stat(commands::stat::Args),
     Status(commands::status::Args),
     Rebalance(commands::rebalance::Args),
+    MoveRate(commands::move_rate::Args),
     Inspect(commands::inspect::Args),
     Backup(commands::backup::Args),
 }
@@ -92,6 +93,7 @@ fn main() -> ExitCode {
         Command::Stat(args) => commands::stat::run(args),
         Command::Status(args) => commands::status::run(args),
         Command::Rebalance(args) => commands::rebalance::run(args),
+        Command::MoveRate(args) => commands::move_rate::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Backup(args) => commands::backup::run(args),
     };

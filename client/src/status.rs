@@ -41,6 +41,8 @@ pub struct Status {
     pub under_replicated: u64,
     /// What overwrites and deletes left behind.
     pub garbage: Garbage,
+    /// Bytes a second that each volume gives or takes at most when copies are made or moved.
+    pub move_rate: u64,
     /// Copies that are being made or moved. The leader alone knows.
     pub moves: Vec<MoveStatus>,
     /// What does not get better by itself, and what to do. Of copies that are to be made the leader alone knows.

@@ -57,6 +57,12 @@ impl Master {
         self.node.watch().borrow().leader == Some(self.options.id)
     }
 
+    /// Bytes a second that each volume gives or takes at most when copies are made or moved: the cluster's rate, or else
+    /// this master's own, as long as it leads.
+    pub(crate) fn move_bytes_per_s(&self) -> u64 {
+        self.node.cluster().move_rate.unwrap_or(self.options.move_bytes_per_s)
+    }
+
     /// Whoever votes; those of the command line before it has a log.
     pub(crate) fn voters(&self) -> Vec<NodeId> {
         let voters = self.node.voters();

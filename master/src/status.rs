@@ -56,6 +56,7 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
         "under_replicated": under_replicated,
         "garbage": { "needles": counters.garbage_needles, "bytes": counters.garbage_bytes },
         "orphans": { "bytes": 0 },
+        "move_rate": master.move_bytes_per_s(),
         "moves": master.repair.moves(),
         "waiting": waiting(master, &cluster, &config),
         "log": {

@@ -199,6 +199,8 @@ fn commands() -> Vec<Command> {
         Command::AbandonMove { placement: EXAMINED, newcomer: VolumeId(5) },
         Command::Rebalance(true),
         Command::Undelete(Undelete { session: session(), key: key("a"), garbage: AppliedVersion(1 << 40) }),
+        Command::SetMoveRate(Some(50 << 20)),
+        Command::SetMoveRate(None),
     ]
 }
 

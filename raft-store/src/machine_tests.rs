@@ -162,6 +162,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         3 => versions().prop_map(Command::Reaped),
         6 => a_move(),
         1 => any::<bool>().prop_map(Command::Rebalance),
+        1 => any::<Option<u64>>().prop_map(|rate| Command::SetMoveRate(rate.map(|rate| rate >> 24))),
     ]
 }
 

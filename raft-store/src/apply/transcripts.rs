@@ -178,6 +178,7 @@ fn show_row(before: &State, after: &State, key: RowKey, out: &mut String) {
         }),
         RowKey::Removed(id) => format!("{}", after.cluster.removed.contains(&id)),
         RowKey::Rebalances => format!("{}", after.cluster.rebalances),
+        RowKey::MoveRate => format!("{:?}", after.cluster.move_rate),
         RowKey::Move(id) => {
             table.moves.get(&id).map_or_else(gone, |begun| format!("newcomer volume {}", begun.newcomer))
         }
@@ -277,7 +278,7 @@ fn parse(line: &str) -> Command {
             nonce: fields.number("nonce", 1),
         },
         "remove" => Command::RemoveMaster(NodeId(fields.number("id", 1))),
-        "begin" | "replace" | "abandon" | "rebalance" => parse_move(name, &fields),
+        "begin" | "replace" | "abandon" | "rebalance" | "rate" => parse_move(name, &fields),
         "fence" => Command::FenceEpoch(EpochId(fields.number("epoch", 1))),
         "commit" => Command::Commit(Commit {
             session: fields.sending(),
@@ -313,6 +314,10 @@ fn parse_move(name: &str, fields: &Fields<'_>) -> Command {
     let newcomer = VolumeId(fields.number("newcomer", 0));
     match name {
         "rebalance" => Command::Rebalance(fields.text("on") == "yes"),
+        "rate" => {
+            let is_set = fields.0.contains_key("bytes_per_s");
+            Command::SetMoveRate(is_set.then(|| fields.number("bytes_per_s", 0)))
+        }
         "begin" => Command::BeginMove { placement, newcomer },
         "abandon" => Command::AbandonMove { placement, newcomer },
         _ => {

@@ -117,6 +117,7 @@ async fn make_copies(master: &Arc<Master>) {
                 }
             },
         }
+        master.repair.pace.set(master.move_bytes_per_s());
         for group in duty.look(master).await {
             let progress = Arc::new(Progress::new(group));
             duty.running.push(Arc::clone(&progress));
