@@ -35,6 +35,16 @@ pub(crate) fn parse_time_range(text: &str) -> Result<(Duration, Duration), Strin
     if from < to { Ok((from, to)) } else { Err(format!("{text:?}: the first time must be the shorter one")) }
 }
 
+/// A time that is known roughly.
+pub(crate) fn about(time: Duration) -> String {
+    let seconds = time.as_millis().div_ceil(1000);
+    match seconds {
+        0..=119 => format!("about {seconds} s"),
+        120..=7199 => format!("about {} min", seconds.div_ceil(60)),
+        _ => format!("about {} h", seconds.div_ceil(3600)),
+    }
+}
+
 /// A time that is known to the minute.
 pub(crate) fn minutes(minutes: u64) -> String {
     match minutes {
@@ -56,6 +66,12 @@ mod tests {
         assert!(parse_time("3").is_err());
         assert!(parse_time("2y").unwrap_err().contains("longer than a year"));
         assert!(parse_time("500000000y").is_err());
+    }
+
+    #[test]
+    fn a_time_that_is_known_roughly_is_told_so() {
+        let told = [0, 24_100, 119_001, 7_200_000].map(|ms| about(Duration::from_millis(ms)));
+        assert_eq!(told, ["about 0 s", "about 25 s", "about 2 min", "about 2 h"]);
     }
 
     #[test]

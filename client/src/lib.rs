@@ -43,5 +43,5 @@ pub use masters::MasterAdded;
 pub use move_rate::MoveRate;
 pub use object::{ByteRange, GetOptions, Object, ObjectMeta};
 pub use put::{Condition, PutOptions, PutOutcome};
-pub use status::{Garbage, MasterStatus, MoveStatus, Status, VolumeStatus};
+pub use status::{Garbage, MasterStatus, MoveStatus, RepairStatus, Status, VolumeStatus};
 pub use volumes::{RebalanceRehearsal, VolumeChange, VolumeRehearsal};

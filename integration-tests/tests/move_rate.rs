@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use hayrick_client::{Client, Error, MoveRate};
+use hayrick_client::{Client, Error, MoveRate, Status};
 use hayrick_integration_tests::content::{self, Content};
 use hayrick_integration_tests::ledger::{Ledger, Possible};
 use hayrick_integration_tests::{cluster, copies, figure, wait};
@@ -87,17 +87,22 @@ async fn a_repair_crawls_or_ends_soon_as_it_is_told_and_a_new_leader_keeps_to_it
     cluster::no_panics(&cluster)
 }
 
-/// Waits until the leader has something copied.
+/// Waits until every master, whoever leads, tells of copies that are made, and how long all of it takes.
 async fn copied(cluster: &Cluster) -> Result<()> {
-    wait::until("copies are being made", STATE_TIMEOUT, async || {
-        let leader = cluster::leader(cluster).await?;
-        let client = cluster::client(&[cluster.master(leader).http_addr().to_string()])?;
-        let status = client.status().await?;
-        let done: u64 = status.moves.iter().map(|step| step.done).sum();
-        ensure!(done > 0, "moves: {:?}, waiting: {:?}", status.moves, status.waiting);
-        Ok(())
-    })
-    .await
+    for client in cluster::client_each(cluster)? {
+        wait::until("copies are being made", STATE_TIMEOUT, async || {
+            let Status { node, leader, moves, repair, waiting, .. } = client.status().await?;
+            let told = format!("master {node}, while {leader:?} leads: {moves:?}, {repair:?}, {waiting:?}");
+            let done: u64 = moves.iter().map(|step| step.done).sum();
+            let at_work: u64 = moves.iter().map(|step| step.placements).sum();
+            ensure!(done > 0 && repair.placements >= at_work && repair.bytes_left > 0, "{told}");
+            let eta_ms = repair.bytes_left.saturating_mul(1000).checked_div(repair.bytes_per_s);
+            ensure!(eta_ms.is_some() && eta_ms == repair.eta_ms, "{told}");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 async fn fill(client: &Client, seed: u64) -> Result<Ledger> {

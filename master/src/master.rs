@@ -19,6 +19,7 @@ use crate::cluster::seen::Sightings;
 use crate::gateway::Gateway;
 use crate::options::Options;
 use crate::peer::client::Peers;
+use crate::status::Heard;
 
 /// One running master.
 pub(crate) struct Master {
@@ -45,6 +46,8 @@ pub(crate) struct Master {
     pub(crate) place: Place,
     /// What is copied anew; while it leads.
     pub(crate) repair: Repair,
+    /// What the leader said last of what is moved; while another one leads.
+    pub(crate) heard: Heard,
     /// Its own part in serving clients.
     pub(crate) gateway: Gateway,
     /// Cancelled once no client's request is in flight any more and the rest is to end.
