@@ -328,6 +328,21 @@ fn status_prints_tables_or_the_whole_answer() {
 }
 
 #[test]
+fn volumes_that_were_removed_are_listed_only_where_all_are_wanted() {
+    let server = master_that_says(&json!({ "node": 1, "leader": 1, "volumes": [
+        { "id": 1, "state": "removed" }, { "id": 2, "state": "up" },
+    ]}));
+    let listed = |args: &[&str]| {
+        let text = text(&run(args, &server).stdout).to_owned();
+        ["removed", "up"].map(|state| text.contains(state))
+    };
+    assert_eq!(listed(&["volume", "ls"]), [false, true]);
+    assert_eq!(listed(&["volume", "ls", "--all"]), [true, true]);
+    assert_eq!(listed(&["volume", "ls", "--json"]), [false, true]);
+    assert_eq!(listed(&["volume", "ls", "--json", "--all"]), [true, true]);
+}
+
+#[test]
 fn the_move_rate_is_shown_and_set() {
     let (server, seen) = master(&[
         (

@@ -78,7 +78,8 @@ async fn glance(client: &Client) -> Result<String> {
 
 fn at_a_glance(answer: &Value, ready: Result<(), String>) -> Result<String, serde_json::Error> {
     let status = Status::deserialize(answer)?;
-    let mut parts = vec![summary(&status, ready), members::table(&status.masters), volumes(&status.volumes)];
+    let mut parts =
+        vec![summary(&status, ready), members::table(&status.masters), volumes(&status.volumes, false)];
     if !status.moves.is_empty() {
         parts.push(moves(&status.moves));
     }
@@ -177,8 +178,11 @@ fn repair(left: &RepairStatus) -> String {
     }
 }
 
-/// The volumes, one a line.
-pub(crate) fn volumes(volumes: &[VolumeStatus]) -> String {
+/// The state of a volume that never comes back.
+pub(crate) const REMOVED: &str = "removed";
+
+/// The volumes, one a line; those that were removed only where all are wanted.
+pub(crate) fn volumes(volumes: &[VolumeStatus], all: bool) -> String {
     let columns = [
         ("volume", Align::Right),
         ("state", Align::Left),
@@ -203,7 +207,8 @@ pub(crate) fn volumes(volumes: &[VolumeStatus]) -> String {
             volume.peer.clone(),
         ]
     };
-    output::table(&columns, &volumes.iter().map(row).collect::<Vec<_>>())
+    let shown = volumes.iter().filter(|volume| all || volume.state != REMOVED);
+    output::table(&columns, &shown.map(row).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -224,7 +229,8 @@ mod tests {
                 "bytes_per_s": 512, "eta_ms": 6000 }],
             "masters": [{ "id": 1, "role": "leader", "client": "a:1", "lag": 0 }, { "id": 2, "role": "unreachable", "reached_ms": 9200 },
                 { "id": 3, "role": "unreachable" }],
-            "volumes": [{ "id": 3, "state": "down", "used": 1536 }, { "id": 4, "state": "up", "bad": 3 }],
+            "volumes": [{ "id": 3, "state": "down", "used": 1536 }, { "id": 4, "state": "up", "bad": 3 },
+                { "id": 5, "state": "removed" }],
         });
         let expected = "\
 cluster     c0ffee, as master 2 sees it (version 0.1.0)

@@ -12,6 +12,7 @@ mod mend;
 mod pace;
 mod plan;
 mod progress;
+mod replaced;
 mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -190,6 +191,7 @@ impl Duty {
             is_up && failures.process == process(id) && now.duration_since(failures.last) < AVOIDED_FOR
         });
         let gone = self.gone(master, &cluster, now);
+        replaced::remove(master, &cluster, &gone).await;
         let is_new = self.planned.as_ref().is_none_or(|(known, ..)| !Arc::ptr_eq(known, &cluster));
         if !is_new && self.planned.as_ref().is_some_and(|(_, was, until)| *was == gone && now < *until) {
             return Vec::new();
@@ -440,12 +442,12 @@ mod tests {
             found.iter().map(|id| id.0).collect::<Vec<_>>()
         };
         assert_eq!(found(&moving([Down, Up, Up, Up], &[&[1, 2, 3]])), [1]);
-        let both: &[&[u32]] = &[&[1, 2, 3], &[1, 3, 4]];
-        assert_eq!(found(&moving([Down, Down, Up, Up], both)), [1], "2 may have fallen with the leader");
+        let both: &[&[u32]] = &[&[1, 2, 3], &[2, 3, 4]];
+        assert_eq!(found(&moving([Down, Down, Up, Up], both)), [2], "1 may have fallen with the leader");
         assert_eq!(found(&moving([Up, Up, Up, Up], both)), [0; 0]);
         assert_eq!(found(&moving([Down, Draining, Up, Up], &[&[1, 2, 3]])), [0; 0], "that is why it moves");
         assert_eq!(found(&moving([Down, Up, Up, Up], &[&[1, 2]])), [0; 0], "it lacks a copy anyway");
-        let mut rebalances = moving([Down, Up, Up, Up], both);
+        let mut rebalances = moving([Up, Down, Up, Up], both);
         rebalances.rebalances = true;
         assert_eq!(found(&rebalances), [0; 0]);
     }
