@@ -69,6 +69,7 @@ enum Command {
     Explain(commands::explain::Args),
     Check(commands::check::Args),
     Rebalance(commands::rebalance::Args),
+    MoveRate(commands::move_rate::Args),
     Inspect(commands::inspect::Args),
     Backup(commands::backup::Args),
 }
@@ -96,6 +97,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => commands::explain::run(args),
         Command::Check(args) => commands::check::run(args),
         Command::Rebalance(args) => commands::rebalance::run(args),
+        Command::MoveRate(args) => commands::move_rate::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Backup(args) => commands::backup::run(args),
     };

@@ -328,6 +328,45 @@ fn status_prints_tables_or_the_whole_answer() {
 }
 
 #[test]
+fn volumes_that_were_removed_are_listed_only_where_all_are_wanted() {
+    let server = master_that_says(&json!({ "node": 1, "leader": 1, "volumes": [
+        { "id": 1, "state": "removed" }, { "id": 2, "state": "up" },
+    ]}));
+    let listed = |args: &[&str]| {
+        let text = text(&run(args, &server).stdout).to_owned();
+        ["removed", "up"].map(|state| text.contains(state))
+    };
+    assert_eq!(listed(&["volume", "ls"]), [false, true]);
+    assert_eq!(listed(&["volume", "ls", "--all"]), [true, true]);
+    assert_eq!(listed(&["volume", "ls", "--json"]), [false, true]);
+    assert_eq!(listed(&["volume", "ls", "--json", "--all"]), [true, true]);
+}
+
+#[test]
+fn the_move_rate_is_shown_and_set() {
+    let (server, seen) = master(&[
+        (
+            "GET /-/move-rate ",
+            "200 OK\r\ncontent-length: 39\r\nconnection: close\r\n\r\n{\"bytes_per_s\":52428800,\"default\":true}",
+        ),
+        ("PUT /-/move-rate ", "200 OK\r\ncontent-length: 8\r\nconnection: close\r\n\r\nit is so\n"),
+    ]);
+    let shown = run(&["move-rate"], &server);
+    assert_eq!(text(&shown.stdout), "50.0 MiB a second each volume, the masters' --move-rate\n");
+    let json = run(&["move-rate", "--json"], &server);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(json, json!({ "bytes_per_s": 52_428_800, "default": true }));
+    assert_eq!(text(&run(&["move-rate", "200MiB"], &server).stdout), "it is so\n");
+    assert_eq!(text(&run(&["move-rate", "default"], &server).stdout), "it is so\n");
+    let wrong = run(&["move-rate", "fast"], &server);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong.stderr).contains("64KiB"), "{}", text(&wrong.stderr));
+    let seen = seen.lock().expect("the master is fine");
+    let put = seen.iter().filter(|(line, ..)| line.starts_with("PUT")).map(|(_, _, body)| text(body));
+    assert_eq!(put.collect::<Vec<_>>(), ["209715200", "default"]);
+}
+
+#[test]
 fn version_names_version_and_commit_and_help_teaches() {
     let version = run(&["--version"], "unused:1");
     assert!(text(&version.stdout).starts_with(concat!("hayrick ", env!("CARGO_PKG_VERSION"), " (commit ")));

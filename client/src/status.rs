@@ -1,5 +1,7 @@
 //! The cluster's state as a master sees it: `/-/status` and `/-/ready`.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::retry::Kind;
@@ -37,6 +39,8 @@ pub struct Status {
     pub masters: Vec<MasterStatus>,
     /// Every volume.
     pub volumes: Vec<VolumeStatus>,
+    /// Placements that hold something, by the number of their copies that can be read.
+    pub placements_by_copies: BTreeMap<u8, u64>,
     /// Objects with fewer copies than `replicas`.
     pub under_replicated: u64,
     /// What overwrites and deletes left behind.
@@ -45,17 +49,35 @@ pub struct Status {
     pub missing: Missing,
     /// Placements that the table holds, those that take writes among them.
     pub placements: u64,
-    /// Copies that are being made or moved. The leader alone knows.
+    /// Bytes a second that each volume gives or takes at most when copies are made or moved.
+    pub move_rate: u64,
+    /// Copies that are being made or moved, as the leader told the master that answered.
     pub moves: Vec<MoveStatus>,
-    /// What does not get better by itself, and what to do. Of copies that are to be made the leader alone knows.
+    /// All that is to be moved, and can be.
+    pub repair: RepairStatus,
+    /// What does not get better by itself, and what to do; also that the leader was not reached, so that moves are not known.
     pub waiting: Vec<String>,
+}
+
+/// All that is to be moved, in [`Status`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct RepairStatus {
+    /// Placements of which a copy is to be made, those under way included.
+    pub placements: u64,
+    /// Bytes that are to be copied yet.
+    pub bytes_left: u64,
+    /// Bytes that all volumes together copied a second, of late.
+    pub bytes_per_s: u64,
+    /// Milliseconds that it takes yet; none while nothing was copied.
+    pub eta_ms: Option<u64>,
 }
 
 /// Placements whose copies are being made or moved together, in [`Status`].
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct MoveStatus {
-    /// repair or drain
+    /// repair, drain or rebalance
     pub kind: String,
     /// How many placements.
     pub placements: u64,
@@ -63,11 +85,11 @@ pub struct MoveStatus {
     pub from: Option<u64>,
     /// Which volume gets them.
     pub to: u64,
-    /// Bytes that were copied.
+    /// Bytes that are there.
     pub done: u64,
     /// Bytes in all.
     pub total: u64,
-    /// Bytes a second.
+    /// Bytes a second, of late.
     pub bytes_per_s: u64,
     /// Milliseconds that it will take yet; none before anything was copied.
     pub eta_ms: Option<u64>,

@@ -19,6 +19,7 @@ use crate::cluster::seen::Sightings;
 use crate::gateway::Gateway;
 use crate::options::Options;
 use crate::peer::client::Peers;
+use crate::status::Heard;
 
 /// One running master.
 pub(crate) struct Master {
@@ -45,6 +46,8 @@ pub(crate) struct Master {
     pub(crate) place: Place,
     /// What is copied anew; while it leads.
     pub(crate) repair: Repair,
+    /// What the leader said last of what is moved; while another one leads.
+    pub(crate) heard: Heard,
     /// Its own part in serving clients.
     pub(crate) gateway: Gateway,
     /// Cancelled once no client's request is in flight any more and the rest is to end.
@@ -55,6 +58,12 @@ impl Master {
     /// Whether it takes itself for the leader. Only a proposal shows whether that is still true.
     pub(crate) fn leads(&self) -> bool {
         self.node.watch().borrow().leader == Some(self.options.id)
+    }
+
+    /// Bytes a second that each volume gives or takes at most when copies are made or moved: the cluster's rate, or else
+    /// this master's own, as long as it leads.
+    pub(crate) fn move_bytes_per_s(&self) -> u64 {
+        self.node.cluster().move_rate.unwrap_or(self.options.move_bytes_per_s)
     }
 
     /// Whoever votes; those of the command line before it has a log.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use hayrick_protocol::ids::NodeId;
 use hayrick_protocol::limits::{
-    MASTERS_MAX, OBJECT_BYTES_DEFAULT, OBJECT_BYTES_MAX, PARTITIONS_MAX, REPLICAS_MAX,
+    MASTERS_MAX, MOVE_BYTES_PER_S_MAX, MOVE_BYTES_PER_S_MIN, OBJECT_BYTES_DEFAULT, OBJECT_BYTES_MAX,
+    PARTITIONS_MAX, REPLICAS_MAX,
 };
 
 use crate::meta;
@@ -27,7 +28,6 @@ const REQUEST_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(600);
 /// Two heartbeats of a volume.
 const DOWN_AFTER_MIN: Duration = Duration::from_secs(1);
-const MOVE_BYTES_PER_S_MIN: u64 = 64 << 10;
 const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
 const ELECTION_SPREAD_MIN: Duration = Duration::from_millis(10);
 const ELECTION_MAX: Duration = Duration::from_secs(60);
@@ -252,13 +252,7 @@ impl Options {
                 self.down_after
             ));
         }
-        if self.move_bytes_per_s < MOVE_BYTES_PER_S_MIN {
-            return refuse(format!(
-                "--move-rate is {} bytes a second; the least is {} KiB, or a lost copy would take weeks to be made again",
-                self.move_bytes_per_s,
-                MOVE_BYTES_PER_S_MIN >> 10
-            ));
-        }
+        check_move_rate(self.move_bytes_per_s).map_err(|why| format!("--move-rate is {why}"))?;
         let (shortest, longest) = self.election;
         if self.heartbeat < HEARTBEAT_MIN {
             return refuse(format!(
@@ -280,6 +274,18 @@ impl Options {
         }
         Ok(())
     }
+}
+
+/// Whether volumes can give and take so many bytes a second, or why not.
+pub(crate) fn check_move_rate(bytes_per_s: u64) -> Result<(), String> {
+    if (MOVE_BYTES_PER_S_MIN..=MOVE_BYTES_PER_S_MAX).contains(&bytes_per_s) {
+        return Ok(());
+    }
+    Err(format!(
+        "{bytes_per_s} bytes a second; it lies between {}KiB, or a lost copy would take weeks to be made again, and {}TiB",
+        MOVE_BYTES_PER_S_MIN >> 10,
+        MOVE_BYTES_PER_S_MAX >> 40
+    ))
 }
 
 #[cfg(test)]
@@ -324,6 +330,7 @@ mod tests {
         refused(|o| o.request_timeout = Duration::from_secs(3600), "--request-timeout");
         refused(|o| o.down_after = Duration::from_millis(1), "--down-after");
         refused(|o| o.move_bytes_per_s = 0, "--move-rate");
+        refused(|o| o.move_bytes_per_s = u64::MAX, "--move-rate");
         refused(|o| o.heartbeat = Duration::from_micros(1), "--heartbeat");
         refused(|o| o.election = (Duration::from_millis(500), Duration::from_micros(500_001)), "--election");
         refused(|o| o.election.1 = Duration::from_secs(3600), "--election");

@@ -36,6 +36,7 @@ use crate::options::Options;
 use crate::peer::client::Peers;
 use crate::peer::server::Server;
 use crate::restore;
+use crate::status::Heard;
 use crate::transport::{GROUP, PeerTransport};
 
 /// How long [`start`] waits for the other masters to say whether this one may go on; it goes on without them then.
@@ -133,6 +134,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         detect: Detect::new(),
         place: Place::new(),
         repair: Repair::new(options.move_bytes_per_s),
+        heard: Heard::default(),
         stopping: CancellationToken::new(),
         options,
     });

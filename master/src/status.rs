@@ -1,17 +1,21 @@
 //! What `/-/status` shows, and whether this master is ready.
 //!
 //! Owns the names, which are a contract. Everything is this master's own view: its applied state, the heartbeats it
-//! heard, the masters it greeted.
+//! heard, the masters it greeted; but for what is moved, which the leader tells it (`moves`).
 
-use std::collections::BTreeMap;
+mod copies;
+mod moves;
+
 use std::time::Duration;
 
+use hayrick_protocol::NodeId;
 use hayrick_protocol::cluster_map::{ClusterConfig, Volume};
-use hayrick_protocol::{NodeId, PlacementId};
-use hayrick_raft_store::{Cluster, Copies, ReadError, Role, Status};
-use serde_json::{Map, Value, json};
+use hayrick_raft_store::{Cluster, ReadError, Role, Status};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use self::copies::Counts;
+pub(crate) use self::moves::Heard;
 use crate::cluster::members::UNREACHABLE_AFTER;
 use crate::leader;
 use crate::master::Master;
@@ -31,11 +35,10 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
         replicas: options.replicas,
         min_replicas: options.min_replicas,
     });
-    let counts = count_copies(&cluster, &copies, config.replicas);
-    let under_replicated: u64 =
-        counts.iter().filter(|(held, _)| **held < config.replicas).map(|(_, n)| n).sum();
-    let shown: Map<String, Value> =
-        counts.iter().rev().map(|(held, n)| (held.to_string(), json!(n))).collect();
+    let counts = Counts::of(&cluster, &copies, config.replicas);
+    let told = moves::told(master).await;
+    let waiting = waiting(master, &cluster, &config, &counts, told.as_ref().map(|told| &told.waiting[..]));
+    let told = told.unwrap_or_default();
     let counters = &status.counters;
     Ok(json!({
         "cluster": config.cluster.to_string(),
@@ -52,13 +55,16 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
         "object_bytes": counters.object_bytes,
         "masters": masters(master, &cluster, &status),
         "volumes": cluster.map.volumes.values().map(|it| volume(master, it)).collect::<Vec<_>>(),
-        "copies": shown,
-        "under_replicated": under_replicated,
+        "copies": counts.objects_json(),
+        "placements_by_copies": counts.placements_json(),
+        "under_replicated": counts.under(config.replicas),
         "garbage": { "needles": counters.garbage_needles, "bytes": counters.garbage_bytes },
         "orphans": { "bytes": 0 },
         "missing": { "objects": counters.missing },
-        "moves": master.repair.moves(),
-        "waiting": waiting(master, &cluster, &config),
+        "move_rate": if told.move_rate > 0 { told.move_rate } else { master.move_bytes_per_s() },
+        "moves": told.running.iter().map(moves::shown).collect::<Vec<_>>(),
+        "repair": moves::summary(&told),
+        "waiting": waiting,
         "log": {
             "first": status.log.first, "last": status.log.last,
             "files": status.log.files, "bytes": status.log.bytes,
@@ -114,24 +120,6 @@ fn not_placed(cluster: &Cluster, config: &ClusterConfig) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-/// Live objects by the number of members of their placement that hold them and are there.
-fn count_copies(
-    cluster: &Cluster,
-    copies: &BTreeMap<PlacementId, Copies>,
-    replicas: u8,
-) -> BTreeMap<u8, u64> {
-    let mut counts: BTreeMap<u8, u64> = (0..=replicas).map(|held| (held, 0)).collect();
-    let serves = |id| cluster.map.volumes.get(id).is_some_and(|volume: &Volume| volume.state.serves_reads());
-    for (placement, copies) in copies {
-        let members =
-            cluster.table.placement(*placement).map(|row| row.members.as_slice()).unwrap_or_default();
-        let held = members.iter().filter(|member| serves(member)).count();
-        *counts.entry(u8::try_from(held).unwrap_or(u8::MAX)).or_default() += copies.live.count;
-        *counts.entry(0).or_default() += copies.missing.count;
-    }
-    counts
 }
 
 fn masters(master: &Master, cluster: &Cluster, status: &Status) -> Vec<Value> {
@@ -209,10 +197,21 @@ fn volume(master: &Master, volume: &Volume) -> Value {
     })
 }
 
-fn waiting(master: &Master, cluster: &Cluster, config: &ClusterConfig) -> Vec<String> {
+/// What does not get better by itself: of this master, of what it has applied, and of what the leader `told`.
+fn waiting(
+    master: &Master,
+    cluster: &Cluster,
+    config: &ClusterConfig,
+    counts: &Counts,
+    told: Option<&[String]>,
+) -> Vec<String> {
     let not_ready = master.admission.failure().into_iter().chain(not_placed(cluster, config).err());
     let missing = missing(master.node.status().counters.missing);
-    not_ready.chain(master.repair.waiting()).chain(missing).collect()
+    let own = not_ready.chain(counts.unreadable(cluster)).chain(missing);
+    match told {
+        Some(told) => own.chain(told.iter().cloned()).collect(),
+        None => own.chain([moves::NOT_REACHED.to_owned()]).collect(),
+    }
 }
 
 /// That so many objects are missing, if any are.
@@ -235,8 +234,7 @@ mod tests {
     use std::sync::Arc;
 
     use hayrick_protocol::cluster_map::{ClusterMap, Placement, VolumeState};
-    use hayrick_protocol::digest::SetDigest;
-    use hayrick_protocol::{ClusterId, Generation, InstanceId, PartitionId, VolumeId};
+    use hayrick_protocol::{ClusterId, Generation, InstanceId, PartitionId, PlacementId, VolumeId};
     use hayrick_raft_store::{Counters, Follower, LogStatus, Table};
 
     use super::*;
@@ -301,19 +299,6 @@ mod tests {
         // Another one has no log that they could take.
         status.role = Role::Follower;
         assert_eq!([1, 2, 3].map(|id| reached(&status, id)), [Some(5); 3]);
-    }
-
-    #[test]
-    fn copies_count_members_that_are_there() {
-        let live = |count| Copies { live: SetDigest { count, bytes: 0, sum: 0 }, ..Copies::default() };
-        let copies =
-            [(PlacementId(1), live(10)), (PlacementId(2), live(5)), (PlacementId(3), live(1))].into();
-        let counts = count_copies(&cluster(), &copies, 3);
-        assert_eq!(counts, [(0, 1), (1, 0), (2, 5), (3, 10)].into());
-        let missing = SetDigest { count: 4, bytes: 0, sum: 0 };
-        let copies = [(PlacementId(1), Copies { missing, ..live(10) })].into();
-        let counts = count_copies(&cluster(), &copies, 3);
-        assert_eq!(counts, [(0, 4), (1, 0), (2, 0), (3, 10)].into(), "nobody has them, whoever is up");
     }
 
     #[test]

@@ -196,6 +196,10 @@ pub enum Command {
     Rebalance(bool),
     /// The undelete.
     Undelete(Undelete),
+    /// Bytes a second that each volume gives or takes at most when copies are made or moved, whoever leads; none: what
+    /// each master was started with. Between [`crate::limits::MOVE_BYTES_PER_S_MIN`] and
+    /// [`crate::limits::MOVE_BYTES_PER_S_MAX`].
+    SetMoveRate(Option<u64>),
     /// These closed placements hold nothing any more: their rows go for good. Those of which that is not true stay.
     Forget(Vec<Examined>),
     /// No volume that is up has any of these needles: they count for nothing that must be held.

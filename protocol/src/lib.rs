@@ -16,6 +16,7 @@ pub mod limits;
 pub mod messages;
 pub mod needle;
 pub mod record;
+pub mod size;
 
 pub use ids::{
     AppliedVersion, ClusterId, EpochId, Generation, InstanceId, NeedleId, NodeId, PartitionId, PlacementId,

@@ -122,6 +122,12 @@ pub const PARTITIONS_MAX: u32 = 65_536;
 /// Copies of an object at most.
 pub const REPLICAS_MAX: u8 = 7;
 
+/// The least bytes a second that a volume gives or takes when copies are made: with less, a lost copy would take weeks.
+pub const MOVE_BYTES_PER_S_MIN: u64 = 64 << 10;
+
+/// The most: beyond any disk and network, and small enough to be counted with.
+pub const MOVE_BYTES_PER_S_MAX: u64 = 1 << 40;
+
 /// Volumes that may register: members are stored as u32, but tables and heartbeats are sized for this.
 pub const VOLUMES_MAX: usize = 4096;
 

@@ -20,6 +20,7 @@ use hayrick_protocol::messages::master::{
     HeartbeatReply, MastersChanged, Propose, ProposeError, Raft, ReadIndex, ReadIndexError, Register,
     RegisterError, Registered, ReportVolume, Stage, Verdict,
 };
+use hayrick_protocol::messages::moves::{self, AskMoves, MoveKind, Moves};
 use hayrick_protocol::messages::volume::{self, Append, AppendError, AppendReply, Appended, Probe, Read};
 use hayrick_protocol::messages::volume::{
     Damaged, DamagedPlacements, DropError, Fetch, Fetched, List, ListPosition, Listed, Listing, MadeUp,
@@ -200,10 +201,39 @@ fn commands() -> Vec<Command> {
         Command::AbandonMove { placement: EXAMINED, newcomer: VolumeId(5) },
         Command::Rebalance(true),
         Command::Undelete(Undelete { session: session(), key: key("a"), garbage: AppliedVersion(1 << 40) }),
+        Command::SetMoveRate(Some(50 << 20)),
+        Command::SetMoveRate(None),
         Command::Forget(vec![EXAMINED]),
         Command::Missing(vec![Named { needle: NeedleId(9), by: Row::Object(key("a")) }]),
         Command::Found(vec![Named { needle: NeedleId(9), by: Row::Garbage(AppliedVersion(1 << 40)) }]),
     ]
+}
+
+fn moves() -> Moves {
+    let step = |kind, from, eta_ms| moves::Move {
+        kind,
+        placement: PlacementId(77),
+        placements: 128,
+        from,
+        to: VolumeId(5),
+        done: 1 << 20,
+        total: 1 << 30,
+        bytes_per_s: 50 << 20,
+        eta_ms,
+    };
+    Moves {
+        running: vec![
+            step(MoveKind::Repair, Some(VolumeId(1)), Some(20_460)),
+            step(MoveKind::Drain, Some(VolumeId(300)), None),
+            step(MoveKind::Rebalance, None, None),
+        ],
+        waiting: vec!["why".into()],
+        placements_left: 300,
+        bytes_left: 1 << 40,
+        bytes_per_s: 150 << 20,
+        eta_ms: Some(25_000),
+        move_rate: 50 << 20,
+    }
 }
 
 fn change_to(to: VolumeState) -> StateChange {
@@ -282,6 +312,7 @@ fn bytes_of_messages_between_masters_are_golden() {
     answers.extend(propose_errors.map(Err));
     golden.message(&Propose { commands: commands() }, &answers);
     let no_leader = ReadIndexError::NotLeader { leader: None };
+    golden.message(&AskMoves, &[Some(moves()), Some(Moves::default()), None]);
     golden.message(&ReadIndex, &[Ok(812), Err(no_leader), Err(ReadIndexError::NoQuorum)]);
     let vote = Vote { term: 7, node: NodeId(2), committed: true };
     let held = Held {

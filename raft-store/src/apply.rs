@@ -91,6 +91,7 @@ pub(crate) fn apply(state: &mut State, rows: &mut dyn Rows, command: Command) ->
             state.set_rebalances(on);
             Ok(Reply::Done)
         }
+        Command::SetMoveRate(bytes_per_s) => moves::set_rate(state, bytes_per_s),
         Command::AbandonMove { placement, newcomer } => moves::abandon(state, placement, newcomer),
         Command::Forget(placements) => table::forget(state, &placements),
         Command::Missing(named) => missing::mark(state, rows, named, true),

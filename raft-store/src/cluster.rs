@@ -26,6 +26,9 @@ pub struct Cluster {
     pub epochs: Arc<BTreeMap<EpochId, OpenEpoch>>,
     /// Closed placements are to move to where their partitions lie now.
     pub rebalances: bool,
+    /// Bytes a second that each volume gives or takes at most when copies are made or moved; none: what each master was
+    /// started with.
+    pub move_rate: Option<u64>,
 }
 
 impl Cluster {

@@ -165,6 +165,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         2 => prop::collection::vec(examined(), 0..4).prop_map(Command::Forget),
         6 => named().prop_map(|named| Command::Missing(vec![named])),
         4 => named().prop_map(|named| Command::Found(vec![named])),
+        1 => any::<Option<u64>>().prop_map(|rate| Command::SetMoveRate(rate.map(|rate| rate >> 24))),
     ]
 }
 

@@ -64,6 +64,7 @@ pub(crate) enum RowKey {
     Removed(NodeId),
     Move(PlacementId),
     Rebalances,
+    MoveRate,
 }
 
 impl RowKey {
@@ -84,6 +85,7 @@ impl RowKey {
             Self::Removed(id) => with(12, &id.0.to_be_bytes()),
             Self::Move(id) => with(13, &id.0.to_be_bytes()),
             Self::Rebalances => with(14, &[]),
+            Self::MoveRate => with(15, &[]),
         }
     }
 
@@ -91,7 +93,7 @@ impl RowKey {
         let (kind, id) = bytes.split_first()?;
         let u32_id = || id.try_into().ok().map(u32::from_be_bytes);
         match kind {
-            1..=4 | 14 if !id.is_empty() => None,
+            1..=4 | 14..=15 if !id.is_empty() => None,
             1 => Some(Self::Config),
             2 => Some(Self::Counters),
             3 => Some(Self::MapVersion),
@@ -106,6 +108,7 @@ impl RowKey {
             12 => id.try_into().ok().map(|id| Self::Removed(NodeId(u64::from_be_bytes(id)))),
             13 => u32_id().map(|id| Self::Move(PlacementId(id))),
             14 => Some(Self::Rebalances),
+            15 => Some(Self::MoveRate),
             _ => None,
         }
     }
@@ -132,6 +135,7 @@ impl State {
             RowKey::Removed(id) => removed.contains(&id).then(|| codec::encode(&())),
             RowKey::Move(id) => table.moves.get(&id).map(codec::encode),
             RowKey::Rebalances => self.cluster.rebalances.then(|| codec::encode(&())),
+            RowKey::MoveRate => self.cluster.move_rate.as_ref().map(codec::encode),
         }
     }
 
@@ -151,7 +155,7 @@ impl State {
             .chain(self.starts.keys().map(|id| RowKey::Starts(*id)))
             .chain(self.cluster.removed.iter().map(|id| RowKey::Removed(*id)))
             .chain(table.moves.keys().map(|id| RowKey::Move(*id)))
-            .chain([RowKey::Rebalances])
+            .chain([RowKey::Rebalances, RowKey::MoveRate])
             .filter_map(|key| Some((key.encode(), self.row(key)?)))
     }
 
@@ -215,6 +219,7 @@ impl State {
                 let () = read(value)?;
                 self.cluster.rebalances = true;
             }
+            RowKey::MoveRate => self.cluster.move_rate = Some(read(value)?),
         }
         Some(())
     }
@@ -271,6 +276,15 @@ impl State {
             self.cluster.rebalances = rebalances;
             self.cluster_changed = true;
             self.changed.insert(RowKey::Rebalances);
+        }
+    }
+
+    /// How fast copies are made; none: as each master was told when it started.
+    pub(crate) fn set_move_rate(&mut self, bytes_per_s: Option<u64>) {
+        if self.cluster.move_rate != bytes_per_s {
+            self.cluster.move_rate = bytes_per_s;
+            self.cluster_changed = true;
+            self.changed.insert(RowKey::MoveRate);
         }
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod get;
 pub(crate) mod inspect;
 pub(crate) mod ls;
 pub(crate) mod master;
+pub(crate) mod move_rate;
 pub(crate) mod put;
 pub(crate) mod rebalance;
 pub(crate) mod rm;

@@ -11,7 +11,7 @@ use crate::units::{bytes, minutes};
 /// Move what was written before volumes joined to where it would be written now
 ///
 /// New objects go to a new volume at once; this moves old ones, too, and no more of them than balance asks for. It goes on by
-/// itself, at the masters' --move-rate, until there is nothing left to move; `hayrick status --watch` shows how far it is.
+/// itself, at the rate of `hayrick move-rate`, until there is nothing left to move; `hayrick status --watch` shows how far it is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -1,24 +1,24 @@
 //! `hayrick status`: the cluster at a glance, as one master sees it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::builder::BoolishValueParser;
-use hayrick_client::{Client, MoveStatus, Status, VolumeStatus};
+use hayrick_client::{Client, MoveStatus, RepairStatus, Status, VolumeStatus};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::commands::connect::Connect;
 use crate::commands::master::members;
-use crate::commands::master::seen::{self, Seen};
 use crate::exit::Exit;
 use crate::output::{self, Align};
-use crate::units::bytes;
+use crate::units::{about, bytes};
 
 /// Show the cluster at a glance: masters, volumes, objects, and copies that are being made
 ///
-/// Asks the first master that answers, whether it has a leader or not; and the leader what is being copied, as it alone knows.
+/// Asks the first master that answers, whether it has a leader or not. What is being copied it has from the leader.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -71,20 +71,15 @@ async fn ask(client: &Client) -> Result<Value> {
 }
 
 async fn glance(client: &Client) -> Result<String> {
-    let mut answer = ask(client).await?;
-    if answer["leader"] != answer["node"]
-        && let Ok(Seen { answer: leaders, doubt: None, .. }) = seen::masters(client).await
-    {
-        answer["moves"] = leaders["moves"].clone();
-        answer["waiting"] = leaders["waiting"].clone();
-    }
+    let answer = ask(client).await?;
     let ready = client.ready().await.map_err(|error| error.to_string());
     at_a_glance(&answer, ready).context("the master's answer cannot be understood")
 }
 
 fn at_a_glance(answer: &Value, ready: Result<(), String>) -> Result<String, serde_json::Error> {
     let status = Status::deserialize(answer)?;
-    let mut parts = vec![summary(&status, ready), members::table(&status.masters), volumes(&status.volumes)];
+    let mut parts =
+        vec![summary(&status, ready), members::table(&status.masters), volumes(&status.volumes, false)];
     if !status.moves.is_empty() {
         parts.push(moves(&status.moves));
     }
@@ -139,8 +134,18 @@ fn summary(status: &Status, ready: Result<(), String>) -> String {
             ),
         ),
     ];
+    if status.placements_by_copies.values().any(|count| *count > 0) {
+        rows.push(("placements", placements(&status.placements_by_copies)));
+    }
     if status.under_replicated > 0 {
         rows.push(("warning", format!("{} objects have fewer copies than that", status.under_replicated)));
+    }
+    rows.extend(status.volumes.iter().filter(|volume| volume.bad > 0).map(|volume| {
+        let fate = if volume.state == "up" { "being mended" } else { "mended once it is up" };
+        ("warning", format!("{} damaged needles on volume {}, {fate}", volume.bad, volume.id))
+    }));
+    if status.repair.placements > 0 {
+        rows.push(("repair", repair(&status.repair)));
     }
     if status.garbage.needles > 0 {
         let garbage = &status.garbage;
@@ -155,8 +160,29 @@ fn summary(status: &Status, ready: Result<(), String>) -> String {
     output::pairs(&rows)
 }
 
-/// The volumes, one a line.
-pub(crate) fn volumes(volumes: &[VolumeStatus]) -> String {
+/// By the number of their copies, the most first, without those that there are none of.
+fn placements(by_copies: &BTreeMap<u8, u64>) -> String {
+    let some = by_copies.iter().rev().filter(|(_, count)| **count > 0);
+    let parts: Vec<String> = some.map(|(copies, count)| format!("{count} with {copies}")).collect();
+    format!("{} copies that can be read", parts.join(", "))
+}
+
+/// What is to be copied, all together.
+fn repair(left: &RepairStatus) -> String {
+    let to_go = format!("{} placements, {} to go", left.placements, bytes(left.bytes_left));
+    match left.eta_ms {
+        Some(ms) => {
+            format!("{to_go} at {}/s, {}", bytes(left.bytes_per_s), about(Duration::from_millis(ms)))
+        }
+        None => to_go,
+    }
+}
+
+/// The state of a volume that never comes back.
+pub(crate) const REMOVED: &str = "removed";
+
+/// The volumes, one a line; those that were removed only where all are wanted.
+pub(crate) fn volumes(volumes: &[VolumeStatus], all: bool) -> String {
     let columns = [
         ("volume", Align::Right),
         ("state", Align::Left),
@@ -181,7 +207,8 @@ pub(crate) fn volumes(volumes: &[VolumeStatus]) -> String {
             volume.peer.clone(),
         ]
     };
-    output::table(&columns, &volumes.iter().map(row).collect::<Vec<_>>())
+    let shown = volumes.iter().filter(|volume| all || volume.state != REMOVED);
+    output::table(&columns, &shown.map(row).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -196,21 +223,27 @@ mod tests {
             "cluster": "c0ffee", "node": 2, "version": "0.1.0", "leader": 1, "term": 7, "committed": 9, "applied": 8,
             "replicas": 3, "min_replicas": 2, "partitions": 4096, "objects": 5, "object_bytes": 2048,
             "under_replicated": 1, "waiting": ["repair of 14 placements: no other volume has 3 MiB free; add a volume"],
+            "placements_by_copies": { "3": 4, "2": 1, "1": 0, "0": 0 },
+            "repair": { "placements": 14, "bytes_left": 1_288_490_189, "bytes_per_s": 50_331_648, "eta_ms": 24_100 },
             "moves": [{ "kind": "repair", "placement": 7, "placements": 128, "from": 3, "to": 4, "done": 1024, "total": 4096,
                 "bytes_per_s": 512, "eta_ms": 6000 }],
             "masters": [{ "id": 1, "role": "leader", "client": "a:1", "lag": 0 }, { "id": 2, "role": "unreachable", "reached_ms": 9200 },
                 { "id": 3, "role": "unreachable" }],
-            "volumes": [{ "id": 3, "state": "down", "used": 1536 }],
+            "volumes": [{ "id": 3, "state": "down", "used": 1536 }, { "id": 4, "state": "up", "bad": 3 },
+                { "id": 5, "state": "removed" }],
         });
         let expected = "\
-cluster  c0ffee, as master 2 sees it (version 0.1.0)
-ready    yes
-leader   master 1, term 7
-index    applied 8 of 9 committed
-objects  5, 2.0 KiB
-copies   3 each, 2 needed for a write; 4096 partitions
-warning  1 objects have fewer copies than that
-waiting  repair of 14 placements: no other volume has 3 MiB free; add a volume
+cluster     c0ffee, as master 2 sees it (version 0.1.0)
+ready       yes
+leader      master 1, term 7
+index       applied 8 of 9 committed
+objects     5, 2.0 KiB
+copies      3 each, 2 needed for a write; 4096 partitions
+placements  4 with 3, 1 with 2 copies that can be read
+warning     1 objects have fewer copies than that
+warning     3 damaged needles on volume 4, being mended
+repair      14 placements, 1.2 GiB to go at 48.0 MiB/s, about 25 s
+waiting     repair of 14 placements: no other volume has 3 MiB free; add a volume
 
 master  role         reached  lag  client  peer
      1  leader           now    0  a:1     -
@@ -219,6 +252,7 @@ master  role         reached  lag  client  peer
 
 volume  state  needles     used  free  bad  zone  http  peer
      3  down         0  1.5 KiB   0 B    0  -     -     -
+     4  up           0      0 B   0 B    3  -     -     -
 
 move    placements  from  to     done       of  a-second  left
 repair         128     3   4  1.0 KiB  4.0 KiB     512 B    6s";

@@ -1,4 +1,4 @@
-//! Taking in the body of a PUT, whole, under the memory budget.
+//! Taking in the body of a PUT, whole, under the memory budget; and the few words that an operator sends.
 //!
 //! Owns the length rules (411, 413, 400) and the pace that a body must keep (408); leaves digests to `digests`. The bytes
 //! land once, behind the key, where the needle is made of them. Invariants: a body that is shorter than announced, or
@@ -6,12 +6,13 @@
 //! announced.
 
 use axum::body::Body;
+use bytes::Bytes;
 use hayrick_protocol::ObjectKey;
 use hayrick_protocol::limits::BLOCK_BYTES;
 use hayrick_protocol::needle;
 use hayrick_web::{BodyError, BodyIdle, Problem};
 use http::{HeaderMap, StatusCode, header};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use tokio::time::{Duration, Instant, timeout_at};
 
 use super::digests::Digests;
@@ -26,6 +27,8 @@ const STEP_BYTES: usize = 256 * 1024;
 const EARNEST_BYTES: usize = 1024 * 1024;
 /// A body has this much time, and more for its bytes. Who sends slower than that only holds memory.
 const PACE_GRACE: Duration = Duration::from_secs(30);
+/// What a body of words has at most: far more than an id, an address or a rate take.
+const WORDS_BYTES_MAX: usize = 4096;
 /// The slowest pace, behind the grace: 64 KB a second.
 const PACE_BYTES_PER_MS: usize = 64;
 
@@ -82,6 +85,15 @@ pub(super) async fn take_in(
     }
     let md5 = digests.verify()?;
     Ok(Taken { needle: needle::Body::new(bytes, key_bytes.len()), md5, share })
+}
+
+/// Reads a body of a few words, whole; what was `wanted` is told where there is none.
+pub(super) async fn words(body: Body, wanted: &str, deadline: Instant) -> Result<Bytes, Problem> {
+    match timeout_at(deadline, Limited::new(body, WORDS_BYTES_MAX).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) => Err(bad_request(format!("the body cannot be read ({error}); {wanted}"))),
+        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
+    }
 }
 
 /// How fast a body must come.
@@ -156,7 +168,6 @@ fn broken(error: BodyError) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use futures_util::future::join_all;
     use futures_util::stream;
     use http::HeaderValue;

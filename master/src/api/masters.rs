@@ -14,11 +14,11 @@ use hayrick_protocol::messages::master::{ChangeMasters, ChangeMastersError, Mast
 use hayrick_rpc::CallError;
 use hayrick_web::{Parameters, Problem};
 use http::{Method, StatusCode};
-use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::time::{Duration, Instant};
 
-use super::problem::{bad_request, not_now};
+use super::body::words;
+use super::problem::{bad_request, conflict, not_now, unknown_change};
 use super::{Head, not_allowed, plain};
 use crate::bootstrap::removed;
 use crate::cluster::change::change;
@@ -26,8 +26,6 @@ use crate::cluster::members::introduction;
 use crate::leader;
 use crate::master::Master;
 
-/// Far more than an id and an address take.
-const BODY_BYTES_MAX: usize = 4096;
 /// What a new master may take to say who it is.
 const GREET_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -91,13 +89,8 @@ async fn add(master: &Arc<Master>, body: Body, deadline: Instant) -> Result<Resp
 }
 
 async fn read(body: Body, deadline: Instant) -> Result<Addition, Problem> {
-    let read = timeout_at(deadline, Limited::new(body, BODY_BYTES_MAX).collect()).await;
     let wanted = "send {\"id\": 4, \"peer\": \"HOST:PORT\"}, the id and the peer address of the new master";
-    let bytes = match read {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) => return Err(bad_request(format!("the body cannot be read ({error}); {wanted}"))),
-        Err(_) => return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
-    };
+    let bytes = words(body, wanted, deadline).await?;
     serde_json::from_slice(&bytes).map_err(|error| bad_request(format!("the body: {error}; {wanted}")))
 }
 
@@ -161,15 +154,8 @@ fn problem(master: &Master, error: ChangeMastersError) -> Problem {
         ChangeMastersError::Conflict(text) | ChangeMastersError::Busy(text) => conflict(text),
         ChangeMastersError::NotFound(text) => Problem::new(StatusCode::NOT_FOUND, text),
         ChangeMastersError::Later(text) => not_now(text),
-        ChangeMastersError::Unknown(text) => Problem::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            format!("outcome unknown: {text}; ask again, which does nothing twice, or look at /-/status"),
-        ),
+        ChangeMastersError::Unknown(text) => unknown_change(&text),
     }
-}
-
-fn conflict(text: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::CONFLICT, text)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod fields;
 mod get;
 mod list;
 mod masters;
+mod move_rate;
 mod problem;
 mod put;
 mod rebalance;
@@ -98,6 +99,9 @@ async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Prob
         }
         if request.uri().path() == check::ROUTE {
             return check::answer(master, &request).await;
+        }
+        if request.uri().path() == move_rate::ROUTE {
+            return move_rate::answer(master, &request, body).await;
         }
         if volumes::is_route(request.uri().path()) {
             return volumes::answer(master, &request).await;

@@ -34,6 +34,11 @@ pub(super) fn bad_request(text: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, text)
 }
 
+/// 409: nothing was changed, and what is in the way.
+pub(super) fn conflict(text: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::CONFLICT, text)
+}
+
 /// 412 to a write.
 fn condition_failed() -> Problem {
     Problem::new(StatusCode::PRECONDITION_FAILED, "the condition does not hold; nothing was changed")
@@ -69,6 +74,25 @@ pub(super) fn unknown() -> Problem {
              read the key to learn which"
         ),
     )
+}
+
+/// 504 to what an operator decides, all of which may be repeated.
+pub(super) fn unknown_change(text: &str) -> Problem {
+    Problem::new(
+        StatusCode::GATEWAY_TIMEOUT,
+        format!("{UNKNOWN}: {text}; ask again, which does nothing twice, or look at /-/status"),
+    )
+}
+
+/// Why the leader did not replicate what an operator decided.
+pub(super) fn not_proposed(master: &Master, error: &ProposeError) -> Problem {
+    match error {
+        ProposeError::NotLeader { .. } | ProposeError::NoQuorum => {
+            not_now(format!("nothing was changed: {}", leader::why_none(master)))
+        }
+        ProposeError::Overloaded => not_now(format!("nothing was changed: {error}; try again")),
+        ProposeError::Unknown(text) => unknown_change(text),
+    }
 }
 
 pub(super) fn exhausted(_: Exhausted) -> Problem {

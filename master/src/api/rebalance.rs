@@ -14,9 +14,9 @@ use hayrick_web::{Parameters, Problem};
 use http::{Method, StatusCode};
 use serde::Serialize;
 
-use super::problem::{bad_request, not_now};
+use super::problem::{bad_request, not_now, not_proposed, unknown_change};
 use super::system::{json_answer, json_text};
-use super::volumes::{about, problem, switch, unknown};
+use super::volumes::{about, switch};
 use super::{Head, not_allowed, plain};
 use crate::gateway::read_index::{NotLinearizable, linearize};
 use crate::leader;
@@ -51,15 +51,15 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
     let deadline = super::deadline(master);
     linearize(master, deadline).await.map_err(|NotLinearizable(text)| not_now(text))?;
     let copies = master.node.copies().await.map_err(|error| not_now(error.to_string()))?;
-    let moves = moves(&master.node.cluster(), &copies, master.options.move_bytes_per_s);
+    let moves = moves(&master.node.cluster(), &copies, master.move_bytes_per_s());
     if is_rehearsal {
         return Ok(json_answer(json_text(&moves)));
     }
     let on = !stops;
     let replies = leader::propose_until(master, vec![Command::Rebalance(on)], deadline, false).await;
-    match replies.map_err(|error| problem(master, &error))?.as_slice() {
+    match replies.map_err(|error| not_proposed(master, &error))?.as_slice() {
         [Reply::Done] => Ok(plain(StatusCode::OK, done(on, &moves))),
-        _ => Err(unknown("apply's reply does not fit the command")),
+        _ => Err(unknown_change("apply's reply does not fit the command")),
     }
 }
 

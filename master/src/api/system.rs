@@ -28,7 +28,7 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
         }
         let text = format!(
             "there is no route {route}; there are /-/health, /-/ready, /-/status, /-/masters, /-/leader/ID, /-/volumes/ID/drain, \
-             /-/rebalance, /-/undelete/KEY, /-/explain/KEY, /-/check and /-/backup"
+             /-/rebalance, /-/move-rate, /-/undelete/KEY, /-/explain/KEY, /-/check and /-/backup"
         );
         return Err(Problem::new(StatusCode::NOT_FOUND, text));
     }

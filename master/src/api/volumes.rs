@@ -10,14 +10,13 @@ use std::sync::Arc;
 use axum::response::Response;
 use hayrick_protocol::cluster_map::{ClusterConfig, Placement, VolumeState};
 use hayrick_protocol::command::{Command, Reply, StateChange};
-use hayrick_protocol::messages::master::ProposeError;
 use hayrick_protocol::{PlacementId, VolumeId};
 use hayrick_raft_store::{Cluster, Copies};
 use hayrick_web::{Parameters, Problem, parameter};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::problem::{bad_request, not_now};
+use super::problem::{bad_request, conflict, not_now, not_proposed, unknown_change};
 use super::system::{json_answer, json_text};
 use super::{Head, not_allowed, plain};
 use crate::gateway::read_index::{NotLinearizable, linearize};
@@ -56,7 +55,7 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
         let cluster = master.node.cluster();
         let held = held(&cluster, &copies, id, &|other| is_whole(master, &cluster, other));
         let to = decide(&cluster, id, verb, &held)?;
-        let minutes = held.bytes / master.options.move_bytes_per_s.max(1) / 60;
+        let minutes = held.bytes / master.move_bytes_per_s().max(1) / 60;
         if is_rehearsal {
             let shown = json!({
                 "volume": id.0, "changes": to.is_some(), "placements": held.placements, "needles": held.needles,
@@ -68,11 +67,11 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
         let command = Command::SetVolumeStates(vec![StateChange { volume: id, from, to }]);
         // Not repeated when unknown: what comes after that would say that nothing was changed.
         let replies = leader::propose_until(master, vec![command], deadline, false).await;
-        match replies.map_err(|error| problem(master, &error))?.as_slice() {
+        match replies.map_err(|error| not_proposed(master, &error))?.as_slice() {
             // The state may have moved before this came: looked at again.
             [Reply::Done] => {}
             [Reply::Refused(refusal)] => return Err(conflict(refusal.to_string())),
-            _ => return Err(unknown("apply's reply does not fit the command")),
+            _ => return Err(unknown_change("apply's reply does not fit the command")),
         }
     }
     Err(not_now(format!("volume {id} comes and goes at the moment, and nothing was changed; try again")))
@@ -244,27 +243,6 @@ fn done(id: VolumeId, verb: Verb, held: &Held, minutes: u64) -> String {
         Verb::Undrain => format!("volume {id} is not being drained\n"),
         Verb::Remove => format!("volume {id} is removed for good\n"),
     }
-}
-
-pub(super) fn problem(master: &Master, error: &ProposeError) -> Problem {
-    match error {
-        ProposeError::NotLeader { .. } | ProposeError::NoQuorum => {
-            not_now(format!("nothing was changed: {}", leader::why_none(master)))
-        }
-        ProposeError::Overloaded => not_now(format!("nothing was changed: {error}; try again")),
-        ProposeError::Unknown(text) => unknown(text),
-    }
-}
-
-pub(super) fn unknown(text: &str) -> Problem {
-    Problem::new(
-        StatusCode::GATEWAY_TIMEOUT,
-        format!("outcome unknown: {text}; ask again, which does nothing twice, or look at /-/status"),
-    )
-}
-
-fn conflict(text: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::CONFLICT, text)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use hayrick_protocol::messages::master::{
     HeartbeatReply, MastersChanged, Propose, ProposeError, Raft, ReadIndex, ReadIndexError, Register,
     RegisterError, Registered, ReportVolume, Stage, Verdict,
 };
+use hayrick_protocol::messages::moves::{AskMoves, Moves};
 use hayrick_protocol::messages::{Identity, Message};
 use hayrick_protocol::{ClusterId, InstanceId, NodeId};
 use hayrick_rpc::{HandleError, Handler, Peer, Request, Response};
@@ -68,6 +69,10 @@ impl Handler for Server {
             ChangeMasters::METHOD => {
                 let reply = change(master, from, &request.message()?, deadline).await;
                 Ok(Response::to::<ChangeMasters>(&reply, no_body))
+            }
+            AskMoves::METHOD => {
+                let _: AskMoves = request.message()?;
+                Ok(Response::to::<AskMoves>(&moves(master, from), no_body))
             }
             HandOver::METHOD => {
                 let reply = accept(master, from, request.message()?, request.body).await;
@@ -195,6 +200,11 @@ async fn report(master: &Arc<Master>, from: Peer, message: ReportVolume) -> Verd
         return Verdict::NotLeader;
     }
     master.detect.report(master, message.volume, message.placement, &message.cause).await
+}
+
+/// What is moved, if this master leads.
+fn moves(master: &Master, from: Peer) -> Option<Moves> {
+    fellow(master, from).filter(|_| master.leads()).map(|_| master.repair.told())
 }
 
 fn greet(master: &Master, from: Peer, message: &Greet) -> Greeting {

@@ -4,6 +4,7 @@
 //! Raft payloads) that is never copied into the head.
 
 pub mod master;
+pub mod moves;
 pub mod volume;
 
 use std::fmt;

@@ -8,7 +8,7 @@
 use hayrick_protocol::VolumeId;
 use hayrick_protocol::cluster_map::{Placement, VolumeState};
 use hayrick_protocol::command::{Examined, Refusal, Reply};
-use hayrick_protocol::limits::REPLICAS_MAX;
+use hayrick_protocol::limits::{MOVE_BYTES_PER_S_MAX, MOVE_BYTES_PER_S_MIN, REPLICAS_MAX};
 
 use super::Outcome;
 use crate::state::State;
@@ -75,6 +75,17 @@ pub(super) fn abandon(state: &mut State, examined: Examined, newcomer: VolumeId)
     state.set_move(examined.placement, None);
     // What was found out about the newcomer is true no more: it may drop what it has pulled.
     state.change_placement(examined.placement);
+    Ok(Reply::Done)
+}
+
+/// How fast copies are made from now on, whoever leads.
+pub(super) fn set_rate(state: &mut State, bytes_per_s: Option<u64>) -> Outcome {
+    if bytes_per_s.is_some_and(|rate| !(MOVE_BYTES_PER_S_MIN..=MOVE_BYTES_PER_S_MAX).contains(&rate)) {
+        return invalid(format!(
+            "copies are made at {MOVE_BYTES_PER_S_MIN} to {MOVE_BYTES_PER_S_MAX} bytes a second"
+        ));
+    }
+    state.set_move_rate(bytes_per_s);
     Ok(Reply::Done)
 }
 

@@ -186,6 +186,7 @@ fn show_row(before: &State, after: &State, key: RowKey, out: &mut String) {
         }),
         RowKey::Removed(id) => format!("{}", after.cluster.removed.contains(&id)),
         RowKey::Rebalances => format!("{}", after.cluster.rebalances),
+        RowKey::MoveRate => format!("{:?}", after.cluster.move_rate),
         RowKey::Move(id) => {
             table.moves.get(&id).map_or_else(gone, |begun| format!("newcomer volume {}", begun.newcomer))
         }
@@ -286,7 +287,7 @@ fn parse(line: &str) -> Command {
         },
         "remove" => Command::RemoveMaster(NodeId(fields.number("id", 1))),
         "missing" | "found" => parse_named(name, &fields),
-        "begin" | "replace" | "abandon" | "rebalance" | "forget" => parse_move(name, &fields),
+        "begin" | "replace" | "abandon" | "rebalance" | "forget" | "rate" => parse_move(name, &fields),
         "fence" => Command::FenceEpoch(EpochId(fields.number("epoch", 1))),
         "commit" => Command::Commit(Commit {
             session: fields.sending(),
@@ -322,6 +323,10 @@ fn parse_move(name: &str, fields: &Fields<'_>) -> Command {
     let newcomer = VolumeId(fields.number("newcomer", 0));
     match name {
         "rebalance" => Command::Rebalance(fields.text("on") == "yes"),
+        "rate" => {
+            let is_set = fields.0.contains_key("bytes_per_s");
+            Command::SetMoveRate(is_set.then(|| fields.number("bytes_per_s", 0)))
+        }
         "begin" => Command::BeginMove { placement, newcomer },
         "abandon" => Command::AbandonMove { placement, newcomer },
         "forget" => Command::Forget(vec![placement]),

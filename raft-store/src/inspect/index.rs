@@ -150,5 +150,6 @@ fn name(row: RowKey) -> &'static str {
         RowKey::Removed(_) => "removed masters",
         RowKey::Move(_) => "moves",
         RowKey::Rebalances => "rebalancing",
+        RowKey::MoveRate => "rate of moves",
     }
 }

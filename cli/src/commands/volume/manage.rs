@@ -18,8 +18,12 @@ pub(crate) enum Command {
     #[command(after_help = "\
 Examples:
   hayrick volume ls
+  hayrick volume ls --all
   hayrick volume ls --json | jq '.[] | select(.state != \"up\")'")]
     Ls {
+        /// Also those that were removed for good
+        #[arg(long, env = "HAYRICK_ALL", value_parser = BoolishValueParser::new())]
+        all: bool,
         /// Print JSON
         #[arg(long, env = "HAYRICK_JSON", value_parser = BoolishValueParser::new())]
         json: bool,
@@ -67,19 +71,21 @@ pub(crate) struct Change {
 
 pub(super) fn run(command: Command) -> Result<Exit> {
     match command {
-        Command::Ls { json, connect } => connect.run(|client| ls(client, json)),
+        Command::Ls { all, json, connect } => connect.run(|client| ls(client, all, json)),
         Command::Drain(change) => make(&change, VolumeChange::Drain),
         Command::Undrain(change) => make(&change, VolumeChange::Undrain),
         Command::Remove(change) => make(&change, VolumeChange::Remove),
     }
 }
 
-async fn ls(client: Client, as_json: bool) -> Result<Exit> {
+async fn ls(client: Client, all: bool, as_json: bool) -> Result<Exit> {
     if as_json {
         let answer = client.status_json().await?;
-        output::json(answer.get("volumes").unwrap_or(&json!([])))?;
+        let volumes = answer["volumes"].as_array().into_iter().flatten();
+        let shown: Vec<_> = volumes.filter(|volume| all || volume["state"] != status::REMOVED).collect();
+        output::json(&json!(shown))?;
     } else {
-        output::line(&status::volumes(&client.status().await?.volumes))?;
+        output::line(&status::volumes(&client.status().await?.volumes, all))?;
     }
     Ok(Exit::Done)
 }

@@ -77,8 +77,8 @@ pub(super) async fn pull(
         if !goes_on() {
             return Err(Trouble::Changed);
         }
-        if !route.in_haste {
-            pace.wait(both).await;
+        if !route.in_haste && !pace.wait(both).await {
+            continue;
         }
         let cluster = master.node.cluster();
         let source = cluster.map.volumes.get(&route.from).ok_or(Trouble::Changed)?;
@@ -90,7 +90,7 @@ pub(super) async fn pull(
             bytes_max: pace.pull_bytes(),
         };
         let pulled = ask(master, route, &request).await?;
-        pace.took(both, pulled.bytes);
+        pace.took(both, pulled.bytes, route.in_haste);
         note(&pulled);
         match pulled.next {
             None => return Ok(()),

@@ -12,13 +12,15 @@ use std::time::Duration;
 use hayrick_protocol::cluster_map::VolumeState;
 use hayrick_protocol::command::{Command, Examined, Reply};
 use hayrick_protocol::limits::BATCH_COMMANDS_MAX;
+use hayrick_protocol::messages::moves::MoveKind;
+use hayrick_protocol::messages::volume::Pulled;
 use hayrick_protocol::{PlacementId, VolumeId};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::copying::{self, Route, Trouble};
 use super::missing;
-use super::plan::{Group, Kind};
+use super::plan::Group;
 use super::progress::Progress;
 use crate::master::Master;
 
@@ -29,13 +31,14 @@ const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) async fn run(master: &Arc<Master>, group: &Group, progress: &Progress) -> Result<(), Trouble> {
     let mut left = begin(master, group).await?;
     let (mut trouble, mut asked) = (Trouble::Changed, BTreeSet::new());
-    for source in sources(master, group) {
+    for (turn, source) in sources(master, group).into_iter().enumerate() {
         if left.is_empty() {
             break;
         }
+        let note = |pulled: &Pulled| progress.pulled(pulled, turn == 0);
         let route = Route { to: group.newcomer, from: source, in_haste: group.sources.len() == 1 };
         let goes_on = || is_wanted(master, group);
-        match copying::pull(master, route, &ids(&left), goes_on, |pulled| progress.pulled(pulled)).await {
+        match copying::pull(master, route, &ids(&left), goes_on, note).await {
             Ok(()) => _ = asked.insert(source),
             // What it gave so far may be all that lacks, and another source may do better.
             Err(error @ Trouble::Source(..)) => trouble = error,
@@ -144,9 +147,9 @@ fn is_wanted(master: &Master, group: &Group) -> bool {
     let state = |id: VolumeId| cluster.map.volumes.get(&id).map(|volume| volume.state);
     let of_out = group.out.and_then(state);
     let is_wanted = match group.kind {
-        Kind::Repair => !of_out.is_some_and(VolumeState::serves_reads),
-        Kind::Drain => of_out != Some(VolumeState::Up),
-        Kind::Rebalance => cluster.rebalances,
+        MoveKind::Repair => !of_out.is_some_and(VolumeState::serves_reads),
+        MoveKind::Drain => of_out != Some(VolumeState::Up),
+        MoveKind::Rebalance => cluster.rebalances,
     };
     is_wanted && state(group.newcomer) == Some(VolumeState::Up)
 }

@@ -14,6 +14,7 @@ mod missing;
 mod pace;
 mod plan;
 mod progress;
+mod replaced;
 mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,18 +25,18 @@ use std::time::Duration;
 use hayrick_protocol::cluster_map::VolumeState;
 use hayrick_protocol::command::{Command, Examined};
 use hayrick_protocol::limits::BATCH_COMMANDS_MAX;
+use hayrick_protocol::messages::moves::{MoveKind, Moves};
 use hayrick_protocol::{PlacementId, VolumeId};
 use hayrick_raft_store::Cluster;
 use parking_lot::Mutex;
-use serde_json::Value;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
 use self::copying::Trouble;
 use self::pace::Pace;
-use self::plan::{Group, Kind, Known, Plan};
-use self::progress::Progress;
+use self::plan::{Group, Known, Plan, Size};
+use self::progress::{Meter, Progress};
 use crate::master::Master;
 
 /// Between two looks for work.
@@ -52,6 +53,8 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(4);
 /// One that failed so often in a row, though it is up, is left out for this long, and others are asked.
 const FAILURES_MAX: u32 = 4;
 const AVOIDED_FOR: Duration = Duration::from_secs(60);
+/// Reasons that are told.
+const REASONS_MAX: usize = 100;
 /// What a commit may take.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -67,7 +70,7 @@ pub(crate) struct Repair {
 
 #[derive(Default)]
 struct Shown {
-    running: Vec<Arc<Progress>>,
+    moves: Moves,
     waiting: Vec<String>,
     /// What volumes that are up wait for.
     caring: Vec<String>,
@@ -83,15 +86,16 @@ impl Repair {
         }
     }
 
-    /// The moves under way, as `/-/status` shows them. On the leader; elsewhere there are none to be seen.
-    pub(crate) fn moves(&self) -> Vec<Value> {
-        self.shown.lock().running.iter().map(|progress| progress.shown()).collect()
-    }
-
-    /// Why some placements are not repaired, and what to do. On the leader.
-    pub(crate) fn waiting(&self) -> Vec<String> {
+    /// What is moved, and why some placements are not repaired and what to do. On the leader; elsewhere it is nothing.
+    pub(crate) fn told(&self) -> Moves {
         let shown = self.shown.lock();
-        shown.waiting.iter().chain(&shown.caring).cloned().collect()
+        let mut waiting: Vec<String> = shown.waiting.iter().chain(&shown.caring).cloned().collect();
+        let more = waiting.len().saturating_sub(REASONS_MAX);
+        waiting.truncate(REASONS_MAX);
+        if more > 0 {
+            waiting.push(format!("and {more} more of that kind"));
+        }
+        Moves { waiting, ..shown.moves.clone() }
     }
 }
 
@@ -108,6 +112,7 @@ async fn make_copies(master: &Arc<Master>) {
     let mut duty = Duty::default();
     // They end with this, and go on while it is looked for more.
     let mut running = JoinSet::<Ended>::new();
+    let all = Arc::new(Mutex::new(Meter::new()));
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -126,8 +131,13 @@ async fn make_copies(master: &Arc<Master>) {
                 }
             },
         }
+        master.repair.pace.set(master.move_bytes_per_s());
+        if duty.running.is_empty() {
+            // How fast it goes has nothing to do with what was before.
+            *all.lock() = Meter::new();
+        }
         for group in duty.look(master).await {
-            let progress = Arc::new(Progress::new(group));
+            let progress = Arc::new(Progress::new(group, Arc::clone(&all)));
             duty.running.push(Arc::clone(&progress));
             let master = Arc::clone(master);
             running.spawn(async move {
@@ -135,9 +145,9 @@ async fn make_copies(master: &Arc<Master>) {
                 (progress, result)
             });
         }
+        let moves = progress::told(&duty.running, &duty.wanted, &all.lock(), master.move_bytes_per_s());
         let mut shown = master.repair.shown.lock();
-        shown.running.clone_from(&duty.running);
-        shown.waiting = duty.waiting();
+        (shown.moves, shown.waiting) = (moves, duty.waiting());
     }
 }
 
@@ -154,6 +164,7 @@ impl Drop for Clears<'_> {
 /// What the leader remembers between two looks.
 #[derive(Default)]
 struct Duty {
+    has_looked: bool,
     missing_since: BTreeMap<VolumeId, Instant>,
     running: Vec<Arc<Progress>>,
     /// What failed, until when it rests, and why, if that is worth telling.
@@ -162,6 +173,8 @@ struct Duty {
     failures: BTreeMap<VolumeId, Failures>,
     /// Why what was planned last waits.
     plan_waits: Vec<String>,
+    /// What was planned last, whether it runs or not.
+    wanted: BTreeMap<PlacementId, Size>,
     /// What was planned for last, and until when there is no need to do it again.
     planned: Option<(Arc<Cluster>, BTreeSet<VolumeId>, Instant)>,
 }
@@ -189,12 +202,14 @@ impl Duty {
         });
         let gone = self.gone(master, &cluster, now);
         master.repair.gone.lock().clone_from(&gone);
+        replaced::remove(master, &cluster, &gone).await;
         let is_new = self.planned.as_ref().is_none_or(|(known, ..)| !Arc::ptr_eq(known, &cluster));
         if !is_new && self.planned.as_ref().is_some_and(|(_, was, until)| *was == gone && now < *until) {
             return Vec::new();
         }
         self.planned = Some((Arc::clone(&cluster), gone.clone(), now + PLAN_HOLDS));
         self.plan_waits.clear();
+        self.wanted.clear();
         if !has_work(&cluster, config.replicas, &gone) {
             self.resting.clear();
             return Vec::new();
@@ -206,10 +221,11 @@ impl Duty {
             let known = Known { gone: &gone, avoided: &avoided, free_bytes: &free_bytes };
             plan::plan(&planning, &copies, config.replicas, &known)
         });
-        let Ok(Plan { groups, abandoned, waiting }) = plan.await else { return Vec::new() };
+        let Ok(Plan { groups, wanted, abandoned, waiting }) = plan.await else { return Vec::new() };
+        self.wanted = wanted;
         self.plan_waits = waiting.iter().map(|(reason, placements)| reason.text(*placements)).collect();
         abandon(master, &self.unmoved(abandoned)).await;
-        let is_rebalance = |group: &Group| group.kind == Kind::Rebalance;
+        let is_rebalance = |group: &Group| group.kind == MoveKind::Rebalance;
         let moves = groups.iter().chain(self.running.iter().map(|progress| progress.group()));
         if cluster.rebalances && waiting.is_empty() && !moves.into_iter().any(is_rebalance) {
             end_rebalance(master).await;
@@ -232,10 +248,13 @@ impl Duty {
         });
         let missing: BTreeSet<VolumeId> = missing.map(|volume| volume.id).collect();
         self.missing_since.retain(|id, _| missing.contains(id));
+        let is_first_look = !std::mem::replace(&mut self.has_looked, true);
+        let given_up = if is_first_look { given_up(cluster, &missing) } else { BTreeSet::new() };
         let mut gone: BTreeSet<VolumeId> = missing
             .into_iter()
             .filter(|id| {
-                let since = *self.missing_since.entry(*id).or_insert(now);
+                let began = if given_up.contains(id) { now.checked_sub(options.repair_after) } else { None };
+                let since = *self.missing_since.entry(*id).or_insert(began.unwrap_or(now));
                 now.duration_since(since) >= options.repair_after
             })
             .collect();
@@ -278,6 +297,10 @@ impl Duty {
             group.placements.retain(|(examined, _)| {
                 !at_work.contains(&examined.placement) && !self.resting.contains_key(&examined.placement)
             });
+            let sizes =
+                group.placements.iter().filter_map(|(examined, _)| self.wanted.get(&examined.placement));
+            (group.needles, group.bytes) =
+                sizes.fold((0, 0), |sum, size| (sum.0 + size.needles, sum.1 + size.bytes));
             let has_place = self.running.len() + taken.len() < GROUPS_MAX;
             if !group.placements.is_empty() && has_place && busy.insert(group.newcomer) {
                 taken.push(group);
@@ -329,6 +352,24 @@ impl Duty {
     }
 }
 
+/// Of the volumes that are missing when a leader begins, those that a former leader had given up: it began to make up for them,
+/// and that goes on without a pause. Where it may have been for another reason, nobody is told from it.
+fn given_up(cluster: &Cluster, missing: &BTreeSet<VolumeId>) -> BTreeSet<VolumeId> {
+    let replicas = cluster.config.map_or(usize::MAX, |config| usize::from(config.replicas));
+    let drains = |id: &VolumeId| {
+        cluster.map.volumes.get(id).is_some_and(|volume| volume.state == VolumeState::Draining)
+    };
+    let moving = cluster.table.moves.keys().filter_map(|id| cluster.table.placement(*id));
+    let mut given_up = BTreeSet::new();
+    for row in moving.filter(|row| row.members.len() >= replicas && !row.members.iter().any(drains)) {
+        let mut gone = row.members.iter().filter(|id| missing.contains(id));
+        if let (Some(one), None, false) = (gone.next(), gone.next(), cluster.rebalances) {
+            given_up.insert(*one);
+        }
+    }
+    given_up
+}
+
 /// Whether any placement may need something: told without looking at what each holds.
 fn has_work(cluster: &Cluster, replicas: u8, gone: &BTreeSet<VolumeId>) -> bool {
     let state = |id: &VolumeId| cluster.map.volumes.get(id).map(|volume| volume.state);
@@ -363,5 +404,62 @@ async fn abandon(master: &Arc<Master>, abandoned: &[(Examined, VolumeId)]) {
             return;
         }
         master.repair.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hayrick_protocol::cluster_map::{ClusterConfig, ClusterMap, Move, Placement, Volume};
+    use hayrick_protocol::{ClusterId, Generation, InstanceId, PartitionId};
+    use hayrick_raft_store::Table;
+
+    use super::VolumeState::{Down, Draining, Up};
+    use super::*;
+
+    /// Volumes 1 to 4, and placements with these members that are about to gain a fifth.
+    fn moving(states: [VolumeState; 4], placements: &[&[u32]]) -> Cluster {
+        let volume = |(id, state)| Volume {
+            id: VolumeId(id),
+            instance: InstanceId::UNKNOWN,
+            addr: String::new(),
+            peer: String::new(),
+            zone: String::new(),
+            capacity_bytes: 1,
+            state,
+        };
+        let volumes = (1..).zip(states).map(volume).map(|volume| (volume.id, volume)).collect();
+        let mut table = Table::default();
+        for (id, members) in (1..).map(PlacementId).zip(placements) {
+            let members = members.iter().copied().map(VolumeId).collect();
+            let row = Placement { id, partition: PartitionId(0), members, generation: Generation(2) };
+            table.placements.insert(id, row);
+            table.moves.insert(id, Move { newcomer: VolumeId(5) });
+        }
+        let config =
+            ClusterConfig { cluster: ClusterId([1; 16]), partitions: 1, replicas: 3, min_replicas: 2 };
+        Cluster {
+            config: Some(config),
+            map: Arc::new(ClusterMap { version: 1, volumes }),
+            table: Arc::new(table),
+            ..Cluster::default()
+        }
+    }
+
+    #[test]
+    fn a_new_leader_gives_those_up_that_the_former_one_made_up_for() {
+        let found = |cluster: &Cluster| {
+            let down = cluster.map.volumes.values().filter(|volume| volume.state == Down);
+            let found = given_up(cluster, &down.map(|volume| volume.id).collect());
+            found.iter().map(|id| id.0).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&moving([Down, Up, Up, Up], &[&[1, 2, 3]])), [1]);
+        let both: &[&[u32]] = &[&[1, 2, 3], &[2, 3, 4]];
+        assert_eq!(found(&moving([Down, Down, Up, Up], both)), [2], "1 may have fallen with the leader");
+        assert_eq!(found(&moving([Up, Up, Up, Up], both)), [0; 0]);
+        assert_eq!(found(&moving([Down, Draining, Up, Up], &[&[1, 2, 3]])), [0; 0], "that is why it moves");
+        assert_eq!(found(&moving([Down, Up, Up, Up], &[&[1, 2]])), [0; 0], "it lacks a copy anyway");
+        let mut rebalances = moving([Up, Down, Up, Up], both);
+        rebalances.rebalances = true;
+        assert_eq!(found(&rebalances), [0; 0]);
     }
 }

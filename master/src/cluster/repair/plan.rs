@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hayrick_placement::Candidate;
 use hayrick_protocol::cluster_map::{ClusterMap, Placement, VolumeState};
 use hayrick_protocol::command::Examined;
+use hayrick_protocol::messages::moves::MoveKind;
 use hayrick_protocol::{PlacementId, VolumeId};
 use hayrick_raft_store::{Cluster, Copies};
 
@@ -36,22 +37,20 @@ pub(super) struct Known<'a> {
     pub(super) free_bytes: &'a BTreeMap<VolumeId, u64>,
 }
 
-/// Why placements gain a member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
-    /// One is gone, or lacks.
-    Repair,
-    /// One is being drained.
-    Drain,
-    /// The partition lies elsewhere now.
-    Rebalance,
+/// What a placement holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Size {
+    /// Needles, live or garbage.
+    pub(super) needles: u64,
+    /// Their bytes, with what a volume adds to them.
+    pub(super) bytes: u64,
 }
 
 /// Placements that one volume pulls from the same others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Group {
     /// Why.
-    pub(super) kind: Kind,
+    pub(super) kind: MoveKind,
     /// Who pulls.
     pub(super) newcomer: VolumeId,
     /// Who has the needles, and is up.
@@ -71,6 +70,8 @@ pub(super) struct Group {
 pub(super) struct Plan {
     /// Those with the fewest copies first.
     pub(super) groups: Vec<Group>,
+    /// All that is in the groups.
+    pub(super) wanted: BTreeMap<PlacementId, Size>,
     /// Moves that were begun and that nobody needs any more, or whose newcomer is gone.
     pub(super) abandoned: Vec<(Examined, VolumeId)>,
     /// Why placements wait, and how many of them.
@@ -83,7 +84,7 @@ pub(super) enum Reason {
     /// No member is up.
     NoCopy(Vec<VolumeId>),
     /// Every volume that takes writes is a member already.
-    NoOther(Kind, Option<VolumeId>),
+    NoOther(MoveKind, Option<VolumeId>),
     /// Those that are no members failed to pull, of late.
     Avoided(Vec<VolumeId>),
     /// No volume that is not a member has room for so many bytes.
@@ -106,7 +107,7 @@ impl Reason {
             }
             Self::NoOther(kind, out) => {
                 let or = match (kind, out) {
-                    (Kind::Drain, Some(out)) => format!(", or undrain volume {out}"),
+                    (MoveKind::Drain, Some(out)) => format!(", or undrain volume {out}"),
                     (_, Some(out)) => format!(", or volume {out} again"),
                     (_, None) => String::new(),
                 };
@@ -195,6 +196,7 @@ pub(super) fn plan(
         match newcomer {
             Ok(newcomer) => {
                 free.entry(newcomer).and_modify(|free| *free = free.saturating_sub(bytes));
+                plan.wanted.insert(placement.id, Size { needles, bytes });
                 let placements = vec![(examined, begun.is_some())];
                 wanted.push(Group { kind, newcomer, sources, out, placements, needles, bytes });
             }
@@ -213,7 +215,7 @@ pub(super) fn plan(
 
 impl Group {
     /// What is the same of all placements of a group; what has fewer copies comes first.
-    fn kin(&self) -> (usize, Kind, VolumeId, &[VolumeId], Option<VolumeId>) {
+    fn kin(&self) -> (usize, MoveKind, VolumeId, &[VolumeId], Option<VolumeId>) {
         (self.sources.len(), self.kind, self.newcomer, &self.sources, self.out)
     }
 
@@ -237,21 +239,21 @@ fn need(
     placement: &Placement,
     replicas: u8,
     known: &Known<'_>,
-) -> Option<(Kind, Option<VolumeId>)> {
+) -> Option<(MoveKind, Option<VolumeId>)> {
     let members = || placement.members.iter().copied();
     let is_draining = |id: &VolumeId| state(&cluster.map, *id) == Some(VolumeState::Draining);
     // Who is gone is more urgent than who gives what it has.
     if let Some(gone) = members().find(|id| known.gone.contains(id)) {
-        return Some((Kind::Repair, Some(gone)));
+        return Some((MoveKind::Repair, Some(gone)));
     }
     if placement.members.len() < usize::from(replicas) {
-        return Some((Kind::Repair, None));
+        return Some((MoveKind::Repair, None));
     }
     if let Some(draining) = members().find(is_draining) {
-        return Some((Kind::Drain, Some(draining)));
+        return Some((MoveKind::Drain, Some(draining)));
     }
     let (out, _) = exchange(cluster, placement).filter(|_| cluster.rebalances)?;
-    Some((Kind::Rebalance, Some(out)))
+    Some((MoveKind::Rebalance, Some(out)))
 }
 
 /// A member that does not hold the partition now, and a volume that does and is no member; none where the partition has
@@ -271,11 +273,12 @@ pub(super) fn exchange(cluster: &Cluster, placement: &Placement) -> Option<(Volu
 fn choose(
     cluster: &Cluster,
     placement: &Placement,
-    (kind, out): (Kind, Option<VolumeId>),
+    (kind, out): (MoveKind, Option<VolumeId>),
     bytes: u64,
     (candidates, free): (&BTreeMap<VolumeId, Candidate>, &BTreeMap<VolumeId, u64>),
 ) -> Result<VolumeId, Reason> {
-    let wanted = exchange(cluster, placement).filter(|_| kind == Kind::Rebalance).map(|(_, wanted)| wanted);
+    let wanted =
+        exchange(cluster, placement).filter(|_| kind == MoveKind::Rebalance).map(|(_, wanted)| wanted);
     let is_other = |candidate: &&Candidate| {
         wanted.is_none_or(|wanted| wanted == candidate.id) && !placement.members.contains(&candidate.id)
     };
@@ -460,7 +463,10 @@ mod tests {
         let plan = plan_of(&stuck, &[1, 4, 5]);
         assert_eq!(groups(&plan), []);
         let none = Reason::NoCopy([1, 4, 5].map(VolumeId).to_vec());
-        assert_eq!(plan.waiting, [(none, 1), (Reason::NoOther(Kind::Repair, Some(VolumeId(1))), 1)].into());
+        assert_eq!(
+            plan.waiting,
+            [(none, 1), (Reason::NoOther(MoveKind::Repair, Some(VolumeId(1))), 1)].into()
+        );
         let full = cluster([DOWN, UP, UP, UP, UP], placements);
         let free_bytes = full.map.volumes.keys().map(|id| (*id, 100)).collect();
         let held = Copies { live: SetDigest { count: 1, bytes: 1000, sum: 7 }, ..Copies::default() };
