@@ -63,6 +63,15 @@ pub async fn start(volumes: u32) -> Result<Cluster> {
     start_with(builder(volumes)?, volumes).await
 }
 
+/// The same, with these arguments for every master.
+///
+/// # Errors
+/// When it does not come up.
+pub async fn start_set(volumes: u32, master_args: &[&str]) -> Result<Cluster> {
+    let builder = master_args.iter().fold(builder(volumes)?, |builder, arg| builder.master_arg(arg));
+    start_with(builder, volumes).await
+}
+
 /// The same, of a builder with settings of its own.
 ///
 /// # Errors
@@ -171,6 +180,22 @@ pub async fn states_agree(cluster: &Cluster) -> Result<()> {
 /// The state of the volume with this id, as `status` has it; empty if it is not there.
 pub fn volume_state(status: &Status, id: u32) -> &str {
     status.volumes.iter().find(|volume| volume.id == u64::from(id)).map_or("", |volume| &volume.state)
+}
+
+/// Waits until the masters say this of volume `number`, which has run.
+///
+/// # Errors
+/// When they do not in time.
+pub async fn volume_seen(cluster: &Cluster, number: u32, wanted: &str) -> Result<()> {
+    let any = client_any(cluster)?;
+    let id = cluster.volume(number).server_id().context("its listening line names an id")?;
+    wait::until(&format!("volume {id} is seen {wanted}"), READY_TIMEOUT, async || {
+        let status = any.status().await?;
+        let state = volume_state(&status, id);
+        ensure!(state == wanted, "it is {state:?}");
+        Ok(())
+    })
+    .await
 }
 
 /// The volumes that an object lies on, as `Hayrick-Placement` names them.

@@ -36,6 +36,17 @@ impl Content {
         Self { seed: rng.next_u64(), size_bytes }
     }
 
+    /// So many new ones, for one part of a test.
+    pub fn randoms(seed: u64, part: u64, count: usize, size_bytes_max: usize) -> impl Iterator<Item = Self> {
+        let mut rng = rng(seed, part);
+        (0..count).map(move |_| Self::random(&mut rng, size_bytes_max))
+    }
+
+    /// So many new ones of one size.
+    pub fn of_size(seed: u64, count: usize, size_bytes: usize) -> impl Iterator<Item = Self> {
+        (0..count).map(move |number| Self { seed: seed.wrapping_add(number as u64), size_bytes })
+    }
+
     /// Its bytes.
     pub fn bytes(self) -> Bytes {
         let mut bytes = vec![0; self.size_bytes];

@@ -61,6 +61,23 @@ async fn check(
     Ok(())
 }
 
+/// Waits until every object has all its copies, and as many volumes are up as that takes.
+///
+/// # Errors
+/// When it does not happen in time: what the leader says is waited for.
+pub async fn all_made(cluster: &Cluster, copies: usize, timeout: Duration) -> Result<()> {
+    let any = cluster::client_any(cluster)?;
+    wait::until("every object has all its copies", timeout, async || {
+        let status = any.status().await?;
+        let json = any.status_json().await?;
+        let (made, waiting) = (&json["copies"], &json["waiting"]);
+        let up = status.volumes.iter().filter(|volume| volume.state == "up").count();
+        ensure!(up >= copies && status.under_replicated == 0, "{made}, {up} up, waiting: {waiting}");
+        Ok(())
+    })
+    .await
+}
+
 /// Waits until every volume holds as many needles as there are copies on it of what lives: nothing lacks, and nothing that
 /// is dead is left.
 ///

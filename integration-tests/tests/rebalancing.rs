@@ -6,14 +6,13 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use hayrick_client::{Client, RebalanceRehearsal};
 use hayrick_integration_tests::content::{self, Content};
-use hayrick_integration_tests::ledger::{Ledger, Possible};
-use hayrick_integration_tests::{cluster, copies, figure, wait};
-use tokio::task::{JoinSet, block_in_place};
+use hayrick_integration_tests::{cluster, copies, figure, ledger, wait};
+use tokio::task::block_in_place;
 
 const COPIES: usize = 3;
 const OBJECTS: usize = 6000;
 const SIZE_BYTES: usize = 1000;
-const WRITERS: usize = 16;
+const SETTINGS: [&str; 6] = ["--move-rate", "200MiB", "--reap-after", "1s", "--request-timeout", "3s"];
 const BALANCED_TIMEOUT: Duration = Duration::from_secs(120);
 /// The fullest over the mean; what chance adds with so few objects included.
 const SPREAD_MAX: f64 = 1.15;
@@ -23,11 +22,9 @@ const MOVED_MAX: f64 = 1.15;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_volumes_join_and_get_their_share_of_what_was_written_before() -> Result<()> {
     let seed = content::seed("rebalancing");
-    let builder = cluster::builder(4)?.master_arg("--move-rate").master_arg("200MiB");
-    let builder =
-        builder.master_arg("--reap-after").master_arg("1s").master_arg("--request-timeout").master_arg("3s");
-    let mut cluster = cluster::start_with(builder, 4).await?;
-    let ledger = fill(&cluster::client_each(&cluster)?, seed).await?;
+    let mut cluster = cluster::start_set(4, &SETTINGS).await?;
+    let contents = Content::of_size(seed, OBJECTS, SIZE_BYTES);
+    let ledger = ledger::fill(&cluster::client_each(&cluster)?, "rebalancing", contents).await?;
     let before = needles(&cluster::client_any(&cluster)?).await?;
     for _ in 0..2 {
         block_in_place(|| cluster.add_volume()?.start())?;
@@ -69,28 +66,6 @@ async fn two_volumes_join_and_get_their_share_of_what_was_written_before() -> Re
     ensure!(moved as f64 <= MOVED_MAX * least, "{moved} needles moved, at least {least} had to");
     ensure!(most <= SPREAD_MAX, "the fullest volume holds {most} times the mean: {after:?}");
     cluster::no_panics(&cluster)
-}
-
-async fn fill(clients: &[Client], seed: u64) -> Result<Ledger> {
-    let mut writers = JoinSet::new();
-    for writer in 0..WRITERS {
-        let client = clients[writer % clients.len()].clone();
-        writers.spawn(async move {
-            let mut ledger = Ledger::default();
-            for number in (writer..OBJECTS).step_by(WRITERS) {
-                let key = format!("rebalancing/{number}");
-                let content = Content { seed: seed.wrapping_add(number as u64), size_bytes: SIZE_BYTES };
-                client.put(&key, content.bytes()).await?;
-                ledger.keys.insert(key, Possible::exactly(Some(content)));
-            }
-            anyhow::Ok(ledger)
-        });
-    }
-    let mut ledger = Ledger::default();
-    while let Some(written) = writers.join_next().await {
-        ledger.extend(written??);
-    }
-    Ok(ledger)
 }
 
 /// Needles of each volume.
