@@ -114,3 +114,35 @@ pub async fn exactly(cluster: &Cluster, client: &Client, ledger: &Ledger, timeou
     })
     .await
 }
+
+/// Waits until no volume uses much more than its needles take: what is dead may be three tenths of a segment, one segment is
+/// appended to, one is prepared behind it, and one may be moved just now.
+///
+/// # Errors
+/// When it does not happen in time.
+pub async fn tight(
+    cluster: &Cluster,
+    client: &Client,
+    ledger: &Ledger,
+    segment_bytes: u64,
+    timeout: Duration,
+) -> Result<()> {
+    let mut held: BTreeMap<u64, u64> = BTreeMap::new();
+    for (key, possible) in &ledger.keys {
+        let [Some(content)] = possible.contents[..] else { continue };
+        for volume in cluster::volumes_of(&client.head(key).await?.placement) {
+            *held.entry(volume.into()).or_default() += content.size_bytes as u64;
+        }
+    }
+    wait::until("the space of what is dead has come back", timeout, async || {
+        let status = client.status().await?;
+        for id in cluster.volumes().iter().filter_map(|volume| Some(u64::from(volume.server_id()?))) {
+            let used = status.volumes.iter().find(|volume| volume.id == id).map_or(0, |volume| volume.used);
+            let held = held.get(&id).copied().unwrap_or_default();
+            let allowed = held * 3 / 2 + 3 * segment_bytes;
+            ensure!(used <= allowed, "volume {id} uses {used} bytes for {held}, more than {allowed}");
+        }
+        Ok(())
+    })
+    .await
+}
