@@ -10,6 +10,7 @@ use hayrick_integration_tests::load::Load;
 use hayrick_integration_tests::{cluster, copies, figure, wait};
 use hayrick_launcher::Cluster;
 use rand::Rng;
+use rand::rngs::StdRng;
 use tokio::task::block_in_place;
 use tokio::time::Instant;
 
@@ -19,6 +20,15 @@ const OBJECTS: usize = 3000;
 const SIZE_BYTES_MAX: usize = 8 * 1024;
 const CLIENTS: usize = 4;
 const SETTINGS: [&str; 4] = ["--repair-after", "1s", "--move-rate", "200MiB"];
+/// For a repair that is to be interrupted: it has seconds of work.
+const SLOW_SETTINGS: [&str; 4] = ["--repair-after", "1s", "--move-rate", "256KiB"];
+/// Servers that die during one repair, the pause before each, and how long it is dead.
+const DEATHS: u32 = 5;
+const DEATHS_APART_MAX: Duration = Duration::from_millis(1500);
+const DEAD_MAX: Duration = Duration::from_secs(5);
+/// Together some seven seconds of work.
+const DYING_OBJECTS: usize = 1500;
+const DYING_BYTES: usize = 4 * 1024;
 const HEALED_TIMEOUT: Duration = Duration::from_secs(120);
 const STATE_TIMEOUT: Duration = Duration::from_secs(40);
 
@@ -60,30 +70,75 @@ async fn what_a_lost_volume_held_has_three_copies_again_and_no_request_fails() -
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repair_whose_servers_die_goes_on_where_it_was() -> Result<()> {
-    let seed = content::seed("healing while servers die");
+    for seed in content::seeds()? {
+        figure::say(&format!("healing while servers die: seed {seed} (again with HAYRICK_TEST_SEED={seed})"));
+        heals_while_servers_die(seed).await.with_context(|| format!("seed {seed}"))?;
+    }
+    Ok(())
+}
+
+/// Who is killed.
+#[derive(Debug, Clone, Copy)]
+enum Victim {
+    /// Who pulls, of some move.
+    Newcomer,
+    /// Any other volume: each is the source of some.
+    Source,
+    Leader,
+}
+
+async fn heals_while_servers_die(seed: u64) -> Result<()> {
     let mut rng = content::rng(seed, 1);
-    let cluster = cluster::start_set(5, &SETTINGS).await?;
-    let any = cluster::client_any(&cluster)?;
-    let ledger = fill(&cluster, "dying", objects() / 2, seed).await?;
+    let cluster = cluster::start_set(5, &SLOW_SETTINGS).await?;
+    let contents = Content::of_size(seed, DYING_OBJECTS, DYING_BYTES);
+    let ledger = ledger::fill(&cluster::client_each(&cluster)?, "dying", contents).await?;
     block_in_place(|| cluster.volume(1).kill())?;
-    cluster::volume_seen(&cluster, 1, "down").await?;
-    // After the second that a volume is given to come back, it begins.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    // Each is some move's source or newcomer; none is down long enough to be given up.
-    for round in 0..4 {
-        tokio::time::sleep(Duration::from_millis(rng.random_range(0..300))).await;
-        if round % 2 == 0 {
-            block_in_place(|| cluster.volume(2 + rng.random_range(0..4)).restart())?;
-        } else {
-            let leader = cluster::leader(&cluster).await?;
-            block_in_place(|| cluster.master(leader).kill())?;
-            block_in_place(|| cluster.master(leader).start())?;
-        }
+    let died = Instant::now();
+    wait::until("copies are being made", STATE_TIMEOUT, async || newcomer(&cluster).await).await?;
+    let mut during = 0;
+    for _ in 0..DEATHS {
+        sleep_up_to(&mut rng, DEATHS_APART_MAX).await;
+        let victim = [Victim::Newcomer, Victim::Source, Victim::Leader][rng.random_range(0..3)];
+        let pulls = newcomer(&cluster).await.ok();
+        during += u32::from(pulls.is_some());
+        let any_volume = 2 + rng.random_range(0..4);
+        let process = match victim {
+            Victim::Newcomer => cluster.volume(pulls.unwrap_or(any_volume)),
+            Victim::Source => cluster.volume(match pulls {
+                Some(pulls) if pulls == any_volume => 2 + (pulls - 1) % 4,
+                _ => any_volume,
+            }),
+            Victim::Leader => cluster.master(cluster::leader(&cluster).await?),
+        };
+        block_in_place(|| process.kill())?;
+        // Long enough, now and then, that it is given up.
+        sleep_up_to(&mut rng, DEAD_MAX).await;
+        block_in_place(|| process.start())?;
     }
     healed(&cluster).await?;
-    copies::verify(&cluster, &any, &ledger, COPIES).await?;
+    let took = died.elapsed().as_secs_f64();
+    figure::say(&format!(
+        "healed after {took:.1} s and {DEATHS} deaths, {during} of them while copies were made"
+    ));
+    copies::verify(&cluster, &cluster::client_any(&cluster)?, &ledger, COPIES).await?;
     cluster::states_agree(&cluster).await?;
     cluster::no_panics(&cluster)
+}
+
+async fn sleep_up_to(rng: &mut StdRng, most: Duration) {
+    tokio::time::sleep(most.mul_f64(rng.random())).await;
+}
+
+/// The number of a volume that pulls just now, as the leader tells.
+async fn newcomer(cluster: &Cluster) -> Result<u32> {
+    let leader = cluster::leader(cluster).await?;
+    let client = cluster::client(&[cluster.master(leader).http_addr().to_string()])?;
+    let status = client.status().await?;
+    let waiting = &status.waiting;
+    let to = status.moves.first().with_context(|| format!("nothing moves: {waiting:?}"))?.to;
+    let number =
+        (1..).zip(cluster.volumes()).find(|(_, volume)| volume.server_id().map(u64::from) == Some(to));
+    Ok(number.context("it is one of them")?.0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,21 +189,11 @@ async fn what_was_written_with_two_copies_gets_its_third_when_the_volume_is_back
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_volume_that_was_killed_while_it_pulled_pulls_again_once_it_is_back() -> Result<()> {
     let seed = content::seed("killed while pulling");
-    let settings = ["--repair-after", "1s", "--move-rate", "256KiB"];
-    let cluster = cluster::start_set(5, &settings).await?;
+    let cluster = cluster::start_set(5, &SLOW_SETTINGS).await?;
     let any = cluster::client_any(&cluster)?;
     let ledger = fill(&cluster, "killed", 1000, seed).await?;
     block_in_place(|| cluster.volume(1).kill())?;
-    let puller = wait::until("a volume pulls", STATE_TIMEOUT, async || {
-        let leader = cluster::leader(&cluster).await?;
-        let client = cluster::client(&[cluster.master(leader).http_addr().to_string()])?;
-        let status = client.status_json().await?;
-        let to = status["moves"][0]["to"].as_u64().with_context(|| format!("nothing moves: {status}"))?;
-        Ok(u32::try_from(to)?)
-    })
-    .await?;
-    let number = (1..=5).find(|number| cluster.volume(*number).server_id() == Some(puller));
-    let number = number.context("it is one of them")?;
+    let number = wait::until("a volume pulls", STATE_TIMEOUT, async || newcomer(&cluster).await).await?;
     block_in_place(|| cluster.volume(number).kill())?;
     cluster::volume_seen(&cluster, number, "down").await?;
     healed(&cluster).await?;
