@@ -78,27 +78,31 @@ pub async fn all_made(cluster: &Cluster, copies: usize, timeout: Duration) -> Re
     .await
 }
 
+/// How many of the ledger's objects each volume is to hold a copy of.
+///
+/// # Errors
+/// When an object is not there.
+pub async fn wanted(client: &Client, ledger: &Ledger) -> Result<BTreeMap<u64, u64>> {
+    let live = ledger.keys.iter().filter(|(_, possible)| matches!(possible.contents[..], [Some(_)]));
+    let heads: Vec<_> =
+        stream::iter(live).map(|(key, _)| client.head(key)).buffer_unordered(CONCURRENCY).collect().await;
+    let mut wanted: BTreeMap<u64, u64> = BTreeMap::new();
+    for head in heads {
+        for volume in cluster::volumes_of(&head?.placement) {
+            *wanted.entry(volume.into()).or_default() += 1;
+        }
+    }
+    Ok(wanted)
+}
+
 /// Waits until every volume holds as many needles as there are copies on it of what lives: nothing lacks, and nothing that
 /// is dead is left.
 ///
 /// # Errors
 /// When it does not happen in time.
 pub async fn exactly(cluster: &Cluster, client: &Client, ledger: &Ledger, timeout: Duration) -> Result<()> {
-    let live: Vec<&String> = ledger
-        .keys
-        .iter()
-        .filter(|(_, possible)| matches!(possible.contents[..], [Some(_)]))
-        .map(|(key, _)| key)
-        .collect();
     wait::until("every volume holds exactly what lives", timeout, async || {
-        let mut wanted: BTreeMap<u64, u64> = BTreeMap::new();
-        let heads: Vec<_> =
-            stream::iter(&live).map(|key| client.head(key)).buffer_unordered(CONCURRENCY).collect().await;
-        for head in heads {
-            for volume in cluster::volumes_of(&head?.placement) {
-                *wanted.entry(volume.into()).or_default() += 1;
-            }
-        }
+        let wanted = wanted(client, ledger).await?;
         let status = client.status().await?;
         let running = cluster.volumes().iter().filter(|volume| volume.is_running());
         for id in running.filter_map(|volume| volume.server_id()) {

@@ -76,10 +76,7 @@ async fn a_volume_that_hangs_is_waited_for_as_long_as_is_said_and_then_no_more()
     copies::all_made(&cluster, COPIES, EXACT_TIMEOUT).await?;
     copies::verify(&cluster, &any, &report.ledger, COPIES).await?;
     // What came to it too late is nobody's once the epochs of those who sent it are fenced.
-    for master in cluster.masters() {
-        block_in_place(|| master.restart())?;
-    }
-    cluster::all_up(&cluster, VOLUMES).await?;
+    cluster::fence_epochs(&cluster, VOLUMES).await?;
     copies::exactly(&cluster, &any, &report.ledger, EXACT_TIMEOUT).await?;
     copies::verify(&cluster, &any, &report.ledger, COPIES).await?;
     cluster::no_panics(&cluster)

@@ -8,7 +8,7 @@ use hayrick_client::{Client, VolumeChange};
 use hayrick_integration_tests::content::{self, Content};
 use hayrick_integration_tests::gate::Gate;
 use hayrick_integration_tests::{cluster, copies, figure, ledger, wait};
-use hayrick_launcher::{Builder, Cluster};
+use hayrick_launcher::Cluster;
 use tokio::task::block_in_place;
 
 const VOLUMES: u32 = 4;
@@ -31,7 +31,7 @@ async fn an_order_to_drop_that_comes_after_the_volume_is_a_member_again_drops_no
     let seed = content::seed("late drop");
     // Few partitions, so that the first order names nearly everything.
     let settings = [&REAPED[..], &["--repair-after", "1s", "--partitions", "32"]].concat();
-    let mut cluster = with_args(cluster::builder(VOLUMES)?, &settings).build()?;
+    let mut cluster = cluster::with_master_args(cluster::builder(VOLUMES)?, &settings).build()?;
     let gate = Gate::start(cluster.volume(1).peer_addr()).await?;
     cluster.volume(1).set_flag("--peer-advertise", gate.addr().to_string());
     block_in_place(|| cluster.start())?;
@@ -69,6 +69,7 @@ async fn an_order_to_drop_that_comes_after_the_volume_is_a_member_again_drops_no
     })
     .await?;
     copies::verify(&cluster, &any, &ledger, COPIES).await?;
+    cluster::fence_epochs(&cluster, VOLUMES - 1).await?;
     copies::exactly(&cluster, &any, &ledger, MOVED_TIMEOUT).await?;
     figure::say(&format!("{held} needles were to be dropped: {:?}", gate.counts()));
     cluster::no_panics(&cluster)
@@ -78,11 +79,12 @@ async fn an_order_to_drop_that_comes_after_the_volume_is_a_member_again_drops_no
 async fn who_held_or_half_pulled_what_lies_elsewhere_gets_the_space_back() -> Result<()> {
     let seed = content::seed("space of moves");
     let settings = [&REAPED[..], &["--move-rate", "2MiB", "--partitions", "256"]].concat();
-    let builder = with_args(cluster::builder(VOLUMES)?, &settings).segment_size("2MiB");
+    let builder = cluster::with_master_args(cluster::builder(VOLUMES)?, &settings).segment_size("2MiB");
     let cluster = cluster::start_with(builder, VOLUMES).await?;
     let (any, clients) = (cluster::client_any(&cluster)?, cluster::client_each(&cluster)?);
     let contents = Content::of_size(seed, LARGE_OBJECTS, LARGE_BYTES);
     let ledger = ledger::fill(&clients, "space", contents).await?;
+    cluster::fence_epochs(&cluster, VOLUMES).await?;
 
     // Called off while copies are being made: some placements have moved, of others there are pieces.
     change(&any, &cluster, 1, VolumeChange::Drain).await?;
@@ -110,10 +112,6 @@ async fn who_held_or_half_pulled_what_lies_elsewhere_gets_the_space_back() -> Re
     ensure!(after <= 3 * SEGMENT_BYTES && 2 * after < before, "it uses {after} bytes, before {before}");
     copies::verify(&cluster, &any, &ledger, COPIES).await?;
     cluster::no_panics(&cluster)
-}
-
-fn with_args(builder: Builder, args: &[&str]) -> Builder {
-    args.iter().fold(builder, |builder, arg| builder.master_arg(arg))
 }
 
 async fn change(client: &Client, cluster: &Cluster, number: u32, change: VolumeChange) -> Result<()> {

@@ -39,6 +39,7 @@ async fn flipped_bits_all_over_a_volume_are_mended_and_nobody_reads_one() -> Res
     let cluster = cluster::start_set(4, &[&REAPED[..], &UNREPAIRED].concat()).await?;
     let any = cluster::client_any(&cluster)?;
     let ledger = fill(&cluster, "flips", seed).await?;
+    cluster::fence_epochs(&cluster, 4).await?;
     let volume = cluster.volume(1);
     let flips = flip_all_over(&volume.data_dir().join("needles"), &mut content::rng(seed, 1))?;
     figure::say(&format!("{flips} bits are flipped"));
@@ -89,10 +90,7 @@ async fn what_died_while_a_volume_was_away_never_comes_back_and_its_space_does()
     block_in_place(|| away.start())?;
     cluster::all_up(&cluster, 4).await?;
     // Its gateways' epochs are open: what they name nowhere may be on its way. A restarted master fences them.
-    for master in cluster.masters() {
-        block_in_place(|| master.restart())?;
-    }
-    cluster::all_up(&cluster, 4).await?;
+    cluster::fence_epochs(&cluster, 4).await?;
     copies::exactly(&cluster, &any, &ledger, MENDED_TIMEOUT).await?;
     for volume in cluster.volumes() {
         block_in_place(|| volume.restart())?;
@@ -126,9 +124,7 @@ async fn a_volume_that_is_back_during_its_repair_keeps_its_place_and_half_made_c
     block_in_place(|| cluster.volume(3).start())?;
     cluster::all_up(&cluster, 5).await?;
     copies::all_made(&cluster, COPIES, MENDED_TIMEOUT).await?;
-    for master in cluster.masters() {
-        block_in_place(|| master.restart())?;
-    }
+    cluster::fence_epochs(&cluster, 5).await?;
     copies::exactly(&cluster, &any, &ledger, MENDED_TIMEOUT).await?;
     copies::verify(&cluster, &any, &ledger, COPIES).await?;
     cluster::no_panics(&cluster)

@@ -1,10 +1,9 @@
 //! Volumes join: what is planned is what then moves, no more than need be, and all are evenly full.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use hayrick_client::{Client, RebalanceRehearsal};
+use hayrick_client::RebalanceRehearsal;
 use hayrick_integration_tests::content::{self, Content};
 use hayrick_integration_tests::{cluster, copies, figure, ledger, wait};
 use tokio::task::block_in_place;
@@ -22,10 +21,13 @@ const MOVED_MAX: f64 = 1.15;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_volumes_join_and_get_their_share_of_what_was_written_before() -> Result<()> {
     let seed = content::seed("rebalancing");
-    let mut cluster = cluster::start_set(4, &SETTINGS).await?;
+    // All alike: their share goes by their capacity, which would be what the disk has left when each of them starts.
+    let builder = cluster::builder(4)?.volume_arg("--capacity").volume_arg("4GiB");
+    let mut cluster = cluster::start_with(cluster::with_master_args(builder, &SETTINGS), 4).await?;
     let contents = Content::of_size(seed, OBJECTS, SIZE_BYTES);
     let ledger = ledger::fill(&cluster::client_each(&cluster)?, "rebalancing", contents).await?;
-    let before = needles(&cluster::client_any(&cluster)?).await?;
+    cluster::fence_epochs(&cluster, 4).await?;
+    let before = copies::wanted(&cluster::client_any(&cluster)?, &ledger).await?;
     for _ in 0..2 {
         block_in_place(|| cluster.add_volume()?.start())?;
     }
@@ -52,7 +54,7 @@ async fn two_volumes_join_and_get_their_share_of_what_was_written_before() -> Re
     copies::exactly(&cluster, &any, &ledger, BALANCED_TIMEOUT).await?;
     copies::verify(&cluster, &any, &ledger, COPIES).await?;
 
-    let after = needles(&any).await?;
+    let after = copies::wanted(&any, &ledger).await?;
     let come = |id: &u64| after[id].saturating_sub(before.get(id).copied().unwrap_or_default());
     let moved: u64 = after.keys().map(come).sum();
     ensure!(moved == planned.needles, "{moved} needles moved, {} were planned", planned.needles);
@@ -66,10 +68,4 @@ async fn two_volumes_join_and_get_their_share_of_what_was_written_before() -> Re
     ensure!(moved as f64 <= MOVED_MAX * least, "{moved} needles moved, at least {least} had to");
     ensure!(most <= SPREAD_MAX, "the fullest volume holds {most} times the mean: {after:?}");
     cluster::no_panics(&cluster)
-}
-
-/// Needles of each volume.
-async fn needles(client: &Client) -> Result<BTreeMap<u64, u64>> {
-    let status = client.status().await?;
-    Ok(status.volumes.iter().map(|volume| (volume.id, volume.needles)).collect())
 }
