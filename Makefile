@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 60
 TEST_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help cluster test verify format lint graph deny unit integration fuzz bench soak clean need-cargo need-deny
+.PHONY: help cluster test verify format lint graph deny unit integration fuzz bench soak soak-heal clean need-cargo need-deny
 
 help: ## list the targets
 	@echo 'Hayrick: make TARGET'
@@ -66,9 +66,18 @@ bench: need-cargo ## measure engine and cluster against this machine's limits, i
 
 # The same tests as in `make unit`, with more of the histories that are drawn from a seed.
 HISTORIES ?= 10000
-soak: need-cargo ## crash tests with many more histories, for an hour or so (HISTORIES)
+soak: need-cargo soak-heal ## crash tests with many more histories, and soak-heal, for an hour or so (HISTORIES)
 	HAYRICK_HISTORIES=$(HISTORIES) $(CARGO) test --release -p hayrick-disk -p hayrick-raft-store -p hayrick-volume -- \
 		acked_records acknowledged_ at_every_crash
+
+# The same tests as in `make integration`, more often and for longer.
+SEEDS ?= 20
+HANG_SECONDS ?= 60
+soak-heal: need-cargo ## repairs during which servers die, and a volume that hangs for longer, for a quarter of an hour (SEEDS, HANG_SECONDS)
+	$(CARGO) build --release -p hayrick-cli
+	HAYRICK_SEEDS=$(SEEDS) $(SOAKED) --test healing -- --nocapture a_repair_whose_servers_die
+	HAYRICK_HANG_SECONDS=$(HANG_SECONDS) $(SOAKED) --test hung_volume -- --nocapture
+SOAKED = HAYRICK_BIN=$(CURDIR)/target/release/hayrick $(CARGO) test -p hayrick-integration-tests
 
 clean: ## remove what was built, with it the figures in target/bench.json; never data
 	$(CARGO) clean

@@ -16,7 +16,7 @@ const TOLERANCE: u32 = 3;
 /// When it is more than three times as long.
 pub fn at_most(what: &str, measured: Duration, aim: Duration) -> Result<()> {
     let verdict = if measured <= aim { "as promised" } else { "over the promise" };
-    say(&format!("{what}: {:.2} s, {verdict} of {:.2} s", measured.as_secs_f64(), aim.as_secs_f64()));
+    say(&format!("{what}: {:.3} s, {verdict} of {:.3} s", measured.as_secs_f64(), aim.as_secs_f64()));
     ensure!(measured <= aim * TOLERANCE, "{what}: {measured:?}, more than {TOLERANCE} times {aim:?}");
     Ok(())
 }

@@ -11,15 +11,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-const HELLO: &[u8; 8] = b"HayrickH";
+pub(crate) const HELLO: &[u8; 8] = b"HayrickH";
 const REFUSAL: &[u8; 8] = b"HayrickN";
 /// Bytes of a hello, and where the sentence of a refusal begins.
-const HELLO_BYTES: usize = 52;
+pub(crate) const HELLO_BYTES: usize = 52;
 const SENTENCE_AT: usize = 12;
 const ROLE_MASTER: u8 = 1;
-const HEADER_BYTES: usize = 32;
+pub(crate) const HEADER_BYTES: usize = 32;
 const LAYOUT: u8 = 1;
-const KIND_REQUEST: u8 = 1;
+pub(crate) const KIND_REQUEST: u8 = 1;
 
 /// What the other end made of a hello.
 #[derive(Debug)]

@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, ensure};
-use futures_util::{StreamExt, stream};
+use anyhow::{Context, Result, ensure};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use hayrick_client::{Client, Error};
 
 use crate::content::Content;
 
-/// How many keys are verified at once.
+/// How many keys are verified at once, and put by [`fill`].
 const VERIFY_CONCURRENCY: usize = 16;
+const FILL_CONCURRENCY: usize = 16;
 /// How many wrong keys are shown.
 const SHOWN_MAX: usize = 10;
 
@@ -57,6 +58,16 @@ impl Ledger {
         self.keys.extend(other.keys);
     }
 
+    /// Puts an object that must be taken.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub async fn put(&mut self, client: &Client, key: &str, content: Content) -> Result<()> {
+        client.put(key, content.bytes()).await.with_context(|| key.to_owned())?;
+        self.keys.insert(key.to_owned(), Possible::exactly(Some(content)));
+        Ok(())
+    }
+
     /// Keys that surely hold an object.
     pub fn acknowledged(&self) -> usize {
         self.keys.values().filter(|possible| matches!(possible.contents[..], [Some(_)])).count()
@@ -83,6 +94,28 @@ impl Ledger {
         );
         Ok(())
     }
+}
+
+/// Puts these under `PREFIX/0`, `PREFIX/1` and so on, through all clients in turn, many at once.
+///
+/// # Errors
+/// When one is not taken.
+pub async fn fill(
+    clients: &[Client],
+    prefix: &str,
+    contents: impl IntoIterator<Item = Content>,
+) -> Result<Ledger> {
+    let puts = contents.into_iter().enumerate().map(|(number, content)| async move {
+        let key = format!("{prefix}/{number}");
+        let mut ledger = Ledger::default();
+        ledger.put(&clients[number % clients.len()], &key, content).await?;
+        anyhow::Ok(ledger)
+    });
+    let add = |mut ledger: Ledger, one: Ledger| {
+        ledger.extend(one);
+        std::future::ready(Ok(ledger))
+    };
+    stream::iter(puts).buffer_unordered(FILL_CONCURRENCY).try_fold(Ledger::default(), add).await
 }
 
 /// Reads a key; the object's bytes, or `None` if there is none.

@@ -2,7 +2,7 @@
 //!
 //! This library is the harness that the claims in `tests/` and the bench stand on: clusters, waiting for conditions,
 //! seeds, a load whose every answer is kept in a ledger, the copies that volumes have, registers whose histories are
-//! checked, a proxy that loses answers, links that are held up one way, raw sockets, a library that
+//! checked, a proxy that loses answers, a gate that holds requests back, links that are held up one way, raw sockets, a library that
 //! holds syncs back. What is claimed stands in `tests/`, one topic a file. Invariant: nothing here waits for a time
 //! to pass where it could wait for something to happen, and everything random comes from a printed seed.
 
@@ -13,6 +13,7 @@ pub mod copies;
 pub mod disk_shim;
 pub mod figure;
 pub mod frames;
+pub mod gate;
 pub mod history;
 pub mod ledger;
 pub mod links;

@@ -1,6 +1,7 @@
 //! A load of clients that write, read and delete, and keep a ledger of every answer.
 //!
-//! Each client is bound to one master, so that it shows what a user of that master sees, and owns its keys.
+//! Each client is bound to one master, so that it shows what a user of that master sees, and owns its keys; or it only reads
+//! keys that nobody writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -22,9 +23,6 @@ const SIZE_BYTES_MAX: usize = 64 * 1024;
 /// How long a client waits after a refusal: it would only ask the same again.
 const REFUSED_PAUSE: Duration = Duration::from_millis(20);
 
-/// A request that takes longer than this is worth a note.
-const SLOW: Duration = Duration::from_millis(20);
-
 /// A running load.
 pub struct Load {
     stop: Arc<AtomicBool>,
@@ -42,15 +40,28 @@ pub struct Report {
     pub puts: Vec<(Instant, usize)>,
     /// Every failed request: when, through which master, what.
     pub failures: Vec<Failure>,
-    /// Every request that took longer than a moment, failed or not.
-    pub slow: Vec<Slow>,
+    /// Every request, failed or not.
+    pub requests: Vec<Request>,
     /// When it began and ended.
     pub span: (Instant, Instant),
 }
 
-/// A request that took its time.
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// A new object, or an overwrite.
+    Put,
+    /// An object's bytes.
+    Get,
+    /// A delete.
+    Delete,
+}
+
+/// A request and how long it took.
 #[derive(Debug, Clone, Copy)]
-pub struct Slow {
+pub struct Request {
+    /// What it was.
+    pub verb: Verb,
     /// When it was sent.
     pub at: Instant,
     /// Through which master (its place in the list).
@@ -79,10 +90,11 @@ struct Worker {
     client: Client,
     rng: StdRng,
     successes: Arc<[AtomicU64]>,
+    only_reads: bool,
     ledger: Ledger,
     puts: Vec<(Instant, usize)>,
     failures: Vec<Failure>,
-    slow: Vec<Slow>,
+    requests: Vec<Request>,
     /// Answers that no history allows.
     wrong: Vec<String>,
 }
@@ -90,21 +102,32 @@ struct Worker {
 impl Load {
     /// Starts `count` clients, spread over the given ones, each of which asks one master.
     pub fn start(clients: &[Client], count: usize, seed: u64) -> Self {
+        Self::of(clients, (0..count).map(|number| (format!("load/{seed:x}/{number}/"), None)), seed)
+    }
+
+    /// Starts `count` clients that only read what [`fill`](crate::ledger::fill) put under `prefix`.
+    pub fn reads(clients: &[Client], count: usize, prefix: &str, ledger: &Ledger, seed: u64) -> Self {
+        Self::of(clients, (0..count).map(|_| (format!("{prefix}/"), Some(ledger.clone()))), seed)
+    }
+
+    /// One client for each of these: what its keys begin with, and what they hold if it is only to read.
+    fn of(clients: &[Client], workers: impl Iterator<Item = (String, Option<Ledger>)>, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let successes: Arc<[AtomicU64]> = clients.iter().map(|_| AtomicU64::new(0)).collect();
         let mut tasks = JoinSet::new();
-        for number in 0..count {
+        for (number, (prefix, readable)) in workers.enumerate() {
             let master = number % clients.len();
             let worker = Worker {
-                prefix: format!("load/{seed:x}/{number}/"),
+                prefix,
                 master,
                 client: clients[master].clone(),
                 rng: rng(seed, number as u64),
                 successes: Arc::clone(&successes),
-                ledger: Ledger::default(),
+                only_reads: readable.is_some(),
+                ledger: readable.unwrap_or_default(),
                 puts: Vec::new(),
                 failures: Vec::new(),
-                slow: Vec::new(),
+                requests: Vec::new(),
                 wrong: Vec::new(),
             };
             tasks.spawn(worker.run(Arc::clone(&stop)));
@@ -143,7 +166,7 @@ impl Load {
             ledger: Ledger::default(),
             puts: Vec::new(),
             failures: Vec::new(),
-            slow: Vec::new(),
+            requests: Vec::new(),
             span: (self.started, Instant::now()),
         };
         let mut wrong = Vec::new();
@@ -152,7 +175,7 @@ impl Load {
             report.ledger.extend(worker.ledger);
             report.puts.extend(worker.puts);
             report.failures.extend(worker.failures);
-            report.slow.extend(worker.slow);
+            report.requests.extend(worker.requests);
             wrong.extend(worker.wrong);
         }
         report.puts.sort_unstable();
@@ -162,6 +185,15 @@ impl Load {
 }
 
 impl Report {
+    /// Takes over what another load saw, of other clients.
+    pub fn extend(&mut self, other: Report) {
+        self.ledger.extend(other.ledger);
+        self.puts.extend(other.puts);
+        self.puts.sort_unstable();
+        self.failures.extend(other.failures);
+        self.requests.extend(other.requests);
+    }
+
     /// The longest time within `from..to` without a successful PUT through any of these masters.
     pub fn longest_gap(&self, from: Instant, to: Instant, masters: &[usize]) -> Duration {
         let mut longest = Duration::ZERO;
@@ -172,6 +204,17 @@ impl Report {
             last = *at;
         }
         longest.max(to.saturating_duration_since(last))
+    }
+
+    /// The 99th percentile of what these requests took that were sent within `from..to`, and the longest; zero if there
+    /// was none.
+    pub fn p99_and_longest(&self, verb: Verb, from: Instant, to: Instant) -> (Duration, Duration) {
+        let is_meant = |request: &&Request| request.verb == verb && (from..to).contains(&request.at);
+        let mut took: Vec<Duration> =
+            self.requests.iter().filter(is_meant).map(|request| request.took).collect();
+        took.sort_unstable();
+        let at = (took.len() * 99 / 100).min(took.len().saturating_sub(1));
+        (took.get(at).copied().unwrap_or_default(), took.last().copied().unwrap_or_default())
     }
 
     /// The reads that failed within `from..to`.
@@ -186,20 +229,28 @@ impl Worker {
         while !stop.load(Ordering::Relaxed) {
             let old = self.pick_old_key();
             let at = Instant::now();
-            match (self.rng.random_range(0..10), old) {
+            let drawn = if self.only_reads { 9 } else { self.rng.random_range(0..10) };
+            let verb = match (drawn, old) {
                 (0..=3, _) | (_, None) => {
                     let key = format!("{}{next_key}", self.prefix);
                     next_key += 1;
                     self.put(key).await;
+                    Verb::Put
                 }
-                (4..=5, Some(key)) => self.put(key).await,
-                (6, Some(key)) => self.delete(key).await,
-                (_, Some(key)) => self.get(key).await,
-            }
-            let took = at.elapsed();
-            if took > SLOW {
-                self.slow.push(Slow { at, master: self.master, took });
-            }
+                (4..=5, Some(key)) => {
+                    self.put(key).await;
+                    Verb::Put
+                }
+                (6, Some(key)) => {
+                    self.delete(key).await;
+                    Verb::Delete
+                }
+                (_, Some(key)) => {
+                    self.get(key).await;
+                    Verb::Get
+                }
+            };
+            self.requests.push(Request { verb, at, master: self.master, took: at.elapsed() });
         }
         self
     }
@@ -291,7 +342,7 @@ mod tests {
             ledger: Ledger::default(),
             puts: vec![(at(100), 0), (at(200), 1), (at(600), 0), (at(900), 1)],
             failures: Vec::new(),
-            slow: Vec::new(),
+            requests: Vec::new(),
             span: (start, at(1000)),
         };
         assert_eq!(report.longest_gap(start, at(1000), &[0, 1]), Duration::from_millis(400));

@@ -18,8 +18,7 @@ const STATE_TIMEOUT: Duration = Duration::from_secs(40);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_volume_is_drained_stopped_and_removed_and_nobody_notices() -> Result<()> {
     let seed = content::seed("draining");
-    let builder = cluster::builder(VOLUMES)?.master_arg("--move-rate").master_arg("200MiB");
-    let cluster = cluster::start_with(builder, VOLUMES).await?;
+    let cluster = cluster::start_set(VOLUMES, &["--move-rate", "200MiB"]).await?;
     let any = cluster::client_any(&cluster)?;
     let load = Load::start(&cluster::client_each(&cluster)?, CLIENTS, seed);
     load.more_puts(PUTS, &[0, 1, 2], STATE_TIMEOUT).await?;

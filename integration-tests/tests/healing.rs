@@ -4,30 +4,38 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hayrick_client::Client;
 use hayrick_integration_tests::content::{self, Content};
-use hayrick_integration_tests::ledger::{Ledger, Possible};
+use hayrick_integration_tests::ledger::{self, Ledger};
 use hayrick_integration_tests::load::Load;
 use hayrick_integration_tests::{cluster, copies, figure, wait};
 use hayrick_launcher::Cluster;
 use rand::Rng;
-use tokio::task::{JoinSet, block_in_place};
+use rand::rngs::StdRng;
+use tokio::task::block_in_place;
 use tokio::time::Instant;
 
 const COPIES: usize = 3;
 /// `HAYRICK_OBJECTS` makes them more.
 const OBJECTS: usize = 3000;
 const SIZE_BYTES_MAX: usize = 8 * 1024;
-const WRITERS: usize = 16;
 const CLIENTS: usize = 4;
 const SETTINGS: [&str; 4] = ["--repair-after", "1s", "--move-rate", "200MiB"];
+/// For a repair that is to be interrupted: it has seconds of work.
+const SLOW_SETTINGS: [&str; 4] = ["--repair-after", "1s", "--move-rate", "256KiB"];
+/// Servers that die during one repair, the pause before each, and how long it is dead.
+const DEATHS: u32 = 5;
+const DEATHS_APART_MAX: Duration = Duration::from_millis(1500);
+const DEAD_MAX: Duration = Duration::from_secs(5);
+/// Together some seven seconds of work.
+const DYING_OBJECTS: usize = 1500;
+const DYING_BYTES: usize = 4 * 1024;
 const HEALED_TIMEOUT: Duration = Duration::from_secs(120);
 const STATE_TIMEOUT: Duration = Duration::from_secs(40);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_lost_volume_held_has_three_copies_again_and_no_request_fails() -> Result<()> {
     let seed = content::seed("healing");
-    let cluster = start(5).await?;
+    let cluster = cluster::start_set(5, &SETTINGS).await?;
     let ledger = fill(&cluster, "healing", objects(), seed).await?;
     let load = Load::start(&cluster::client_each(&cluster)?, CLIENTS, seed);
     load.more_puts(20, &[0, 1, 2], STATE_TIMEOUT).await?;
@@ -36,8 +44,9 @@ async fn what_a_lost_volume_held_has_three_copies_again_and_no_request_fails() -
     block_in_place(|| lost.kill())?;
     std::fs::remove_dir_all(lost.data_dir()).context("its disk is gone, too")?;
     let died = Instant::now();
-    seen_down(&cluster, 1).await?;
-    let (took, bytes) = healed(&cluster, died).await?;
+    cluster::volume_seen(&cluster, 1, "down").await?;
+    healed(&cluster).await?;
+    let (took, bytes) = (died.elapsed(), cluster::client_any(&cluster)?.status().await?.object_bytes);
     figure::say(&format!(
         "a lost volume was made up for after {:.1} s, from its death on: {:.0} s/GiB",
         took.as_secs_f64(),
@@ -50,7 +59,7 @@ async fn what_a_lost_volume_held_has_three_copies_again_and_no_request_fails() -
     let mut all = ledger;
     all.extend(report.ledger);
     // What the load wrote last may have had two copies for a moment.
-    healed(&cluster, Instant::now()).await?;
+    healed(&cluster).await?;
     copies::verify(&cluster, &any, &all, COPIES).await?;
     for client in cluster::client_each(&cluster)? {
         all.verify(&client).await?;
@@ -61,45 +70,90 @@ async fn what_a_lost_volume_held_has_three_copies_again_and_no_request_fails() -
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repair_whose_servers_die_goes_on_where_it_was() -> Result<()> {
-    let seed = content::seed("healing while servers die");
-    let mut rng = content::rng(seed, 1);
-    let cluster = start(5).await?;
-    let any = cluster::client_any(&cluster)?;
-    let ledger = fill(&cluster, "dying", objects() / 2, seed).await?;
-    block_in_place(|| cluster.volume(1).kill())?;
-    seen_down(&cluster, 1).await?;
-    // After the second that a volume is given to come back, it begins.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    // Each is some move's source or newcomer; none is down long enough to be given up.
-    for round in 0..4 {
-        tokio::time::sleep(Duration::from_millis(rng.random_range(0..300))).await;
-        if round % 2 == 0 {
-            block_in_place(|| cluster.volume(2 + rng.random_range(0..4)).restart())?;
-        } else {
-            let leader = cluster::leader(&cluster).await?;
-            block_in_place(|| cluster.master(leader).kill())?;
-            block_in_place(|| cluster.master(leader).start())?;
-        }
+    for seed in content::seeds()? {
+        figure::say(&format!("healing while servers die: seed {seed} (again with HAYRICK_TEST_SEED={seed})"));
+        heals_while_servers_die(seed).await.with_context(|| format!("seed {seed}"))?;
     }
-    healed(&cluster, Instant::now()).await?;
-    copies::verify(&cluster, &any, &ledger, COPIES).await?;
+    Ok(())
+}
+
+/// Who is killed.
+#[derive(Debug, Clone, Copy)]
+enum Victim {
+    /// Who pulls, of some move.
+    Newcomer,
+    /// Any other volume: each is the source of some.
+    Source,
+    Leader,
+}
+
+async fn heals_while_servers_die(seed: u64) -> Result<()> {
+    let mut rng = content::rng(seed, 1);
+    let cluster = cluster::start_set(5, &SLOW_SETTINGS).await?;
+    let contents = Content::of_size(seed, DYING_OBJECTS, DYING_BYTES);
+    let ledger = ledger::fill(&cluster::client_each(&cluster)?, "dying", contents).await?;
+    block_in_place(|| cluster.volume(1).kill())?;
+    let died = Instant::now();
+    wait::until("copies are being made", STATE_TIMEOUT, async || newcomer(&cluster).await).await?;
+    let mut during = 0;
+    for _ in 0..DEATHS {
+        sleep_up_to(&mut rng, DEATHS_APART_MAX).await;
+        let victim = [Victim::Newcomer, Victim::Source, Victim::Leader][rng.random_range(0..3)];
+        let pulls = newcomer(&cluster).await.ok();
+        during += u32::from(pulls.is_some());
+        let any_volume = 2 + rng.random_range(0..4);
+        let process = match victim {
+            Victim::Newcomer => cluster.volume(pulls.unwrap_or(any_volume)),
+            Victim::Source => cluster.volume(match pulls {
+                Some(pulls) if pulls == any_volume => 2 + (pulls - 1) % 4,
+                _ => any_volume,
+            }),
+            Victim::Leader => cluster.master(cluster::leader(&cluster).await?),
+        };
+        block_in_place(|| process.kill())?;
+        // Long enough, now and then, that it is given up.
+        sleep_up_to(&mut rng, DEAD_MAX).await;
+        block_in_place(|| process.start())?;
+    }
+    healed(&cluster).await?;
+    let took = died.elapsed().as_secs_f64();
+    figure::say(&format!(
+        "healed after {took:.1} s and {DEATHS} deaths, {during} of them while copies were made"
+    ));
+    copies::verify(&cluster, &cluster::client_any(&cluster)?, &ledger, COPIES).await?;
     cluster::states_agree(&cluster).await?;
     cluster::no_panics(&cluster)
+}
+
+async fn sleep_up_to(rng: &mut StdRng, most: Duration) {
+    tokio::time::sleep(most.mul_f64(rng.random())).await;
+}
+
+/// The number of a volume that pulls just now, as the leader tells.
+async fn newcomer(cluster: &Cluster) -> Result<u32> {
+    let leader = cluster::leader(cluster).await?;
+    let client = cluster::client(&[cluster.master(leader).http_addr().to_string()])?;
+    let status = client.status().await?;
+    let waiting = &status.waiting;
+    let to = status.moves.first().with_context(|| format!("nothing moves: {waiting:?}"))?.to;
+    let number =
+        (1..).zip(cluster.volumes()).find(|(_, volume)| volume.server_id().map(u64::from) == Some(to));
+    Ok(number.context("it is one of them")?.0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_volume_that_dies_during_the_repair_of_the_first_loses_nothing() -> Result<()> {
     let seed = content::seed("two deaths");
-    let cluster = start(5).await?;
+    let cluster = cluster::start_set(5, &SETTINGS).await?;
     let any = cluster::client_any(&cluster)?;
     let ledger = fill(&cluster, "two", objects() / 2, seed).await?;
     for number in [1, 2] {
         let lost = cluster.volume(number);
         block_in_place(|| lost.kill())?;
         std::fs::remove_dir_all(lost.data_dir())?;
-        seen_down(&cluster, number).await?;
+        cluster::volume_seen(&cluster, number, "down").await?;
     }
-    healed(&cluster, Instant::now()).await?;
+    healed(&cluster).await?;
     copies::verify(&cluster, &any, &ledger, COPIES).await?;
     cluster::no_panics(&cluster)
 }
@@ -107,16 +161,14 @@ async fn a_second_volume_that_dies_during_the_repair_of_the_first_loses_nothing(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_written_with_two_copies_gets_its_third_when_the_volume_is_back() -> Result<()> {
     let seed = content::seed("third copies");
-    let cluster = start(3).await?;
+    let cluster = cluster::start_set(3, &SETTINGS).await?;
     let any = cluster::client_any(&cluster)?;
     let mut ledger = fill(&cluster, "before", 100, seed).await?;
     block_in_place(|| cluster.volume(1).kill())?;
     let mut rng = content::rng(seed, 2);
     for number in 0..200 {
         let content = Content::random(&mut rng, SIZE_BYTES_MAX);
-        let key = format!("meanwhile/{number}");
-        any.put(&key, content.bytes()).await?;
-        ledger.keys.insert(key, Possible::exactly(Some(content)));
+        ledger.put(&any, &format!("meanwhile/{number}"), content).await?;
     }
     let waiting = wait::until("the status says what repair waits for", STATE_TIMEOUT, async || {
         let leader = cluster::leader(&cluster).await?;
@@ -129,7 +181,7 @@ async fn what_was_written_with_two_copies_gets_its_third_when_the_volume_is_back
     .await?;
     ensure!(waiting > 0, "some objects have two copies");
     block_in_place(|| cluster.volume(1).start())?;
-    healed(&cluster, Instant::now()).await?;
+    healed(&cluster).await?;
     copies::verify(&cluster, &any, &ledger, COPIES).await?;
     cluster::no_panics(&cluster)
 }
@@ -137,50 +189,23 @@ async fn what_was_written_with_two_copies_gets_its_third_when_the_volume_is_back
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_volume_that_was_killed_while_it_pulled_pulls_again_once_it_is_back() -> Result<()> {
     let seed = content::seed("killed while pulling");
-    let mut builder = cluster::builder(5)?;
-    for setting in ["--repair-after", "1s", "--move-rate", "256KiB"] {
-        builder = builder.master_arg(setting);
-    }
-    let cluster = cluster::start_with(builder, 5).await?;
+    let cluster = cluster::start_set(5, &SLOW_SETTINGS).await?;
     let any = cluster::client_any(&cluster)?;
     let ledger = fill(&cluster, "killed", 1000, seed).await?;
     block_in_place(|| cluster.volume(1).kill())?;
-    let puller = wait::until("a volume pulls", STATE_TIMEOUT, async || {
-        let leader = cluster::leader(&cluster).await?;
-        let client = cluster::client(&[cluster.master(leader).http_addr().to_string()])?;
-        let status = client.status_json().await?;
-        let to = status["moves"][0]["to"].as_u64().with_context(|| format!("nothing moves: {status}"))?;
-        Ok(u32::try_from(to)?)
-    })
-    .await?;
-    let number = (1..=5).find(|number| cluster.volume(*number).server_id() == Some(puller));
-    let number = number.context("it is one of them")?;
+    let number = wait::until("a volume pulls", STATE_TIMEOUT, async || newcomer(&cluster).await).await?;
     block_in_place(|| cluster.volume(number).kill())?;
-    seen_down(&cluster, number).await?;
-    healed(&cluster, Instant::now()).await?;
+    cluster::volume_seen(&cluster, number, "down").await?;
+    healed(&cluster).await?;
     block_in_place(|| cluster.volume(number).start())?;
-    wait::until("it is up again", STATE_TIMEOUT, async || {
-        let status = any.status().await?;
-        let state = cluster::volume_state(&status, puller);
-        ensure!(state == "up", "it is {state:?}");
-        Ok(())
-    })
-    .await?;
+    cluster::volume_seen(&cluster, number, "up").await?;
     // With three left, each has to hold everything.
     let third = (2..=5).find(|third| *third != number).context("there are five")?;
     block_in_place(|| cluster.volume(third).kill())?;
-    seen_down(&cluster, third).await?;
-    healed(&cluster, Instant::now()).await?;
+    cluster::volume_seen(&cluster, third, "down").await?;
+    healed(&cluster).await?;
     copies::verify(&cluster, &any, &ledger, COPIES).await?;
     cluster::no_panics(&cluster)
-}
-
-async fn start(volumes: u32) -> Result<Cluster> {
-    let mut builder = cluster::builder(volumes)?;
-    for setting in SETTINGS {
-        builder = builder.master_arg(setting);
-    }
-    cluster::start_with(builder, volumes).await
 }
 
 fn objects() -> usize {
@@ -189,57 +214,10 @@ fn objects() -> usize {
 
 /// Puts so many objects through all masters.
 async fn fill(cluster: &Cluster, prefix: &str, count: usize, seed: u64) -> Result<Ledger> {
-    let clients = cluster::client_each(cluster)?;
-    let mut writers = JoinSet::new();
-    for writer in 0..WRITERS {
-        let client = clients[writer % clients.len()].clone();
-        let mut rng = content::rng(seed, 100 + writer as u64);
-        let keys: Vec<String> =
-            (writer..count).step_by(WRITERS).map(|number| format!("{prefix}/{number}")).collect();
-        writers.spawn(async move {
-            let mut ledger = Ledger::default();
-            for key in keys {
-                let content = Content::random(&mut rng, SIZE_BYTES_MAX);
-                put(&client, &key, content).await?;
-                ledger.keys.insert(key, Possible::exactly(Some(content)));
-            }
-            anyhow::Ok(ledger)
-        });
-    }
-    let mut ledger = Ledger::default();
-    while let Some(written) = writers.join_next().await {
-        ledger.extend(written??);
-    }
-    Ok(ledger)
+    let contents = Content::randoms(seed, 100, count, SIZE_BYTES_MAX);
+    ledger::fill(&cluster::client_each(cluster)?, prefix, contents).await
 }
 
-async fn seen_down(cluster: &Cluster, number: u32) -> Result<()> {
-    let any = cluster::client_any(cluster)?;
-    let id = cluster.volume(number).server_id().context("its listening line names an id")?;
-    wait::until("the dead volume is seen down", STATE_TIMEOUT, async || {
-        let status = any.status().await?;
-        let state = cluster::volume_state(&status, id);
-        ensure!(state == "down", "it is {state:?}");
-        Ok(())
-    })
-    .await
-}
-
-async fn put(client: &Client, key: &str, content: Content) -> Result<()> {
-    client.put(key, content.bytes()).await.with_context(|| key.to_owned())?;
-    Ok(())
-}
-
-/// Waits until every object has all its copies: how long that took, and the bytes of all objects.
-async fn healed(cluster: &Cluster, since: Instant) -> Result<(Duration, u64)> {
-    let any = cluster::client_any(cluster)?;
-    wait::until("every object has all its copies", HEALED_TIMEOUT, async || {
-        let status = any.status().await?;
-        let json = any.status_json().await?;
-        let (copies, waiting) = (&json["copies"], &json["waiting"]);
-        let up = status.volumes.iter().filter(|volume| volume.state == "up").count();
-        ensure!(up >= COPIES && status.under_replicated == 0, "{copies}, {up} up, waiting: {waiting}");
-        Ok((since.elapsed(), status.object_bytes))
-    })
-    .await
+async fn healed(cluster: &Cluster) -> Result<()> {
+    copies::all_made(cluster, COPIES, HEALED_TIMEOUT).await
 }

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hayrick_client::Client;
 use hayrick_integration_tests::content::{self, Content};
-use hayrick_integration_tests::ledger::{Ledger, Possible};
+use hayrick_integration_tests::ledger::{self, Ledger, Possible};
 use hayrick_integration_tests::{cluster, copies, figure, wait};
+use hayrick_launcher::Cluster;
 use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::task::block_in_place;
@@ -19,25 +19,27 @@ use tokio::time::Instant;
 const COPIES: usize = 3;
 const OBJECTS: usize = 1200;
 const SIZE_BYTES_MAX: usize = 8 * 1024;
-const LARGE_OBJECTS: u64 = 400;
+const LARGE_OBJECTS: usize = 400;
 const LARGE_BYTES: usize = 32 * 1024;
 /// One byte of so many is flipped, on average.
 const FLIPS_APART: u64 = 1024;
 const MENDED_TIMEOUT: Duration = Duration::from_secs(120);
 const STATE_TIMEOUT: Duration = Duration::from_secs(40);
 /// Never less than twice the request timeout, so both are short here.
-const SETTINGS: [&str; 6] = ["--reap-after", "1s", "--request-timeout", "3s", "--repair-after", "120s"];
+const REAPED: [&str; 4] = ["--reap-after", "1s", "--request-timeout", "3s"];
+/// Nothing is copied because a volume is away.
+const UNREPAIRED: [&str; 2] = ["--repair-after", "120s"];
+/// The lowest rate that there is, and with large objects: each group of placements takes many seconds, so that it is surely
+/// seen.
+const SLOWLY: [&str; 4] = ["--repair-after", "1s", "--move-rate", "64KiB"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flipped_bits_all_over_a_volume_are_mended_and_nobody_reads_one() -> Result<()> {
     let seed = content::seed("flips");
-    let mut builder = cluster::builder(4)?;
-    for setting in SETTINGS {
-        builder = builder.master_arg(setting);
-    }
-    let cluster = cluster::start_with(builder, 4).await?;
+    let cluster = cluster::start_set(4, &[&REAPED[..], &UNREPAIRED].concat()).await?;
     let any = cluster::client_any(&cluster)?;
-    let ledger = fill(&any, "flips", OBJECTS, seed).await?;
+    let ledger = fill(&cluster, "flips", seed).await?;
+    cluster::fence_epochs(&cluster, 4).await?;
     let volume = cluster.volume(1);
     let flips = flip_all_over(&volume.data_dir().join("needles"), &mut content::rng(seed, 1))?;
     figure::say(&format!("{flips} bits are flipped"));
@@ -62,13 +64,9 @@ async fn flipped_bits_all_over_a_volume_are_mended_and_nobody_reads_one() -> Res
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_died_while_a_volume_was_away_never_comes_back_and_its_space_does() -> Result<()> {
     let seed = content::seed("away");
-    let mut builder = cluster::builder(4)?;
-    for setting in SETTINGS {
-        builder = builder.master_arg(setting);
-    }
-    let cluster = cluster::start_with(builder, 4).await?;
+    let cluster = cluster::start_set(4, &[&REAPED[..], &UNREPAIRED].concat()).await?;
     let any = cluster::client_any(&cluster)?;
-    let mut ledger = fill(&any, "away", OBJECTS, seed).await?;
+    let mut ledger = fill(&cluster, "away", seed).await?;
     let away = cluster.volume(2);
     block_in_place(|| away.kill())?;
     let mut rng = content::rng(seed, 1);
@@ -79,7 +77,7 @@ async fn what_died_while_a_volume_was_away_never_comes_back_and_its_space_does()
                 any.delete(&key).await?;
                 ledger.keys.insert(key, Possible::exactly(None));
             }
-            1 => put(&any, &mut ledger, key, Content::random(&mut rng, SIZE_BYTES_MAX)).await?,
+            1 => ledger.put(&any, &key, Content::random(&mut rng, SIZE_BYTES_MAX)).await?,
             _ => {}
         }
     }
@@ -92,10 +90,7 @@ async fn what_died_while_a_volume_was_away_never_comes_back_and_its_space_does()
     block_in_place(|| away.start())?;
     cluster::all_up(&cluster, 4).await?;
     // Its gateways' epochs are open: what they name nowhere may be on its way. A restarted master fences them.
-    for master in cluster.masters() {
-        block_in_place(|| master.restart())?;
-    }
-    cluster::all_up(&cluster, 4).await?;
+    cluster::fence_epochs(&cluster, 4).await?;
     copies::exactly(&cluster, &any, &ledger, MENDED_TIMEOUT).await?;
     for volume in cluster.volumes() {
         block_in_place(|| volume.restart())?;
@@ -111,18 +106,10 @@ async fn what_died_while_a_volume_was_away_never_comes_back_and_its_space_does()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_volume_that_is_back_during_its_repair_keeps_its_place_and_half_made_copies_go() -> Result<()> {
     let seed = content::seed("back too soon");
-    let builder = cluster::builder(5)?.master_arg("--repair-after").master_arg("1s");
-    // The least there is, and large objects: each group of placements takes many seconds, so that it is surely seen.
-    let builder = builder.master_arg("--move-rate").master_arg("64KiB");
-    let builder =
-        builder.master_arg("--reap-after").master_arg("1s").master_arg("--request-timeout").master_arg("3s");
-    let cluster = cluster::start_with(builder, 5).await?;
+    let cluster = cluster::start_set(5, &[&REAPED[..], &SLOWLY].concat()).await?;
     let any = cluster::client_any(&cluster)?;
-    let mut ledger = Ledger::default();
-    for number in 0..LARGE_OBJECTS {
-        let content = Content { seed: seed.wrapping_add(number), size_bytes: LARGE_BYTES };
-        put(&any, &mut ledger, format!("soon/{number}"), content).await?;
-    }
+    let contents = Content::of_size(seed, LARGE_OBJECTS, LARGE_BYTES);
+    let ledger = ledger::fill(&cluster::client_each(&cluster)?, "soon", contents).await?;
     block_in_place(|| cluster.volume(3).kill())?;
     wait::until("copies are being made", STATE_TIMEOUT, async || {
         let leader = cluster::leader(&cluster).await?;
@@ -136,34 +123,16 @@ async fn a_volume_that_is_back_during_its_repair_keeps_its_place_and_half_made_c
     .await?;
     block_in_place(|| cluster.volume(3).start())?;
     cluster::all_up(&cluster, 5).await?;
-    wait::until("every object has three copies", MENDED_TIMEOUT, async || {
-        let status = any.status().await?;
-        ensure!(status.under_replicated == 0, "{} have fewer", status.under_replicated);
-        Ok(())
-    })
-    .await?;
-    for master in cluster.masters() {
-        block_in_place(|| master.restart())?;
-    }
+    copies::all_made(&cluster, COPIES, MENDED_TIMEOUT).await?;
+    cluster::fence_epochs(&cluster, 5).await?;
     copies::exactly(&cluster, &any, &ledger, MENDED_TIMEOUT).await?;
     copies::verify(&cluster, &any, &ledger, COPIES).await?;
     cluster::no_panics(&cluster)
 }
 
-async fn fill(client: &Client, prefix: &str, count: usize, seed: u64) -> Result<Ledger> {
-    let mut rng = content::rng(seed, 100);
-    let mut ledger = Ledger::default();
-    for number in 0..count {
-        let key = format!("{prefix}/{number}");
-        put(client, &mut ledger, key, Content::random(&mut rng, SIZE_BYTES_MAX)).await?;
-    }
-    Ok(ledger)
-}
-
-async fn put(client: &Client, ledger: &mut Ledger, key: String, content: Content) -> Result<()> {
-    client.put(&key, content.bytes()).await.with_context(|| key.clone())?;
-    ledger.keys.insert(key, Possible::exactly(Some(content)));
-    Ok(())
+async fn fill(cluster: &Cluster, prefix: &str, seed: u64) -> Result<Ledger> {
+    let contents = Content::randoms(seed, 100, OBJECTS, SIZE_BYTES_MAX);
+    ledger::fill(&cluster::client_each(cluster)?, prefix, contents).await
 }
 
 /// Flips bits in all segments of a volume, behind their headers; how many. What was never written is left alone.

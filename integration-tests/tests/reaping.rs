@@ -21,11 +21,7 @@ const REAPED_TIMEOUT: Duration = Duration::from_secs(60);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_is_dropped_everywhere_and_nothing_that_lives() -> Result<()> {
     let seed = content::seed("reaping");
-    let mut builder = cluster::builder(VOLUMES)?;
-    for setting in SETTINGS {
-        builder = builder.master_arg(setting);
-    }
-    let cluster = cluster::start_with(builder, VOLUMES).await?;
+    let cluster = cluster::start_set(VOLUMES, &SETTINGS).await?;
     let any = cluster::client_any(&cluster)?;
     let mut ledger = Ledger::default();
 

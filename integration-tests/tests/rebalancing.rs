@@ -1,19 +1,17 @@
 //! Volumes join: what is planned is what then moves, no more than need be, and all are evenly full.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use hayrick_client::{Client, RebalanceRehearsal};
+use hayrick_client::RebalanceRehearsal;
 use hayrick_integration_tests::content::{self, Content};
-use hayrick_integration_tests::ledger::{Ledger, Possible};
-use hayrick_integration_tests::{cluster, copies, figure, wait};
-use tokio::task::{JoinSet, block_in_place};
+use hayrick_integration_tests::{cluster, copies, figure, ledger, wait};
+use tokio::task::block_in_place;
 
 const COPIES: usize = 3;
 const OBJECTS: usize = 6000;
 const SIZE_BYTES: usize = 1000;
-const WRITERS: usize = 16;
+const SETTINGS: [&str; 6] = ["--move-rate", "200MiB", "--reap-after", "1s", "--request-timeout", "3s"];
 const BALANCED_TIMEOUT: Duration = Duration::from_secs(120);
 /// The fullest over the mean; what chance adds with so few objects included.
 const SPREAD_MAX: f64 = 1.15;
@@ -23,12 +21,13 @@ const MOVED_MAX: f64 = 1.15;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_volumes_join_and_get_their_share_of_what_was_written_before() -> Result<()> {
     let seed = content::seed("rebalancing");
-    let builder = cluster::builder(4)?.master_arg("--move-rate").master_arg("200MiB");
-    let builder =
-        builder.master_arg("--reap-after").master_arg("1s").master_arg("--request-timeout").master_arg("3s");
-    let mut cluster = cluster::start_with(builder, 4).await?;
-    let ledger = fill(&cluster::client_each(&cluster)?, seed).await?;
-    let before = needles(&cluster::client_any(&cluster)?).await?;
+    // All alike: their share goes by their capacity, which would be what the disk has left when each of them starts.
+    let builder = cluster::builder(4)?.volume_arg("--capacity").volume_arg("4GiB");
+    let mut cluster = cluster::start_with(cluster::with_master_args(builder, &SETTINGS), 4).await?;
+    let contents = Content::of_size(seed, OBJECTS, SIZE_BYTES);
+    let ledger = ledger::fill(&cluster::client_each(&cluster)?, "rebalancing", contents).await?;
+    cluster::fence_epochs(&cluster, 4).await?;
+    let before = copies::wanted(&cluster::client_any(&cluster)?, &ledger).await?;
     for _ in 0..2 {
         block_in_place(|| cluster.add_volume()?.start())?;
     }
@@ -55,7 +54,7 @@ async fn two_volumes_join_and_get_their_share_of_what_was_written_before() -> Re
     copies::exactly(&cluster, &any, &ledger, BALANCED_TIMEOUT).await?;
     copies::verify(&cluster, &any, &ledger, COPIES).await?;
 
-    let after = needles(&any).await?;
+    let after = copies::wanted(&any, &ledger).await?;
     let come = |id: &u64| after[id].saturating_sub(before.get(id).copied().unwrap_or_default());
     let moved: u64 = after.keys().map(come).sum();
     ensure!(moved == planned.needles, "{moved} needles moved, {} were planned", planned.needles);
@@ -69,32 +68,4 @@ async fn two_volumes_join_and_get_their_share_of_what_was_written_before() -> Re
     ensure!(moved as f64 <= MOVED_MAX * least, "{moved} needles moved, at least {least} had to");
     ensure!(most <= SPREAD_MAX, "the fullest volume holds {most} times the mean: {after:?}");
     cluster::no_panics(&cluster)
-}
-
-async fn fill(clients: &[Client], seed: u64) -> Result<Ledger> {
-    let mut writers = JoinSet::new();
-    for writer in 0..WRITERS {
-        let client = clients[writer % clients.len()].clone();
-        writers.spawn(async move {
-            let mut ledger = Ledger::default();
-            for number in (writer..OBJECTS).step_by(WRITERS) {
-                let key = format!("rebalancing/{number}");
-                let content = Content { seed: seed.wrapping_add(number as u64), size_bytes: SIZE_BYTES };
-                client.put(&key, content.bytes()).await?;
-                ledger.keys.insert(key, Possible::exactly(Some(content)));
-            }
-            anyhow::Ok(ledger)
-        });
-    }
-    let mut ledger = Ledger::default();
-    while let Some(written) = writers.join_next().await {
-        ledger.extend(written??);
-    }
-    Ok(ledger)
-}
-
-/// Needles of each volume.
-async fn needles(client: &Client) -> Result<BTreeMap<u64, u64>> {
-    let status = client.status().await?;
-    Ok(status.volumes.iter().map(|volume| (volume.id, volume.needles)).collect())
 }

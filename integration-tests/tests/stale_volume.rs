@@ -1,13 +1,11 @@
 //! Claim 4: a volume that was away while objects were overwritten and deleted brings nothing stale back.
 
-use std::time::Duration;
-
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hayrick_client::Client;
+use hayrick_integration_tests::cluster;
 use hayrick_integration_tests::content::{self, Content};
 use hayrick_integration_tests::ledger::{Ledger, Possible};
-use hayrick_integration_tests::{cluster, wait};
 use tokio::task::block_in_place;
 
 const OBJECTS: usize = 300;
@@ -27,14 +25,8 @@ async fn a_volume_that_comes_back_serves_nothing_stale() -> Result<()> {
     put_all(&any, keys.iter().zip(&first)).await?;
 
     let away = cluster.volume(1);
-    let id = away.server_id().unwrap_or_default();
     block_in_place(|| away.kill())?;
-    wait::until("the dead volume is seen down", Duration::from_secs(30), async || {
-        let status = any.status().await?;
-        ensure!(cluster::volume_state(&status, id) == "down", "{:?}", status.volumes);
-        Ok(())
-    })
-    .await?;
+    cluster::volume_seen(&cluster, 1, "down").await?;
 
     // A third is overwritten, a third deleted, a third left alone.
     let second: Vec<Content> = keys.iter().map(|_| Content::random(&mut rng, SIZE_BYTES_MAX)).collect();

@@ -62,12 +62,7 @@ async fn an_empty_disk_at_the_address_of_another_volume_is_never_taken_for_it() 
     block_in_place(|| impostor.stop())?;
     block_in_place(|| original.start())?;
     ensure!(original.server_id() == Some(id), "the original came back as {:?}", original.server_id());
-    wait::until("the original is up again", STATE_TIMEOUT, async || {
-        let status = any.status().await?;
-        ensure!(cluster::volume_state(&status, id) == "up", "{:?}", status.volumes);
-        Ok(())
-    })
-    .await?;
+    cluster::volume_seen(&cluster, 1, "up").await?;
     for client in cluster::client_each(&cluster)? {
         ledger.verify(&client).await?;
     }

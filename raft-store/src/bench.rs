@@ -10,6 +10,7 @@ use hayrick_protocol::command::Command;
 use openraft::EntryPayload;
 use openraft::storage::RaftStateMachine;
 
+use crate::cluster::Cluster;
 use crate::errors::OpenError;
 use crate::machine::Machine;
 use crate::options::Options;
@@ -69,6 +70,11 @@ impl Applier {
     /// When the disk refuses.
     pub async fn space(&self) -> io::Result<Space> {
         self.machine.space().await
+    }
+
+    /// The cluster as it is applied.
+    pub fn cluster(&self) -> Arc<Cluster> {
+        self.machine.cluster()
     }
 
     /// What the applied state holds.

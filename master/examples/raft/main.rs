@@ -16,6 +16,7 @@ mod node;
 mod peers;
 mod reads;
 mod space;
+mod table;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ const USAGE: &str = "usage:
   raft put DIR KEYS CLIENTS SECONDS              commits a second of clients in another process
   raft get DIR KEYS CLIENTS SECONDS              the same of linearizable gets, at all three nodes
   raft apply DIR KEYS                            new keys applied a second, all durable at the end, without log and network
+  raft table DIR VOLUMES PARTITIONS              the most milliseconds until a new table is computed, encoded and applied,
+                                                 without log and network, as volumes come and go
   raft space-key DIR KEYS                        bytes of the index file in use for each of so many keys
   raft space-overwrites DIR KEYS OVERWRITES      bytes of the index file after so many overwrites of so many keys
   raft restart DIR KEYS                          seconds from the start of a follower that was killed until it serves
@@ -95,6 +98,11 @@ fn run() -> Result<()> {
             runtime()?.block_on(clients::rate(addresses, call, number(clients)? as usize, measured))?
         }
         ["apply", dir, keys] => apply::rate(&runtime()?, Path::new(dir), u32::try_from(number(keys)?)?)?,
+        ["table", dir, volumes, partitions] => {
+            let (volumes, partitions) =
+                (u32::try_from(number(volumes)?)?, u32::try_from(number(partitions)?)?);
+            table::longest(&runtime()?, Path::new(dir), volumes, partitions)?
+        }
         ["space-key", dir, keys] => {
             space::of_keys(&runtime()?, Path::new(dir), u32::try_from(number(keys)?)?)?
         }

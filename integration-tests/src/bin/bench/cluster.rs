@@ -18,7 +18,7 @@ use crate::rows::{KIB, Row, Scale};
 use crate::target::{Target, get, needle_path, read_path};
 use crate::{idle, machine};
 
-const WARM_UP: Duration = Duration::from_secs(1);
+pub(crate) const WARM_UP: Duration = Duration::from_secs(1);
 /// Before and after a row, so that a change of the machine's mood meets both.
 const BASELINE_MEASURED: Duration = Duration::from_secs(2);
 /// With the load on one core and the server on the other.
@@ -46,7 +46,8 @@ pub(crate) struct ClusterRows {
 
 impl ClusterRows {
     pub(crate) fn start(dir: &Path, scale: Scale) -> Result<Self> {
-        Ok(Self { dir: dir.to_owned(), target: Target::start(dir)?, filled: BTreeSet::new(), scale })
+        let target = Target::start(&dir.join("cluster"), 3, &[])?;
+        Ok(Self { dir: dir.to_owned(), target, filled: BTreeSet::new(), scale })
     }
 
     pub(crate) fn run(&mut self, row: &Row, kind: Kind) -> Result<Measured> {
@@ -140,7 +141,7 @@ fn read_files(nginx: &Nginx, size_bytes: usize, clients: usize) -> Result<Sample
 }
 
 /// Reads random paths.
-fn read(
+pub(crate) fn read(
     targets: &[SocketAddr],
     size_bytes: usize,
     clients: usize,
@@ -152,7 +153,7 @@ fn read(
     Load { targets, clients, until, request: &request, answer_bytes: Some(size_bytes) }.run()
 }
 
-fn random_bytes(size_bytes: usize) -> Vec<u8> {
+pub(crate) fn random_bytes(size_bytes: usize) -> Vec<u8> {
     let mut bytes = vec![0; size_bytes];
     rand::rng().fill_bytes(&mut bytes);
     bytes

@@ -18,6 +18,7 @@ mod nginx;
 mod place;
 mod program;
 mod raft;
+mod repair;
 mod report;
 mod rows;
 mod target;

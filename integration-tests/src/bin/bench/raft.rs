@@ -41,6 +41,7 @@ pub(crate) enum Kind {
     SpaceOfKeys,
     SpaceOfOverwrites,
     Against(Call),
+    Table { volumes: u32, partitions: u32 },
 }
 
 /// The program.
@@ -108,6 +109,11 @@ impl RaftRows {
                 Ok(Measured::figure(row, &figure, "bytes", baseline))
             }
             Kind::Against(call) => self.against(row, call),
+            Kind::Table { volumes, partitions } => {
+                let args = [volumes.to_string(), partitions.to_string()];
+                let figure = self.program.once("table", &args, None)?;
+                Ok(Measured::figure(row, &figure, "ms", None))
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use crate::cluster::{self, ClusterRows};
 use crate::engine::{self, EngineRows};
 use crate::etcd::Call;
 use crate::raft::{self, RaftRows};
+use crate::repair;
 use crate::report::Result as Measured;
 
 pub(crate) const KIB: usize = 1024;
@@ -42,6 +43,7 @@ enum Kind {
     Cluster(cluster::Kind),
     Engine(engine::Kind),
     Raft(raft::Kind),
+    Repair(repair::Verb),
 }
 
 const fn of_cluster(name: &'static str, kind: cluster::Kind, floor: Floor) -> Row {
@@ -54,6 +56,10 @@ const fn of_engine(name: &'static str, kind: engine::Kind, floor: Floor) -> Row 
 
 const fn of_raft(name: &'static str, kind: raft::Kind, floor: Floor) -> Row {
     Row { name, kind: Kind::Raft(kind), floor }
+}
+
+const fn of_repair(name: &'static str, verb: repair::Verb) -> Row {
+    Row { name, kind: Kind::Repair(verb), floor: Floor::RatioAtMost(2.0) }
 }
 
 const fn get(size_bytes: usize, objects: u64) -> cluster::Kind {
@@ -70,7 +76,7 @@ const fn append(size_bytes: usize, writers: usize) -> engine::Kind {
 
 /// All rows, in the order in which they are measured: what is measured by itself first, while there is no cluster yet; then idle, on a
 /// cluster that has done nothing yet.
-pub(crate) const ALL: [Row; 29] = [
+pub(crate) const ALL: [Row; 32] = [
     of_engine("engine-append-1k-w1", append(KIB, 1), Floor::RatioAtLeast(0.8)),
     of_engine("engine-append-1k-w32", append(KIB, 32), Floor::RatioAtLeast(10.0)),
     of_engine("engine-append-1k-w128", append(KIB, 128), Floor::RatioAtLeast(14.0)),
@@ -92,6 +98,9 @@ pub(crate) const ALL: [Row; 29] = [
     of_raft("raft-space-overwrites", raft::Kind::SpaceOfOverwrites, Floor::None),
     of_raft("etcd-put", raft::Kind::Against(Call::Put), Floor::RatioAtLeast(3.0)),
     of_raft("etcd-get", raft::Kind::Against(Call::Get), Floor::RatioAtLeast(3.0)),
+    of_raft("table-50x4096", raft::Kind::Table { volumes: 50, partitions: 4096 }, Floor::ValueAtMost(100.0)),
+    of_repair("repair-put-p99", repair::Verb::Put),
+    of_repair("repair-get-p99", repair::Verb::Get),
     of_cluster("idle-cpu", cluster::Kind::IdleCpu, Floor::ValueAtMost(1.0)),
     of_cluster("idle-memory", cluster::Kind::IdleMemory, Floor::ValueAtMost(60.0 * MIB)),
     of_cluster("put-1k-c32", put(KIB, CLIENTS), Floor::RatioAtLeast(0.5)),
@@ -151,6 +160,10 @@ impl Bench {
             Kind::Raft(kind) => {
                 self.engine.clear()?;
                 self.raft.run(row, kind)
+            }
+            Kind::Repair(verb) => {
+                self.engine.clear()?;
+                repair::run(&self.dir, self.scale, row, verb)
             }
             Kind::Cluster(kind) => {
                 self.engine.clear()?;

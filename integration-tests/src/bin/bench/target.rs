@@ -19,24 +19,22 @@ const EPOCHS_TRIED: u64 = 64;
 /// After so many ids in a row that a volume does not have, an epoch is taken to have ended.
 const MISSES_MAX: u64 = 256;
 
-/// The cluster that is measured: three masters, three volumes, so that every volume holds everything.
+/// The cluster that is measured: three masters and some volumes.
 pub(crate) struct Target {
     pub(crate) cluster: Cluster,
     next_key: AtomicU64,
 }
 
 impl Target {
-    pub(crate) fn start(dir: &Path) -> Result<Self> {
+    /// With three volumes each of them holds everything.
+    pub(crate) fn start(dir: &Path, volumes: u32, master_args: &[&str]) -> Result<Self> {
         let binary = match std::env::var_os("HAYRICK_BIN") {
             Some(path) => path.into(),
             None => std::env::current_exe()?.with_file_name("hayrick"),
         };
-        let cluster = Cluster::builder(binary)
-            .masters(3)
-            .volumes(3)
-            .dir(dir.join("cluster"))
-            .segment_size("1GiB")
-            .start()?;
+        let builder = Cluster::builder(binary).masters(3).volumes(volumes).dir(dir).segment_size("1GiB");
+        let builder = master_args.iter().fold(builder, |builder, arg| builder.master_arg(*arg));
+        let cluster = builder.start()?;
         cluster.wait_ready(READY_TIMEOUT)?;
         Ok(Self { cluster, next_key: AtomicU64::new(0) })
     }
