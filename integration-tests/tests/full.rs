@@ -11,11 +11,14 @@ use hayrick_integration_tests::{cluster, figure, wait};
 use hayrick_launcher::Cluster;
 use rand::RngCore;
 use tokio::task::block_in_place;
+use tokio::time::Instant;
 
 /// What each volume may hold: it makes its segments smaller, keeps two of them in reserve, and is soon full.
 const CAPACITY: &str = "32MiB";
 const CAPACITY_BYTES: u64 = 32 << 20;
 const OBJECT_BYTES: usize = 300_000;
+/// Until there is room again: a request's time, a pass of the reaper, and compaction.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(120);
 /// More objects than would fit if nothing were kept in reserve.
 const OBJECTS_MAX: usize = CAPACITY_BYTES as usize / OBJECT_BYTES * 3 / 2;
 
@@ -62,6 +65,35 @@ async fn a_full_cluster_answers_507_serves_the_rest_and_recovers_with_room() -> 
     })
     .await?;
     ensure!(ledger::read(&any, &refused_key).await?.as_deref() == Some(b"now it fits"), "other bytes");
+    cluster::no_panics(&cluster)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_cluster_takes_writes_again_after_deletes_long_before_the_grace_is_over() -> Result<()> {
+    let seed = content::seed("full and deleted");
+    // The grace stays an hour; that what is dead is kept for as long as a request may take is what is waited for.
+    let builder = cluster::builder(3)?.volume_arg("--capacity").volume_arg(CAPACITY);
+    let builder = builder.master_arg("--request-timeout").master_arg("3s");
+    let cluster = cluster::start_with(builder, 3).await?;
+    let any = cluster::client_any(&cluster)?;
+    let mut ledger = Ledger::default();
+    let (refused_key, _) = fill(&any, seed, &mut ledger).await?;
+    let keys: Vec<String> = ledger.keys.keys().step_by(2).cloned().collect();
+    for key in keys {
+        any.delete(&key).await.with_context(|| format!("deleting {key}"))?;
+        ledger.keys.insert(key, Possible::exactly(None));
+    }
+    let began = Instant::now();
+    wait::until("writes are taken again", ROOM_TIMEOUT, async || {
+        any.put(&refused_key, Content { seed, size_bytes: OBJECT_BYTES }.bytes()).await?;
+        Ok(())
+    })
+    .await?;
+    figure::say(&format!("writes are taken again {:.1} s after the deletes", began.elapsed().as_secs_f64()));
+    ledger.keys.insert(refused_key, Possible::exactly(Some(Content { seed, size_bytes: OBJECT_BYTES })));
+    for client in cluster::client_each(&cluster)? {
+        ledger.verify(&client).await?;
+    }
     cluster::no_panics(&cluster)
 }
 

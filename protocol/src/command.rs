@@ -204,8 +204,13 @@ pub enum Command {
     Forget(Vec<Examined>),
     /// No volume that is up has any of these needles: they count for nothing that must be held.
     Missing(Vec<Named>),
-    /// Copies of these were found, and pulled: they must be held again.
-    Found(Vec<Named>),
+    /// All members of this placement hold these, which nobody had: they must be held again.
+    Found {
+        /// Which placement, as it was when its members were asked.
+        placement: Examined,
+        /// Its needles.
+        needles: Vec<Named>,
+    },
 }
 
 /// A needle, and the row that names it.

@@ -205,7 +205,10 @@ fn commands() -> Vec<Command> {
         Command::SetMoveRate(None),
         Command::Forget(vec![EXAMINED]),
         Command::Missing(vec![Named { needle: NeedleId(9), by: Row::Object(key("a")) }]),
-        Command::Found(vec![Named { needle: NeedleId(9), by: Row::Garbage(AppliedVersion(1 << 40)) }]),
+        Command::Found {
+            placement: EXAMINED,
+            needles: vec![Named { needle: NeedleId(9), by: Row::Garbage(AppliedVersion(1 << 40)) }],
+        },
     ]
 }
 
@@ -419,17 +422,19 @@ fn add_lists_and_pulls(golden: &mut Golden, needle: NeedleId) {
     let no_more = Listing { needles: Vec::new(), next: None };
     let disk = ReadError::Disk("EIO".into());
     golden.message(
-        &List { placements: placements.clone(), from },
+        &List { placements: placements.clone(), from, only_looks: true },
         &[Ok(listing), Ok(no_more.clone()), Err(disk.clone())],
     );
     golden.message(&Fetch { needles: vec![needle] }, &[Fetched(vec![Ok(()), Err(disk)])]);
-    let pull = Pull { source: VolumeId(4), address: "v:9093".into(), placements, from, bytes_max: 4 << 20 };
+    let only = vec![needle];
+    let pull =
+        Pull { source: VolumeId(4), address: "v:9093".into(), placements, from, bytes_max: 4 << 20, only };
     let pulled = Pulled { next: Some(from), listed: 300, needles: 2, bytes: 2176, failed: 1 };
     let errors = [PullError::Source("silent".into()), PullError::Append(AppendError::Busy)];
     let mut answers = vec![Ok(pulled), Ok(Pulled { next: None, ..pulled })];
     answers.extend(errors.map(Err));
     golden.message(&pull, &answers);
-    let damaged = DamagedPlacements { placements: vec![PlacementId(7)], others: true, mark: 9 };
+    let damaged = DamagedPlacements { placements: vec![PlacementId(7)], others: true, any: true, mark: 9 };
     golden.message(&Damaged, &[DamagedPlacements::default(), damaged]);
     golden.message(&MadeUp { mark: 9 }, &[()]);
     let offered = Offered { listing: no_more.clone(), ticket: 1 << 60 };

@@ -94,8 +94,8 @@ pub(crate) fn apply(state: &mut State, rows: &mut dyn Rows, command: Command) ->
         Command::SetMoveRate(bytes_per_s) => moves::set_rate(state, bytes_per_s),
         Command::AbandonMove { placement, newcomer } => moves::abandon(state, placement, newcomer),
         Command::Forget(placements) => table::forget(state, &placements),
-        Command::Missing(named) => missing::mark(state, rows, named, true),
-        Command::Found(named) => missing::mark(state, rows, named, false),
+        Command::Missing(named) => missing::missing(state, rows, named),
+        Command::Found { placement, needles } => missing::found(state, rows, placement, needles),
     };
     reply(outcome)
 }

@@ -27,6 +27,8 @@ use crate::view::View;
 
 /// Garbage rows that are read at once.
 const GARBAGE_AT_ONCE: usize = 8192;
+/// Needles that were thought to be missing and are told as listed, of one comparison.
+pub const TURNED_UP_MAX: usize = 4096;
 /// Records that are looked through at once for needles that nobody listed.
 const RECORDS_AT_ONCE: usize = 65_536;
 
@@ -97,7 +99,7 @@ impl Completeness {
             let record = self.view.rows.object(key)?;
             let live = record.filter(|record| record.needle == *needle && record.placement == *placement);
             if live.as_ref().is_some_and(|record| record.missing) {
-                if self.seen.insert(*needle) {
+                if self.turned_up.len() < TURNED_UP_MAX && self.seen.insert(*needle) {
                     let named = Named { needle: *needle, by: Row::Object(key.clone()) };
                     self.turned_up.push((*placement, named));
                 }
@@ -116,7 +118,8 @@ impl Completeness {
         Ok(())
     }
 
-    /// Objects that were thought to be missing, and that the volume lists. Whether it can read them is another question.
+    /// Objects that were thought to be missing, and that the volume lists: [`TURNED_UP_MAX`] of them at most. Whether it can
+    /// read them is another question.
     pub fn turned_up(&self) -> &[(PlacementId, Named)] {
         &self.turned_up
     }
@@ -221,8 +224,8 @@ impl Compared {
 #[cfg(test)]
 mod tests {
     use hayrick_disk::FaultyDisk;
-    use hayrick_protocol::command::{Command, Delete, Precondition, Session};
-    use hayrick_protocol::{EpochId, Seq};
+    use hayrick_protocol::command::{Command, Delete, Examined, Precondition, Session};
+    use hayrick_protocol::{EpochId, Generation, Seq};
 
     use super::*;
     use crate::machine::Machine;
@@ -329,7 +332,9 @@ mod tests {
         all.add(&[listed(3, "c"), listed(3, "c"), listed(9, "c")]).expect("readable");
         assert_eq!(all.turned_up(), [(PlacementId(of_c), object(3, "c"))], "it is there after all");
 
-        feed(&mut machine, &[entry(3, &[Command::Found(vec![object(3, "c")])])]).await;
+        let placement = Examined { placement: PlacementId(of_c), generation: Generation(1) };
+        let found = Command::Found { placement, needles: vec![object(3, "c")] };
+        feed(&mut machine, &[entry(3, &[found])]).await;
         assert_eq!(lacks(&machine, &[&held]).await, 1, "and must be held again");
     }
 

@@ -88,9 +88,13 @@ pub(crate) fn dead(
         let doubtful = others.iter().flat_map(|members| members.iter()).filter(|id| !whole.contains(id));
         unsure.extend(doubtful.copied());
         if others.is_some_and(|members| members.iter().all(|id| whole.contains(id))) {
-            if !may_be_the_last(view, one)? {
-                dead.insert(one.needle);
+            if may_be_the_last(view, one)? {
+                continue;
             }
+            // Nor does garbage that nobody seemed to have.
+            let some_unheld = view.state.copies.get(&one.placement).is_some_and(|copies| copies.unheld > 0);
+            let sure = if some_unheld { &mut unnamed } else { &mut dead };
+            sure.insert(one.needle);
         } else if is_fenced(view, one.needle) && !is_live(view, one)? {
             unnamed.insert(one.needle);
         }
@@ -223,6 +227,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn garbage_that_nobody_seemed_to_have_is_dead_nowhere_before_it_is_reaped() {
+        let disk = FaultyDisk::new(1);
+        let mut machine = open(&disk, "/m");
+        let commits = [commit(1, "a"), commit(2, "a"), delete(3, "a")];
+        feed(&mut machine, &[entry(0, &prelude()), entry(1, &commits)]).await;
+        let held = [listed(1, 1, "a"), listed(1, 2, "a")];
+        assert_eq!(seqs(&machine, STRANGER, &held).await, [1, 2], "the members have them");
+        let named = Named { needle: held[1].needle, by: Row::Garbage(AppliedVersion(3)) };
+        feed(&mut machine, &[entry(2, &[Command::Missing(vec![named])])]).await;
+        assert_eq!(seqs(&machine, STRANGER, &held).await, [], "an undelete may ask for it");
+        let versions = vec![AppliedVersion(2), AppliedVersion(3)];
+        let (doom, reaped) = (Command::Doom(versions.clone()), Command::Reaped(versions));
+        feed(&mut machine, &[entry(3, &[doom, reaped])]).await;
+        assert_eq!(seqs(&machine, STRANGER, &held).await, [1, 2]);
+    }
+
+    #[tokio::test]
     async fn what_lies_on_a_volume_that_is_no_member_is_dead_while_all_members_are_up() {
         let disk = FaultyDisk::new(1);
         let mut machine = open(&disk, "/m");
@@ -250,10 +271,12 @@ mod tests {
         let named = Named { needle: live.needle, by: Row::Object(live.key.clone()) };
         feed(&mut machine, &[entry(3, &[Command::Missing(vec![named.clone()])])]).await;
         assert_eq!(seqs(&machine, STRANGER, std::slice::from_ref(&live)).await, []);
-        feed(&mut machine, &[entry(4, &[Command::Found(vec![named])])]).await;
+        let placement = Examined { placement: live.placement, generation: Generation(1) };
+        let found = Command::Found { placement, needles: vec![named] };
+        feed(&mut machine, &[entry(4, &[found])]).await;
         assert_eq!(seqs(&machine, STRANGER, std::slice::from_ref(&live)).await, [1]);
         // Closed, it is about to gain that volume.
-        let placement = Examined { placement: live.placement, generation: Generation(2) };
+        let placement = Examined { placement: live.placement, generation: Generation(3) };
         let begin = Command::BeginMove { placement, newcomer: STRANGER };
         feed(&mut machine, &[entry(5, &[table(3, 4, partition, vec![2, 3]), begin])]).await;
         assert_eq!(seqs(&machine, STRANGER, std::slice::from_ref(&live)).await, []);

@@ -65,7 +65,7 @@ mod write_behind;
 
 pub use audit::{Audit, Class, Holding, Identified};
 pub use cluster::{Cluster, OpenEpoch, Table};
-pub use complete::{Compared, Completeness, SearchedTo};
+pub use complete::{Compared, Completeness, SearchedTo, TURNED_UP_MAX};
 pub use dead::{Dead, GarbageNames};
 pub use deleted::Deleted;
 pub use errors::{ChangeError, InitializeError, OpenError, ReadError, Timeout, TransferError};

@@ -9,7 +9,7 @@ use hayrick_protocol::command::{
     Command, Commit, Delete, Examined, Named, Precondition, RegisterVolume, Row, Session as Sending,
     StateChange, Undelete,
 };
-use hayrick_protocol::record::Headers;
+use hayrick_protocol::record::{Headers, ObjectRecord};
 use hayrick_protocol::{
     AppliedVersion, ClusterId, EpochId, Generation, InstanceId, NeedleId, NodeId, ObjectKey, PartitionId,
     PlacementId, Seq, VolumeId,
@@ -164,7 +164,8 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         1 => any::<bool>().prop_map(Command::Rebalance),
         2 => prop::collection::vec(examined(), 0..4).prop_map(Command::Forget),
         6 => named().prop_map(|named| Command::Missing(vec![named])),
-        4 => named().prop_map(|named| Command::Found(vec![named])),
+        4 => (examined(), named())
+            .prop_map(|(placement, named)| Command::Found { placement, needles: vec![named] }),
         1 => any::<Option<u64>>().prop_map(|rate| Command::SetMoveRate(rate.map(|rate| rate >> 24))),
     ]
 }
@@ -219,15 +220,27 @@ fn aim(command: &mut Command, state: &State, rows: &MemoryRows, number: usize) {
             let (version, row) = row.expect("so many there are");
             (undelete.garbage, undelete.key) = (*version, row.key.clone());
         }
-        Command::Missing(all) | Command::Found(all) => all.iter_mut().for_each(|named| {
-            let needle = match &named.by {
-                Row::Object(key) => rows.objects.get(key).map(|record| record.needle),
-                Row::Garbage(version) => rows.garbage.get(version).map(|row| row.record.needle),
-            };
-            named.needle = needle.unwrap_or(named.needle);
-        }),
+        Command::Missing(all) => all.iter_mut().for_each(|named| aim_at_row(named, rows)),
+        Command::Found { placement, needles } => {
+            needles.iter_mut().for_each(|named| aim_at_row(named, rows));
+            let of = needles.first().and_then(|named| record_of(named, rows)).map(|record| record.placement);
+            if let Some(row) = of.and_then(|id| state.cluster.table.placement(id)) {
+                *placement = Examined { placement: row.id, generation: row.generation };
+            }
+        }
         _ => {}
     }
+}
+
+fn record_of<'a>(named: &Named, rows: &'a MemoryRows) -> Option<&'a ObjectRecord> {
+    match &named.by {
+        Row::Object(key) => rows.objects.get(key),
+        Row::Garbage(version) => rows.garbage.get(version).map(|row| &row.record),
+    }
+}
+
+fn aim_at_row(named: &mut Named, rows: &MemoryRows) {
+    named.needle = record_of(named, rows).map_or(named.needle, |record| record.needle);
 }
 
 /// A step of a placement's gaining a member, which may or may not fit the state.

@@ -106,7 +106,10 @@ impl Puller {
 }
 
 async fn one_page(store: &Arc<Store>, source: &Source, pull: &Pull) -> Result<Pulled, PullError> {
-    let page = source.list(pull).await?;
+    let mut page = source.list(pull).await?;
+    if !pull.only.is_empty() {
+        page.needles.retain(|listed| pull.only.binary_search(&listed.needle).is_ok());
+    }
     let mut pulled = Pulled { next: page.next, listed: 0, needles: 0, bytes: 0, failed: 0 };
     // All needles before it were looked at, and are here, or failed.
     let mut settled = 0;
@@ -257,7 +260,7 @@ struct Source {
 impl Source {
     /// A page of its list, which makes sense.
     async fn list(&self, pull: &Pull) -> Result<Listing, PullError> {
-        let list = List { placements: pull.placements.clone(), from: pull.from };
+        let list = List { placements: pull.placements.clone(), from: pull.from, only_looks: false };
         let (page, _) = self.ask(&list, LIST_TIMEOUT).await?;
         let page = page.map_err(|error| self.failed(&format!("it cannot list: {error}")))?;
         check(&page, pull).map_err(|why| self.failed(why))?;

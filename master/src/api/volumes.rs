@@ -125,6 +125,8 @@ struct Held {
     only_here: u64,
     /// Partitions that it takes writes of.
     current: u64,
+    /// Objects that no volume had when they were looked for; it may be the one that has them.
+    missing: u64,
 }
 
 fn held(
@@ -133,11 +135,13 @@ fn held(
     volume: VolumeId,
     is_whole: &dyn Fn(VolumeId) -> bool,
 ) -> Held {
-    let mut held = Held::default();
+    let missing = copies.values().map(|copies| copies.missing.count).sum();
+    let mut held = Held { missing, ..Held::default() };
     let is_on = |row: &&Placement| row.members.contains(&volume);
     for row in cluster.table.placements.values().filter(is_on) {
         held.current += u64::from(cluster.table.is_current(row.id));
-        let Some(copies) = copies.get(&row.id) else { continue };
+        let copies = copies.get(&row.id).filter(|copies| !copies.is_nothing() || copies.missing.count > 0);
+        let Some(copies) = copies else { continue };
         held.placements += 1;
         held.needles += copies.live.count + copies.garbage.count;
         held.bytes += copies.live.bytes + copies.garbage.bytes;
@@ -191,6 +195,13 @@ fn decide(
                 "{} of the objects on volume {id} may be on no other volume that is up, whole and compared with the index; \
                  start the others, or this one, and wait until `hayrick status` tells of nothing bad",
                 held.only_here
+            )));
+        }
+        (Verb::Remove, VolumeState::Draining | VolumeState::Down) if held.missing > 0 => {
+            return Err(conflict(format!(
+                "{} objects are missing, and volume {id} may have them: start it and wait until `hayrick status` tells of none, or, if \
+                 they are lost, delete them or store them again; `hayrick check` names them",
+                held.missing
             )));
         }
         (Verb::Remove, VolumeState::Down) => VolumeState::Removed,
@@ -304,10 +315,7 @@ mod tests {
     #[test]
     fn what_lies_on_a_volume_is_counted_and_what_lies_only_there() {
         let held = |states| held_in(&cluster(states), 1);
-        assert_eq!(
-            held(&[Up, Up, Up]),
-            Held { placements: 2, needles: 10, bytes: 100, only_here: 0, current: 0 }
-        );
+        assert_eq!(held(&[Up, Up, Up]), Held { placements: 2, needles: 10, bytes: 100, ..Held::default() });
         assert_eq!(held(&[Up, Up, Down]).only_here, 5);
         assert_eq!(held_in(&cluster(&[Up, Up, Up]), 4), Held::default());
     }
@@ -342,6 +350,15 @@ mod tests {
         let empty = cluster(&[Draining, Up, Up]);
         let change = decide(&empty, VolumeId(1), Verb::Remove, &Held::default());
         assert_eq!(change.map_err(|problem| problem.text), Ok(Some((Draining, Removed))));
+        // It may have what nobody else has.
+        for state in [Draining, Down] {
+            let held = Held { missing: 3, ..Held::default() };
+            let refused = decide(&cluster(&[state, Up, Up]), VolumeId(1), Verb::Remove, &held);
+            assert!(
+                refused.is_err_and(|problem| problem.text.starts_with("3 objects are missing")),
+                "{state}"
+            );
+        }
     }
 
     #[test]

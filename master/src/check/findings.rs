@@ -121,7 +121,7 @@ impl Findings {
 
     fn placement(&mut self, cluster: &Cluster, row: &Placement, held: Copies) {
         let is_current = cluster.table.is_current(row.id);
-        if held == Copies::default() && !is_current {
+        if held.is_nothing() && held.missing.count == 0 && !is_current {
             return;
         }
         row.members.iter().for_each(|member| *self.names.entry(*member).or_default() += 1);

@@ -96,7 +96,7 @@ async fn page(
             let request = Verify { placements, from, bytes_max: limits::VERIFY_PAGE_BYTES_MAX };
             client.call(&request, Vec::new(), deadline).await.map(|(page, _)| page)
         } else {
-            let list = client.call(&List { placements, from }, Vec::new(), deadline).await;
+            let list = client.call(&List { placements, from, only_looks: true }, Vec::new(), deadline).await;
             list.map(|(page, _)| page.map(|listing| Verified { listing, checks: Vec::new() }))
         };
         match answer {

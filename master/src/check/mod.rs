@@ -35,6 +35,10 @@ const VOLUMES_AT_ONCE: usize = 2;
 const VOLUMES_AT_ONCE_DEEP: usize = 8;
 /// What a read-index may take.
 const INDEX_PATIENCE: Duration = Duration::from_secs(10);
+/// How often what seems to lack is looked at once more.
+const LOOKS_MAX: u32 = 3;
+/// Bytes of one portion whose every byte is read: its view of the index is held as long as that takes.
+const PORTION_BYTES_MAX_DEEP: u64 = 1 << 30;
 /// Needles that lack and are named, in one check.
 const NAMED_MAX: usize = 20;
 
@@ -75,7 +79,8 @@ pub(crate) async fn run(master: &Arc<Master>, deep: bool, counters: &Counters) -
     let all: Vec<PlacementId> = table.placements.keys().copied().collect();
     counters.placements.store(all.len() as u64, Ordering::Relaxed);
     let mut check = Check { master, deep, counters, findings: Findings::default(), unseen: BTreeMap::new() };
-    for portion in portions(&all, &copies) {
+    let bytes_max = if deep { PORTION_BYTES_MAX_DEEP } else { u64::MAX };
+    for portion in portions(&all, &copies, bytes_max) {
         check.portion(portion).await?;
         counters.placements_done.fetch_add(portion.len() as u64, Ordering::Relaxed);
     }
@@ -99,14 +104,17 @@ async fn linearized(master: &Arc<Master>) -> Result<(), String> {
 fn portions<'a>(
     all: &'a [PlacementId],
     copies: &BTreeMap<PlacementId, Copies>,
+    bytes_max: u64,
 ) -> impl Iterator<Item = &'a [PlacementId]> {
-    let needles = |id| copies.get(id).map_or(0, |copies| copies.live.count + copies.garbage.count);
+    let held = |id| copies.get(id).copied().unwrap_or_default();
     let mut rest = all;
     std::iter::from_fn(move || {
-        let mut sum = 0;
+        let (mut needles, mut bytes) = (0, 0);
         let fit = rest.iter().take(LIST_PLACEMENTS_MAX).take_while(|id| {
-            sum += needles(*id);
-            sum <= PORTION_NEEDLES_MAX
+            let Copies { live, garbage, .. } = held(*id);
+            needles += live.count + garbage.count;
+            bytes += live.bytes + garbage.bytes;
+            needles <= PORTION_NEEDLES_MAX && bytes <= bytes_max
         });
         let (portion, behind) = rest.split_at(fit.count().max(1).min(rest.len()));
         rest = behind;
@@ -152,9 +160,8 @@ impl Check<'_> {
         drop(listings);
         self.findings.placements(&audit);
         drop(audit);
-        lacking.retain(|_, placements| !placements.is_empty());
         for (volume, placements) in lacking {
-            self.look_again(volume, &placements).await?;
+            self.look_again(volume, placements).await?;
         }
         Ok(())
     }
@@ -179,26 +186,29 @@ impl Check<'_> {
         self.master.node.audit(placements.to_vec()).await.map_err(|error| error.to_string())
     }
 
-    /// What lacks still is noted.
-    async fn look_again(&mut self, volume: VolumeId, placements: &[PlacementId]) -> Result<(), String> {
-        let audit = self.audit(placements).await?;
-        let nothing_more = Counters::default();
-        let listed = match listing::list(self.master, &audit, volume, false, &nothing_more).await.1 {
-            Ok(listed) => listed,
-            Err(Unseen::Index(why)) => return Err(why),
-            Err(Unseen::Volume(why)) => {
-                self.unseen.insert(volume, why);
-                return Ok(());
+    /// What lacks still is noted: of fewer and fewer placements, as something of many may be reaped each time they are looked at.
+    async fn look_again(&mut self, volume: VolumeId, mut placements: Vec<PlacementId>) -> Result<(), String> {
+        for left in (0..LOOKS_MAX).rev() {
+            if placements.is_empty() {
+                break;
             }
-        };
-        let lacking = listed.holding.outcome().filter(|(_, compared)| !compared.is_complete());
-        let lacking: Vec<_> = lacking.collect();
-        for (placement, compared) in &lacking {
-            self.findings.lacks(volume, *placement, compared);
-        }
-        let ids: Vec<PlacementId> = lacking.iter().map(|(id, _)| *id).collect();
-        if !ids.is_empty() {
-            self.name_lacking(&audit, &listed, &ids).await;
+            let audit = self.audit(&placements).await?;
+            let nothing_more = Counters::default();
+            let listed = match listing::list(self.master, &audit, volume, false, &nothing_more).await.1 {
+                Ok(listed) => listed,
+                Err(Unseen::Index(why)) => return Err(why),
+                Err(Unseen::Volume(why)) => {
+                    self.unseen.insert(volume, why);
+                    return Ok(());
+                }
+            };
+            let lacking = listed.holding.outcome().filter(|(_, compared)| !compared.is_complete());
+            let lacking: Vec<_> = lacking.collect();
+            placements = lacking.iter().map(|(id, _)| *id).collect();
+            if left == 0 && !placements.is_empty() {
+                lacking.iter().for_each(|(id, compared)| self.findings.lacks(volume, *id, compared));
+                self.name_lacking(&audit, &listed, &placements).await;
+            }
         }
         Ok(())
     }
@@ -233,7 +243,7 @@ mod tests {
         let held = |count| Copies { live: SetDigest { count, bytes: 0, sum: 0 }, ..Copies::default() };
         for count in [0, 1, 10_000, PORTION_NEEDLES_MAX, 3 * PORTION_NEEDLES_MAX] {
             let copies = all.iter().map(|id| (*id, held(count))).collect();
-            let portions: Vec<_> = portions(&all, &copies).collect();
+            let portions: Vec<_> = portions(&all, &copies, u64::MAX).collect();
             assert_eq!(portions.concat(), all);
             for portion in portions {
                 let needles = portion.len() as u64 * count;
@@ -241,6 +251,6 @@ mod tests {
                 assert!(needles <= PORTION_NEEDLES_MAX || portion.len() == 1);
             }
         }
-        assert_eq!(portions(&[], &BTreeMap::new()).count(), 0);
+        assert_eq!(portions(&[], &BTreeMap::new(), u64::MAX).count(), 0);
     }
 }

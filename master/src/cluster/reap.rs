@@ -1,6 +1,6 @@
 //! Garbage: what overwrites and deletes made dead is dropped once its grace is over.
 //!
-//! Owns the grace, and the order: rows are doomed by a commit, then deleted on every member that is neither down nor
+//! Owns the grace, which is cut short for what lies on a volume that is nearly full, and the order: rows are doomed by a commit, then deleted on every member that is neither down nor
 //! read-only, then removed by a commit. What a member that is down or read-only still has is an orphan when it takes
 //! deletes again. Leaves which needles are garbage to apply. Invariants: time is this leader's own monotonic clock,
 //! counted from when it saw the garbage; a row is removed only after every member that is neither down nor read-only
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use hayrick_protocol::cluster_map::VolumeState;
+use hayrick_protocol::cluster_map::{VolumeState, VolumeStatus};
 use hayrick_protocol::command::Command;
 use hayrick_protocol::limits::REAP_BATCH_MAX;
 use hayrick_protocol::messages::volume::{AppendError, Delete};
@@ -27,6 +27,10 @@ use crate::options::Options;
 
 /// The grace is measured to a part of this.
 const SAMPLES: u32 = 64;
+/// At most so long between two passes, so that a volume that fills up is not kept waiting.
+const TICK_MAX: Duration = Duration::from_secs(5);
+/// A volume that has less than this part of its capacity left is nearly full.
+const NEARLY_FULL_PART: u64 = 10;
 /// Pause between two batches, so that reaping never crowds out writes: at most 20 000 rows a second.
 const PACE: Duration = Duration::from_millis(50);
 /// What dropping a batch on a volume, or one commit, may take.
@@ -39,7 +43,7 @@ type Row = (AppliedVersion, Garbage);
 pub(crate) async fn run(master: &Arc<Master>) {
     let grace = grace(&master.options);
     let mut ages = Ages::default();
-    let mut ticks = interval((grace / SAMPLES).clamp(Duration::from_millis(250), Duration::from_secs(30)));
+    let mut ticks = interval((grace / SAMPLES).clamp(Duration::from_millis(250), TICK_MAX));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -50,13 +54,59 @@ pub(crate) async fn run(master: &Arc<Master>) {
         }
         let now = Instant::now();
         ages.sample(counters.version, now);
-        pass(master, ages.old(grace, now)).await;
+        let cluster = master.node.cluster();
+        let status = |id| master.heartbeats.seen(id).map(|seen| seen.status);
+        let due = Due {
+            old: ages.old(grace, now),
+            early: ages.older_than(longest_request(&master.options), now),
+            nearly_full: nearly_full(&cluster, status),
+        };
+        pass(master, &due).await;
     }
 }
 
 /// How long garbage is kept at least, from when this leader saw it.
 pub(crate) fn grace(options: &Options) -> Duration {
-    options.reap_after.max(2 * options.request_timeout)
+    options.reap_after.max(longest_request(options))
+}
+
+/// So long a request may yet read, or bring back, what was dead when it began.
+fn longest_request(options: &Options) -> Duration {
+    2 * options.request_timeout
+}
+
+/// Volumes that have little room left, what compaction will bring included.
+fn nearly_full(cluster: &Cluster, status: impl Fn(VolumeId) -> Option<VolumeStatus>) -> BTreeSet<VolumeId> {
+    let is_nearly_full = |id: &VolumeId| {
+        status(*id).is_some_and(|status| {
+            let left = status.free_bytes.saturating_add(status.dead_bytes);
+            left < status.capacity_bytes / NEARLY_FULL_PART
+        })
+    };
+    let there = cluster.map.volumes.values().filter(|volume| volume.state.serves_reads());
+    there.map(|volume| volume.id).filter(is_nearly_full).collect()
+}
+
+/// Which garbage is to go.
+struct Due {
+    /// All up to this version.
+    old: AppliedVersion,
+    /// Up to this version what lies on a volume that is nearly full.
+    early: AppliedVersion,
+    nearly_full: BTreeSet<VolumeId>,
+}
+
+impl Due {
+    /// Nothing behind this is due.
+    fn last(&self) -> AppliedVersion {
+        if self.nearly_full.is_empty() { self.old } else { self.old.max(self.early) }
+    }
+
+    fn is(&self, cluster: &Cluster, (version, row): &Row) -> bool {
+        row.doomed
+            || *version <= self.old
+            || *version <= self.last() && members(cluster, row).any(|id| self.nearly_full.contains(&id))
+    }
 }
 
 /// When this leader first saw each version of the state.
@@ -82,18 +132,29 @@ impl Ages {
         }
         self.old
     }
+
+    /// Every change up to this one was seen at least so long ago, which is no more than the grace.
+    fn older_than(&self, age: Duration, now: Instant) -> AppliedVersion {
+        let old = self.samples.iter().take_while(|(_, at)| now.duration_since(*at) >= age);
+        old.last().map_or(self.old, |(version, _)| *version)
+    }
 }
 
-/// Goes through all garbage once: what is doomed already, and what is old enough.
-async fn pass(master: &Master, old: AppliedVersion) {
+/// Goes through garbage once: what is doomed already, and what is due.
+async fn pass(master: &Master, due: &Due) {
     let mut after = AppliedVersion::default();
     let mut failing = BTreeSet::new();
     loop {
         let Some(rows) = read(master, after).await else { return };
-        let due = |(version, row): &&Row| row.doomed || *version <= old;
-        let (Some((last, _)), true) = (rows.last(), rows.iter().any(|row| due(&row))) else { return };
+        let Some((last, _)) = rows.last() else { return };
+        let cluster = master.node.cluster();
+        let is_due = |row: &&Row| due.is(&cluster, row);
+        // Rows come in the order of their versions: none behind is due either.
+        if !rows.iter().any(|row| is_due(&row)) && rows.iter().all(|(at, _)| *at > due.last()) {
+            return;
+        }
         let fresh: Vec<_> =
-            rows.iter().filter(due).filter(|(_, row)| !row.doomed).map(|(at, _)| *at).collect();
+            rows.iter().filter(is_due).filter(|(_, row)| !row.doomed).map(|(at, _)| *at).collect();
         if !fresh.is_empty() && !commit(master, Command::Doom(fresh)).await {
             return;
         }
@@ -213,7 +274,56 @@ mod tests {
     }
 
     #[test]
+    fn some_is_old_before_the_grace_is_over_for_who_needs_the_room() {
+        let start = Instant::now();
+        let second = |s| start + Duration::from_secs(s);
+        let (mut ages, early) = (Ages::default(), Duration::from_secs(10));
+        ages.sample(AppliedVersion(5), second(0));
+        ages.sample(AppliedVersion(9), second(20));
+        assert_eq!(ages.older_than(early, second(9)), AppliedVersion(0));
+        assert_eq!(ages.older_than(early, second(29)), AppliedVersion(5));
+        assert_eq!(ages.older_than(early, second(30)), AppliedVersion(9));
+        assert_eq!(ages.old(GRACE, second(70)), AppliedVersion(5));
+        assert_eq!(ages.older_than(early, second(70)), AppliedVersion(9));
+        assert_eq!(ages.old(GRACE, second(90)), AppliedVersion(9));
+        assert_eq!(ages.older_than(early, second(90)), AppliedVersion(9), "what is old is older than that");
+    }
+
+    #[test]
+    fn what_lies_on_a_volume_that_is_nearly_full_goes_early_and_nothing_else_does() {
+        let (cluster, garbage) = cluster_and_garbage();
+        let due = |full: &[u32]| Due {
+            old: AppliedVersion(2),
+            early: AppliedVersion(7),
+            nearly_full: full.iter().copied().map(VolumeId).collect(),
+        };
+        let at = |version| (AppliedVersion(version), garbage.clone());
+        for (version, full, is_due) in
+            [(2, &[][..], true), (3, &[], false), (7, &[3], true), (8, &[3], false), (7, &[9], false)]
+        {
+            assert_eq!(due(full).is(&cluster, &at(version)), is_due, "version {version}, full {full:?}");
+        }
+        let doomed = Garbage { doomed: true, ..garbage.clone() };
+        assert!(due(&[]).is(&cluster, &(AppliedVersion(99), doomed)), "what is doomed goes on");
+        let left = |free_bytes, dead_bytes| {
+            let status =
+                VolumeStatus { capacity_bytes: 1000, free_bytes, dead_bytes, ..VolumeStatus::default() };
+            nearly_full(&cluster, |id| (id == VolumeId(1)).then(|| status.clone()))
+        };
+        assert_eq!(left(99, 0), [VolumeId(1)].into());
+        assert_eq!(left(99, 1), [].into(), "compaction will bring enough");
+    }
+
+    #[test]
     fn needles_are_dropped_on_every_member_that_is_not_down() {
+        let (cluster, garbage) = cluster_and_garbage();
+        let needle = garbage.record.needle;
+        let found = holders(&cluster, &[(AppliedVersion(2), garbage)]);
+        assert_eq!(found, [(VolumeId(1), vec![needle]), (VolumeId(3), vec![needle])].into());
+    }
+
+    /// Four volumes, of which the second is down and the fourth removed, and garbage of a placement with all of them.
+    fn cluster_and_garbage() -> (Cluster, Garbage) {
         let volume = |id, state| Volume {
             id: VolumeId(id),
             instance: InstanceId::UNKNOWN,
@@ -250,8 +360,6 @@ mod tests {
             headers: Headers::default(),
         };
         let key = ObjectKey::new("k").expect("a key");
-        let garbage = Garbage { key, record, doomed: false, by_delete: true };
-        let found = holders(&cluster, &[(AppliedVersion(2), garbage)]);
-        assert_eq!(found, [(VolumeId(1), vec![needle]), (VolumeId(3), vec![needle])].into());
+        (cluster, Garbage { key, record, doomed: false, by_delete: true })
     }
 }

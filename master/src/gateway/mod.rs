@@ -53,7 +53,7 @@ pub(crate) struct Gateway {
     /// For checks, while they last.
     pub(crate) checks: Arc<Semaphore>,
     /// For explanations.
-    pub(crate) explanations: Semaphore,
+    pub(crate) explanations: Arc<Semaphore>,
     pub(crate) epochs: epoch::Epochs,
     pub(crate) appends: append::Appends,
     pub(crate) commits: commit::Commits,
@@ -70,7 +70,7 @@ impl Gateway {
             undeletes: Arc::new(Semaphore::new(UNDELETES_MAX)),
             backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),
-            explanations: Semaphore::new(EXPLANATIONS_MAX),
+            explanations: Arc::new(Semaphore::new(EXPLANATIONS_MAX)),
             epochs: epoch::Epochs::new(),
             appends: append::Appends::new(),
             commits: commit::Commits::new(),

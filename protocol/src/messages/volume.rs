@@ -130,6 +130,8 @@ pub struct List {
     pub placements: Vec<PlacementId>,
     /// Where the last page ended; the default for the first.
     pub from: ListPosition,
+    /// Who asks only looks, and counts on nothing of what is listed: the tickets of offers stay good.
+    pub only_looks: bool,
 }
 message!(List = 0x0106 -> Result<Listing, ReadError>);
 
@@ -195,6 +197,8 @@ pub struct Pull {
     pub from: ListPosition,
     /// Ends the page early once so many bytes were pulled.
     pub bytes_max: u64,
+    /// Only these, ascending, at most [`crate::limits::LIST_PAGE_NEEDLES_MAX`]; all, where none is named.
+    pub only: Vec<NeedleId>,
 }
 message!(Pull = 0x0108 -> Result<Pulled, PullError>);
 
@@ -236,6 +240,8 @@ pub struct DamagedPlacements {
     pub placements: Vec<PlacementId>,
     /// There may be others: of some damage it is not known which needles it hit.
     pub others: bool,
+    /// Something is damaged.
+    pub any: bool,
     /// For [`MadeUp`]: what is damaged now.
     pub mark: u64,
 }

@@ -343,7 +343,12 @@ fn parse_named(name: &str, fields: &Fields<'_>) -> Command {
         None => Row::Object(fields.key()),
     };
     let named = Named { needle: NeedleId::new(EpochId(1), Seq(fields.number("seq", 1))), by };
-    if name == "missing" { Command::Missing(vec![named]) } else { Command::Found(vec![named]) }
+    if name == "missing" {
+        return Command::Missing(vec![named]);
+    }
+    let placement =
+        Examined { placement: PlacementId(fields.number("placement", 1)), generation: fields.generation() };
+    Command::Found { placement, needles: vec![named] }
 }
 
 fn parse_volumes(name: &str, fields: &Fields<'_>) -> Command {

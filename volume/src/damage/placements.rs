@@ -46,7 +46,8 @@ impl Store {
             damage.is_unsure();
         }
         let placements: BTreeSet<_> = known.values().copied().flatten().collect();
-        DamagedPlacements { placements: placements.into_iter().collect(), others, mark: now.mark }
+        let any = !now.needles.is_empty() || !now.stretches.is_empty();
+        DamagedPlacements { placements: placements.into_iter().collect(), others, any, mark: now.mark }
     }
 
     fn find_placements(&self, segment: FileId, copies: Vec<(NeedleId, Location)>, known: &mut Placements) {

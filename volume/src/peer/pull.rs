@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hayrick_protocol::limits::NAME_BYTES_MAX;
+use hayrick_protocol::limits::{LIST_PAGE_NEEDLES_MAX, NAME_BYTES_MAX};
 use hayrick_protocol::messages::Identity;
 use hayrick_protocol::messages::volume::Pull;
 use hayrick_rpc::{HandleError, Request, Response};
@@ -24,6 +24,9 @@ pub(crate) async fn answer(
     }
     if pull.address.len() > NAME_BYTES_MAX {
         return malformed("the address of the source is longer than any");
+    }
+    if pull.only.len() > LIST_PAGE_NEEDLES_MAX || !pull.only.is_sorted_by(|one, next| one < next) {
+        return malformed("the needles that are wanted are too many, or do not ascend");
     }
     let pulled = puller.pull(store, &pull, request.deadline).await;
     Ok(Response::to::<Pull>(&pulled, Vec::new()))

@@ -196,7 +196,8 @@ async fn strangers_neither_pull_nor_list_nor_fetch_nor_have_anything_dropped() {
         match which {
             0 => client.call(&pull, Vec::new(), until).await.map(|_| ()),
             1 => {
-                let list = List { placements: vec![PLACEMENT], from: ListPosition::default() };
+                let list =
+                    List { placements: vec![PLACEMENT], from: ListPosition::default(), only_looks: false };
                 client.call(&list, Vec::new(), until).await.map(|_| ())
             }
             2 => client.call(&Fetch { needles: vec![NeedleId(1)] }, Vec::new(), until).await.map(|_| ()),
@@ -239,7 +240,7 @@ async fn requests_that_make_no_sense_are_refused_whole() {
     let bad_sets = [vec![], vec![PlacementId(2), PlacementId(2)], vec![PlacementId(3), PlacementId(2)], many];
     let until = || Instant::now() + DEADLINE;
     for placements in bad_sets {
-        let list = List { placements: placements.clone(), from: ListPosition::default() };
+        let list = List { placements: placements.clone(), from: ListPosition::default(), only_looks: false };
         let listed = target.client.call(&list, Vec::new(), until()).await;
         assert!(matches!(listed, Err(CallError::Malformed(_))), "{listed:?}");
         let pulled = target.client.call(&Pull { placements, ..good.clone() }, Vec::new(), until()).await;

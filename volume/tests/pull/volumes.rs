@@ -116,7 +116,7 @@ impl Volume {
     pub(crate) async fn list(&self, placements: &[PlacementId]) -> Vec<u64> {
         let (mut ids, mut from) = (Vec::new(), Some(ListPosition::default()));
         while let Some(position) = from {
-            let list = List { placements: placements.to_vec(), from: position };
+            let list = List { placements: placements.to_vec(), from: position, only_looks: false };
             let page = self.call(&list, Vec::new()).await.0.expect("it can be listed");
             ids.extend(page.needles.into_iter().map(|row| row.needle.0));
             from = page.next;
@@ -133,7 +133,7 @@ impl Volume {
     pub(crate) fn pull_from(&self, source: VolumeId, address: String) -> Pull {
         assert_ne!(source, self.running.id);
         let from = ListPosition::default();
-        Pull { source, address, placements: vec![PLACEMENT], from, bytes_max: u64::MAX }
+        Pull { source, address, placements: vec![PLACEMENT], from, bytes_max: u64::MAX, only: Vec::new() }
     }
 
     /// One pull of the placement of all needles from another volume.

@@ -19,6 +19,7 @@ use hayrick_protocol::{ObjectKey, VolumeId};
 use hayrick_raft_store::Cluster;
 use hayrick_web::{Parameters, Problem, asks_for_json, parameter};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 use tokio::time::{Duration, Instant, timeout_at};
 
@@ -51,7 +52,8 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
     let key = named(request.uri().path().strip_prefix(ROUTE).unwrap_or_default())?;
     let deadline = super::deadline(master);
     linearize(master, deadline).await.map_err(|NotLinearizable(text)| not_now(text))?;
-    let Ok(Ok(_place)) = timeout_at(deadline, master.gateway.explanations.acquire()).await else {
+    let place = Arc::clone(&master.gateway.explanations).acquire_owned();
+    let Ok(Ok(place)) = timeout_at(deadline, place).await else {
         return Err(not_now("too many explanations are being made; try again"));
     };
     let cluster = master.node.cluster();
@@ -59,7 +61,7 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
     let lost = parameter(request.uri(), "without").map(|text| without(&cluster, text)).transpose()?;
     let record = master.node.get(&key).map_err(|error| not_now(error.to_string()))?;
     let copies = copies_of(master, &cluster, record.as_ref(), deadline).await;
-    let explanation = explain(master, Asked { cluster, config, key, record, lost }, copies).await?;
+    let explanation = explain(master, Asked { cluster, config, key, record, lost, place }, copies).await?;
     Ok(response(request.headers(), &explanation))
 }
 
@@ -70,6 +72,8 @@ struct Asked {
     key: ObjectKey,
     record: Option<ObjectRecord>,
     lost: Option<VolumeId>,
+    /// Given back when the work is done, whether somebody waits for it or not.
+    place: OwnedSemaphorePermit,
 }
 
 /// The volume that is to be thought away; 400 if there is none like that.
@@ -115,7 +119,7 @@ async fn explain(
     let free: BTreeMap<VolumeId, u64> = free.collect();
     let node = master.options.id;
     let made = spawn_blocking(move || {
-        let Asked { cluster, config, key, record, lost } = asked;
+        let Asked { cluster, config, key, record, lost, place: _place } = asked;
         let of = Of { cluster: &cluster, config: &config, key: &key, record: record.as_ref() };
         let mut explanation = shown::explanation(&of, &copies);
         explanation.node = node.0;

@@ -216,7 +216,10 @@ impl Care {
             (Deed::Mend { .. }, Err(trouble)) => {
                 debug!(volume = volume.0, %trouble, "mending a volume goes on later");
                 let before = looked.rests.as_ref().map_or(Duration::ZERO, |(_, rest, _)| *rest);
-                let rest = (2 * before).clamp(REST_MIN, REST_MAX);
+                let is_kept = matches!(trouble, Trouble::Kept);
+                let rest = if is_kept { REST_MAX } else { (2 * before).clamp(REST_MIN, REST_MAX) };
+                // It is not to be known as whole before somebody has decided what becomes of that.
+                looked.asked_for &= !is_kept;
                 let why = (!matches!(trouble, Trouble::Changed)).then(|| trouble.to_string());
                 looked.rests = Some((now + rest, rest, why));
                 return;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hayrick_protocol::messages::volume::{AppendError, List, ListPosition, Pull, PullError, Pulled};
-use hayrick_protocol::{PlacementId, VolumeId};
+use hayrick_protocol::{NeedleId, PlacementId, VolumeId};
 use hayrick_raft_store::{Completeness, Copies};
 use thiserror::Error;
 use tokio::task::spawn_blocking;
@@ -62,17 +62,31 @@ pub(super) struct Route {
     pub(super) in_haste: bool,
 }
 
-/// Pulls all that the source holds of these placements, which ascend, as long as `goes_on`; `note` is told of each page.
+/// Pulls all that the source holds of these placements, which ascend, as long as `goes_on`; `note` is told of each page. Whether
+/// the source gave all that it listed: asked for once more, as it lists no more what it found damaged meanwhile.
 pub(super) async fn pull(
     master: &Arc<Master>,
     route: Route,
     placements: &[PlacementId],
     goes_on: impl Fn() -> bool,
     note: impl Fn(&Pulled),
-) -> Result<(), Trouble> {
+) -> Result<bool, Trouble> {
+    let all = (placements, &[][..]);
+    Ok(pull_only(master, route, all, &goes_on, &note).await?
+        || pull_only(master, route, all, &goes_on, &note).await?)
+}
+
+/// The same of these needles alone, which ascend; of all, where none is named.
+pub(super) async fn pull_only(
+    master: &Arc<Master>,
+    route: Route,
+    (placements, only): (&[PlacementId], &[NeedleId]),
+    goes_on: &impl Fn() -> bool,
+    note: &impl Fn(&Pulled),
+) -> Result<bool, Trouble> {
     let pace = &master.repair.pace;
     let both = [route.from, route.to];
-    let mut from = ListPosition::default();
+    let (mut from, mut gave_all) = (ListPosition::default(), true);
     loop {
         if !goes_on() {
             return Err(Trouble::Changed);
@@ -88,12 +102,14 @@ pub(super) async fn pull(
             placements: placements.to_vec(),
             from,
             bytes_max: pace.pull_bytes(),
+            only: only.to_vec(),
         };
         let pulled = ask(master, route, &request).await?;
         pace.took(both, pulled.bytes, route.in_haste);
         note(&pulled);
+        gave_all &= pulled.failed == 0;
         match pulled.next {
-            None => return Ok(()),
+            None => return Ok(gave_all),
             Some(next) if next > from => from = next,
             Some(_) => return Err(Trouble::Source(route.from, "its list does not go on".to_owned())),
         }
@@ -120,7 +136,7 @@ pub(super) fn batches<'a>(
     mut placements: &'a [PlacementId],
     copies: &'a BTreeMap<PlacementId, Copies>,
 ) -> impl Iterator<Item = &'a [PlacementId]> {
-    let needles = |id| copies.get(id).map_or(0, |copies| copies.live.count + copies.garbage.count);
+    let needles = |id| copies.get(id).map_or(0, |it| it.live.count + it.garbage.count + it.missing.count);
     std::iter::from_fn(move || {
         let mut sum = 0;
         let fit = placements.iter().take(TOGETHER).take_while(|id| {
@@ -147,7 +163,7 @@ pub(super) async fn compare(
     let mut from = ListPosition::default();
     loop {
         let client = master.peers.volume(volume).ok_or(Trouble::Changed)?;
-        let request = List { placements: placements.to_vec(), from };
+        let request = List { placements: placements.to_vec(), from, only_looks: false };
         let page = match client.call(&request, Vec::new(), Instant::now() + PATIENCE).await {
             Ok((Ok(page), _)) => page,
             Ok((Err(error), _)) => return Err(Trouble::Puller(volume, error.to_string())),

@@ -39,7 +39,7 @@ pub(super) async fn run(master: &Arc<Master>, group: &Group, progress: &Progress
         let route = Route { to: group.newcomer, from: source, in_haste: group.sources.len() == 1 };
         let goes_on = || is_wanted(master, group);
         match copying::pull(master, route, &ids(&left), goes_on, note).await {
-            Ok(()) => _ = asked.insert(source),
+            Ok(gave_all) => _ = gave_all.then(|| asked.insert(source)),
             // What it gave so far may be all that lacks, and another source may do better.
             Err(error @ Trouble::Source(..)) => trouble = error,
             Err(error) => return Err(error),

@@ -43,7 +43,7 @@ pub(super) async fn run(master: &Arc<Master>, volume: VolumeId, uncompared: bool
     if lacks > 0 {
         return Err(Trouble::Lacks { needles: lacks });
     }
-    if keeps(master, volume, &damaged, &held).await? {
+    if keeps(master, &damaged).await? {
         return Err(Trouble::Kept);
     }
     let told = client.call(&MadeUp { mark: damaged.mark }, Vec::new(), Instant::now() + PATIENCE).await;
@@ -53,19 +53,13 @@ pub(super) async fn run(master: &Arc<Master>, volume: VolumeId, uncompared: bool
 
 /// Whether some of what is damaged here may be a copy of what nobody has whole: that is kept, as somebody may want what is left
 /// of it.
-async fn keeps(
-    master: &Master,
-    volume: VolumeId,
-    damaged: &DamagedPlacements,
-    held: &[PlacementId],
-) -> Result<bool, Trouble> {
-    let has_damage = master.heartbeats.seen(volume).is_some_and(|seen| seen.status.bad > 0);
-    if !has_damage || master.node.status().counters.missing == 0 {
+async fn keeps(master: &Master, damaged: &DamagedPlacements) -> Result<bool, Trouble> {
+    if !damaged.any || master.node.status().counters.missing == 0 {
         return Ok(false);
     }
     let copies = master.node.copies().await.map_err(|error| Trouble::Leader(error.to_string()))?;
-    let of = if damaged.others { held } else { &damaged.placements };
-    Ok(of.iter().any(|id| copies.get(id).is_some_and(|copies| copies.missing.count > 0)))
+    let some_miss = |id| copies.get(id).is_some_and(|copies| copies.missing.count > 0);
+    Ok(if damaged.others { copies.keys().any(some_miss) } else { damaged.placements.iter().any(some_miss) })
 }
 
 /// Pulls what the volume lacks of these placements; how many needles it lacks still, as nobody else has them.
@@ -87,7 +81,7 @@ async fn make_up(master: &Arc<Master>, volume: VolumeId, placements: &[Placement
         let route = Route { to: volume, from: source, in_haste: false };
         let goes_on = || takes_writes(&master.node.cluster(), volume);
         match copying::pull(master, route, &lacking, goes_on, |_| ()).await {
-            Ok(()) => _ = asked.insert(source),
+            Ok(gave_all) => _ = gave_all.then(|| asked.insert(source)),
             Err(Trouble::Source(..)) => {}
             Err(error) => return Err(error),
         }

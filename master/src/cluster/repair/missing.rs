@@ -3,19 +3,19 @@
 //!
 //! Owns when that is. A needle is given up by a commit only after everyone who could have it was asked: a volume has pulled from
 //! all others, and those that were not asked are gone for good, as far as this leader waits for them. It is taken back once a
-//! volume was seen to read it, and the members of its placement have pulled it. Invariant: both are told of needle and row,
-//! so that apply passes over what has changed meanwhile; and what is given up is dropped by nobody, so nothing is lost by a
-//! mistake here.
+//! volume was seen to read it, and all members of its placement have pulled it. Invariants: both are told of needle and row,
+//! so that apply passes over what has changed meanwhile; what is taken back counts for the members that were asked, and no
+//! others; and what is given up is dropped by nobody, so nothing is lost by a mistake here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hayrick_protocol::cluster_map::VolumeState;
-use hayrick_protocol::command::{Command, Named, Row};
+use hayrick_protocol::command::{Command, Examined, Named, Row};
 use hayrick_protocol::limits::NAMED_BATCH_MAX;
-use hayrick_protocol::{PlacementId, VolumeId};
-use hayrick_raft_store::{Completeness, SearchedTo};
+use hayrick_protocol::{NeedleId, PlacementId, VolumeId};
+use hayrick_raft_store::{SearchedTo, TURNED_UP_MAX};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
@@ -46,6 +46,8 @@ pub(super) async fn give_up(
     volume: VolumeId,
     placements: &[PlacementId],
 ) -> Result<u64, Trouble> {
+    // All records are looked through: by one at a time.
+    let _turn = master.repair.giving_up.lock().await;
     let compared = Arc::new(copying::compare(master, volume, placements).await?);
     let lacking = compared.outcome().filter(|(_, compared)| !compared.is_complete()).map(|(id, _)| id);
     let lacking: Arc<BTreeSet<PlacementId>> = Arc::new(lacking.collect());
@@ -104,41 +106,74 @@ async fn search_on(master: &Arc<Master>, volume: VolumeId) -> Result<(), Trouble
     let missing = copies.iter().filter(|(_, copies)| copies.missing.count > 0);
     let placements: Vec<PlacementId> = missing.map(|(id, _)| *id).collect();
     for placements in copying::batches(&placements, &copies) {
-        let compared = copying::compare(master, volume, placements).await?;
-        take_back(master, volume, &compared).await?;
+        loop {
+            let compared = copying::compare(master, volume, placements).await?;
+            let mut by_placement = BTreeMap::<PlacementId, Vec<Named>>::new();
+            for (placement, named) in compared.turned_up() {
+                by_placement.entry(*placement).or_default().push(named.clone());
+            }
+            let mut found = 0;
+            for (placement, needles) in by_placement {
+                for needles in needles.chunks(NAMED_BATCH_MAX) {
+                    found += take_back(master, volume, placement, needles).await?;
+                }
+            }
+            // There may be more, as not all are told at once.
+            if found == 0 || compared.turned_up().len() < TURNED_UP_MAX {
+                break;
+            }
+        }
     }
     Ok(())
 }
 
-/// Takes back what this volume lists of what was given up, as far as it can read it. The other members of its placement pull
-/// it first, so that it is on one volume alone for no longer than need be; when one of them fails, that is tried again.
-async fn take_back(master: &Arc<Master>, holder: VolumeId, compared: &Completeness) -> Result<(), Trouble> {
-    let (mut placements, mut found) = (BTreeSet::new(), Vec::new());
-    for (placement, named) in compared.turned_up() {
+/// Takes back those of these needles, which this volume lists, that it can read and that all members of their placement hold
+/// once they have pulled them; how many. None where a member cannot pull now: what counts again is held by all members, and
+/// until then nobody drops it.
+async fn take_back(
+    master: &Arc<Master>,
+    holder: VolumeId,
+    placement: PlacementId,
+    needles: &[Named],
+) -> Result<usize, Trouble> {
+    let cluster = master.node.cluster();
+    let Some(row) = cluster.table.placement(placement) else { return Ok(0) };
+    let examined = Examined { placement, generation: row.generation };
+    let state = |id: &VolumeId| cluster.map.volumes.get(id).map(|volume| volume.state);
+    let others = || row.members.iter().copied().filter(|id| *id != holder);
+    if row.members.is_empty() || others().any(|id| state(&id) != Some(VolumeState::Up)) {
+        return Ok(0);
+    }
+    let mut found = Vec::new();
+    for named in needles {
         if reads(master, holder, named).await {
-            placements.insert(*placement);
             found.push(named.clone());
         }
     }
+    for member in others() {
+        let mut only: Vec<NeedleId> = found.iter().map(|named| named.needle).collect();
+        if only.is_empty() {
+            return Ok(0);
+        }
+        only.sort_unstable();
+        let route = Route { to: member, from: holder, in_haste: false };
+        copying::pull_only(master, route, (&[placement], &only), &|| true, &|_| ()).await?;
+        let held = copying::compare(master, member, &[placement]).await?;
+        let held: BTreeSet<NeedleId> = held.turned_up().iter().map(|(_, named)| named.needle).collect();
+        found.retain(|named| held.contains(&named.needle));
+    }
     if found.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
-    let cluster = master.node.cluster();
-    let is_up =
-        |id: &VolumeId| cluster.map.volumes.get(id).is_some_and(|volume| volume.state == VolumeState::Up);
-    let rows: Vec<_> = placements.iter().filter_map(|id| cluster.table.placement(*id)).collect();
-    let members: BTreeSet<VolumeId> =
-        rows.iter().flat_map(|row| row.members.iter().copied()).filter(is_up).collect();
-    for member in members.into_iter().filter(|id| *id != holder) {
-        let its: Vec<_> = rows.iter().filter(|row| row.members.contains(&member)).map(|row| row.id).collect();
-        let route = Route { to: member, from: holder, in_haste: true };
-        copying::pull(master, route, &its, || true, |_| ()).await?;
-    }
-    for named in found.chunks(NAMED_BATCH_MAX) {
-        commit(master, Command::Found(named.to_vec())).await?;
-    }
-    info!(needles = found.len(), volume = holder.0, "needles that were missing are there again");
-    Ok(())
+    let count = found.len();
+    commit(master, Command::Found { placement: examined, needles: found }).await?;
+    info!(
+        needles = count,
+        volume = holder.0,
+        placement = placement.0,
+        "needles that were missing are there again"
+    );
+    Ok(count)
 }
 
 /// Whether the volume has an object's bytes, whole, as the index has them.

@@ -66,6 +66,8 @@ pub(crate) struct Repair {
     ended: AtomicU64,
     /// Volumes that are not waited for any more.
     gone: Mutex<BTreeSet<VolumeId>>,
+    /// Who gives needles up, one at a time.
+    giving_up: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -83,6 +85,7 @@ impl Repair {
             shown: Mutex::default(),
             ended: AtomicU64::new(0),
             gone: Mutex::default(),
+            giving_up: tokio::sync::Mutex::default(),
         }
     }
 
