@@ -25,6 +25,7 @@ mod list;
 mod made_up;
 mod offer;
 mod options;
+mod pages;
 mod peer;
 mod pull;
 mod quota;

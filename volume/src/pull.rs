@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::append::{Outcome, closed};
 use crate::index::Known;
 use crate::list::position;
+use crate::pages::Pages;
 use crate::peer::split;
 use crate::store::Store;
 
@@ -51,13 +52,20 @@ pub(crate) struct Puller {
     /// The volume is being stopped: pulls end.
     stopping: CancellationToken,
     places: Semaphore,
+    pages: Pages,
     /// The one that was used last stands last.
     sources: Mutex<VecDeque<(VolumeId, Client)>>,
 }
 
 impl Puller {
     pub(crate) fn new(local: Local, stopping: CancellationToken) -> Self {
-        Self { local, stopping, places: Semaphore::new(PULLS_MAX), sources: Mutex::default() }
+        Self {
+            local,
+            stopping,
+            places: Semaphore::new(PULLS_MAX),
+            pages: Pages::new(PULLS_MAX),
+            sources: Mutex::default(),
+        }
     }
 
     /// Who pulls.
@@ -79,7 +87,7 @@ impl Puller {
         store.tickets.end();
         let source = Source { volume: pull.source, client: self.client(pull), until };
         tokio::select! {
-            pulled = one_page(store, &source, pull) => pulled,
+            pulled = one_page(store, &source, pull, &self.pages) => pulled,
             () = self.stopping.cancelled() => Err(closed().into()),
         }
     }
@@ -105,8 +113,16 @@ impl Puller {
     }
 }
 
-async fn one_page(store: &Arc<Store>, source: &Source, pull: &Pull) -> Result<Pulled, PullError> {
-    let mut page = source.list(pull).await?;
+async fn one_page(
+    store: &Arc<Store>,
+    source: &Source,
+    pull: &Pull,
+    pages: &Pages,
+) -> Result<Pulled, PullError> {
+    let mut page = match pages.take(pull) {
+        Some(rest) => rest,
+        None => source.list(pull).await?,
+    };
     if !pull.only.is_empty() {
         page.needles.retain(|listed| pull.only.binary_search(&listed.needle).is_ok());
     }
@@ -121,21 +137,24 @@ async fn one_page(store: &Arc<Store>, source: &Source, pull: &Pull) -> Result<Pu
         while !rest.is_empty() {
             match pull_some(store, source, &page, rest, &mut pulled).await {
                 Ok(said) => rest = &rest[said..],
-                Err(_) if settled > 0 && source.time_is_up() => return Ok(up_to(&page, settled, pulled)),
+                Err(_) if settled > 0 && source.time_is_up() => {
+                    return Ok(up_to(page, settled, pulled, pull, pages));
+                }
                 Err(error) => return Err(error),
             }
             settled = rest.first().map_or(looked_to, |lack| lack.number);
         }
     }
-    Ok(up_to(&page, settled, pulled))
+    Ok(up_to(page, settled, pulled, pull, pages))
 }
 
-/// What came of a page when so many of its needles are settled.
-fn up_to(page: &Listing, settled: usize, pulled: Pulled) -> Pulled {
+/// What came of a page when so many of its needles are settled; the rest is kept for the next pull.
+fn up_to(page: Listing, settled: usize, pulled: Pulled, pull: &Pull, pages: &Pages) -> Pulled {
     let next = match page.needles.get(..settled).and_then(<[_]>::last) {
         Some(last) if settled < page.needles.len() => Some(position(last)),
         _ => page.next,
     };
+    pages.keep(pull, page, settled);
     Pulled { next, listed: settled as u64, ..pulled }
 }
 

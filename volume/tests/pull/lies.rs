@@ -167,6 +167,22 @@ async fn a_source_that_gives_less_than_it_was_asked_for_is_asked_again() {
 }
 
 #[tokio::test]
+async fn pulls_that_follow_each_other_use_up_one_page_of_the_source() {
+    let target = volume(2, 64 << 20).await;
+    let given = [1, 2, 3, 4].map(|id| (Fetched(vec![Ok(())]), vec![needle(id, 900)]));
+    // Asked for a second page it would not answer.
+    let liar = Liar::new([listing(&[1, 2, 3, 4], Some(at(2, 0)))], given);
+    let address = serve(Identity::Volume(VolumeId(1)), liar).await;
+    let mut pull = Pull { bytes_max: 1001, ..target.pull_from(VolumeId(1), address) };
+    for next in [at(1, 2), at(2, 0)] {
+        let pulled = target.pull(&pull).await.expect("it can be pulled");
+        assert_eq!((pulled.next, pulled.listed, pulled.needles), (Some(next), 2, 2));
+        pull.from = next;
+    }
+    assert_eq!(target.list(&[PLACEMENT]).await, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
 async fn a_pull_answers_in_time_whatever_the_source_does() {
     let target = volume(2, 64 << 20).await;
     let ask = async |pull: Pull, within: Duration| {
