@@ -94,6 +94,10 @@ async fn message(mut response: Response) -> String {
         }
     }
     let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+    // Where JSON was asked for, the line is a part of a problem's description.
+    let described = serde_json::from_str::<serde_json::Value>(&text).ok();
+    let detail = described.and_then(|problem| Some(problem.get("detail")?.as_str()?.to_owned()));
+    let text = detail.unwrap_or(text);
     if text.is_empty() { status.canonical_reason().unwrap_or("no reason given").to_owned() } else { text }
 }
 

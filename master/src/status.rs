@@ -9,7 +9,7 @@ mod moves;
 use std::time::Duration;
 
 use hayrick_protocol::NodeId;
-use hayrick_protocol::cluster_map::{ClusterConfig, Volume};
+use hayrick_protocol::cluster_map::{ClusterConfig, Volume, VolumeState};
 use hayrick_raft_store::{Cluster, ReadError, Role, Status};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -107,8 +107,13 @@ pub(crate) fn ready(master: &Master) -> Result<(), String> {
 fn not_placed(cluster: &Cluster, config: &ClusterConfig) -> Result<(), String> {
     let taking = cluster.map.volumes.values().filter(|volume| volume.state.takes_writes()).count();
     if taking < usize::from(config.min_replicas) {
+        let full = cluster.map.volumes.values().filter(|volume| volume.state == VolumeState::Full).count();
+        let remedy = match full {
+            0 => "start more".to_owned(),
+            _ => format!("{full} are full: delete objects, or add volumes"),
+        };
         return Err(format!(
-            "{taking} volumes take writes, and a write needs {} copies (--min-replicas); start more",
+            "{taking} volumes take writes, and a write needs {} copies (--min-replicas); {remedy}",
             config.min_replicas
         ));
     }

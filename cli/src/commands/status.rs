@@ -138,7 +138,13 @@ fn summary(status: &Status, ready: Result<(), String>) -> String {
         rows.push(("placements", placements(&status.placements_by_copies)));
     }
     if status.under_replicated > 0 {
-        rows.push(("warning", format!("{} objects have fewer copies than that", status.under_replicated)));
+        rows.push((
+            "warning",
+            format!(
+                "{} objects have fewer than {} copies that can be read",
+                status.under_replicated, status.replicas
+            ),
+        ));
     }
     rows.extend(status.volumes.iter().filter(|volume| volume.bad > 0).map(|volume| {
         let fate = if volume.state == "up" { "being mended" } else { "mended once it is up" };
@@ -240,7 +246,7 @@ index       applied 8 of 9 committed
 objects     5, 2.0 KiB
 copies      3 each, 2 needed for a write; 4096 partitions
 placements  4 with 3, 1 with 2 copies that can be read
-warning     1 objects have fewer copies than that
+warning     1 objects have fewer than 3 copies that can be read
 warning     3 damaged needles on volume 4, being mended
 repair      14 placements, 1.2 GiB to go at 48.0 MiB/s, about 25 s
 waiting     repair of 14 placements: no other volume has 3 MiB free; add a volume

@@ -26,11 +26,12 @@ use tokio::time::Instant;
 
 use super::conditions::{self, Conditions, Verdict};
 use super::problem::{
-    bad_request, no_memory_to_answer, no_such_key, not_linearizable, not_now, not_readable,
+    bad_request, missing, no_memory_to_answer, no_such_key, not_linearizable, not_now, not_readable,
     not_what_was_meant,
 };
 use super::{Head, fields, repr_digest};
 use crate::gateway::budget::Exhausted;
+use crate::gateway::copies;
 use crate::gateway::fetch::{self, Blocks, NoCopy, Wanted};
 use crate::gateway::read_index::linearize;
 use crate::master::Master;
@@ -48,7 +49,7 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
             (Ok(()), _) => {}
             // Without a second look, the first one's reasons are what there is to say.
             (Err(_), Some((_, no_copy))) => {
-                return Err(not_readable(&master.node.cluster().map, no_copy, false));
+                return Err(not_readable(&master.node.cluster().map, no_copy));
             }
             (Err(problem), None) => return Err(problem),
         }
@@ -58,7 +59,12 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
         if let Some((needle, no_copy)) = &lost
             && *needle == record.needle
         {
-            return Err(not_readable(&master.node.cluster().map, no_copy, record.missing));
+            return Err(not_readable(&master.node.cluster().map, no_copy));
+        }
+        // What may break off in the middle is read to its end before.
+        let is_read = *request.method() == Method::GET;
+        if is_read && record.missing && !copies::is_on_a_member(master, &record, deadline).await {
+            return Err(missing());
         }
         match respond(master, request, &conditions, &record, deadline).await {
             Ok(response) => return Ok(response),

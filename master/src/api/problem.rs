@@ -126,16 +126,18 @@ pub(super) fn not_linearizable(reason: NotLinearizable) -> Problem {
 }
 
 /// 503 to a read whose object no volume has shown: which ones might, were they up.
-/// `is_missing`: it was looked for everywhere before.
-pub(super) fn not_readable(map: &ClusterMap, no_copy: &NoCopy, is_missing: bool) -> Problem {
+/// No member has the object whole, and it was looked for on all other volumes before.
+pub(super) fn missing() -> Problem {
+    not_now(
+        "the object is missing: no volume that is up has it whole; start the volumes that had it, store it again, or delete it",
+    )
+}
+
+pub(super) fn not_readable(map: &ClusterMap, no_copy: &NoCopy) -> Problem {
     let address = |id| map.volumes.get(id).map_or("address unknown", |volume| volume.addr.as_str());
     let silent: Vec<String> = no_copy.silent().iter().map(|id| format!("{id} ({})", address(id))).collect();
     let (reasons, silent) = (no_copy.reasons(), silent.join(", "));
     not_now(match no_copy.silent().len() {
-        0 if is_missing => format!(
-            "the object is missing: no volume that is up has a good copy ({reasons}); start the volumes that had it, store it \
-             again, or delete it"
-        ),
         0 => format!("no volume can serve a good copy just now ({reasons}); try again"),
         all if all == no_copy.0.len() => {
             format!("none of the volumes that hold the object answers; start one of them: volumes {silent}")
@@ -207,11 +209,10 @@ mod tests {
         };
         let volumes = [1, 2].map(|id| (VolumeId(id), volume(id))).into();
         let map = ClusterMap { version: 1, volumes };
-        let text_if = |failures: &[(u32, Failure)], is_missing| {
+        let text = |failures: &[(u32, Failure)]| {
             let failures = failures.iter().map(|(id, why)| (VolumeId(*id), why.clone()));
-            not_readable(&map, &NoCopy(failures.collect()), is_missing).text
+            not_readable(&map, &NoCopy(failures.collect())).text
         };
-        let text = |failures: &[(u32, Failure)]| text_if(failures, false);
         let (silent, damaged) = (Failure::Silent("not sent".into()), Failure::Answered("damaged".into()));
         let all = text(&[(1, silent.clone()), (2, silent.clone())]);
         assert!(all.ends_with("start one of them: volumes 1 (10.0.0.1:9091), 2 (10.0.0.2:9091)"), "{all}");
@@ -220,10 +221,8 @@ mod tests {
             some.contains("volume 1: damaged") && some.ends_with(": volumes 2 (10.0.0.2:9091)"),
             "{some}"
         );
-        let none = text(&[(1, damaged.clone())]);
+        let none = text(&[(1, damaged)]);
         assert!(none.contains("volume 1: damaged") && none.ends_with("try again"), "{none}");
-        let missing = text_if(&[(1, damaged)], true);
-        assert!(missing.contains("is missing") && missing.ends_with("or delete it"), "{missing}");
     }
 
     #[test]

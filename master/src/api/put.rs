@@ -36,7 +36,7 @@ use crate::gateway::budget::Share;
 use crate::gateway::commit::{CommitError, commit};
 use crate::gateway::epoch::Ticket;
 use crate::gateway::report::{Advice, Pauses, report};
-use crate::gateway::{append, hand_over, target};
+use crate::gateway::{abandon, append, hand_over, target};
 use crate::leader;
 use crate::master::Master;
 
@@ -124,7 +124,7 @@ async fn store(
             Some(draft) => draft,
             None => {
                 let ticket = master.gateway.epochs.take(deadline).await.map_err(no_epoch(master))?;
-                Draft::new(object, placement, ticket)
+                Draft::new(master, object, placement, ticket)
             }
         };
 
@@ -148,7 +148,12 @@ async fn store(
             continue;
         }
 
-        match commit(master, Arc::clone(&draft.ticket), draft.commit(object), deadline).await {
+        draft.may_count = true;
+        let committed = commit(master, Arc::clone(&draft.ticket), draft.commit(object), deadline).await;
+        if let Err(CommitError::Refused(Refusal::StalePlacement | Refusal::PreconditionFailed)) = committed {
+            draft.may_count = false;
+        }
+        match committed {
             Ok(applied) => return Ok(applied),
             Err(CommitError::Refused(Refusal::StalePlacement)) => {
                 target::moved(master, &draft.placement, deadline).await
@@ -173,14 +178,28 @@ struct Draft {
     parts: append::Parts,
     /// The members that have not acknowledged it.
     missing: Vec<VolumeId>,
+    /// A commit was sent, and not refused for sure: a key may name it.
+    may_count: bool,
+    master: Arc<Master>,
+}
+
+impl Drop for Draft {
+    /// However the write ended, or whoever stopped waiting for it: what no commit can name goes again.
+    fn drop(&mut self) {
+        if !self.may_count {
+            let acked = self.placement.members.iter().copied().filter(|id| !self.missing.contains(id));
+            abandon::drop_needle(&self.master, self.ticket.needle(), acked.collect());
+        }
+    }
 }
 
 impl Draft {
-    fn new(object: &Object, placement: Placement, ticket: Arc<Ticket>) -> Self {
+    fn new(master: &Arc<Master>, object: &Object, placement: Placement, ticket: Arc<Ticket>) -> Self {
         let now_ms = now_ms();
         let bytes = object.needle.with_header(ticket.needle(), placement.id, (now_ms / 1000) as u32);
         let parts = append::Parts { bytes, share: Arc::clone(&object.share) };
-        Self { missing: placement.members.clone(), placement, ticket, now_ms, parts }
+        let (missing, master) = (placement.members.clone(), Arc::clone(master));
+        Self { missing, placement, ticket, now_ms, parts, may_count: false, master }
     }
 
     fn is_for(&self, placement: &Placement) -> bool {

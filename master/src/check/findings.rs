@@ -26,6 +26,8 @@ pub(super) struct Findings {
     wrong: Lines,
     named: usize,
     placements_short: u64,
+    /// Partitions that hold nothing yet and take writes with fewer copies.
+    thin_writes: u64,
     /// How many placements that hold something, or take writes, name each volume.
     names: BTreeMap<VolumeId, u64>,
 }
@@ -137,6 +139,10 @@ impl Findings {
         if away.is_empty() && row.members.len() >= replicas {
             return;
         }
+        if held.is_nothing() {
+            self.thin_writes += 1;
+            return;
+        }
         self.placements_short += 1;
         let (id, partition, objects) = (row.id, row.partition, held.live.count);
         let up = row.members.len() - away.len();
@@ -145,6 +151,16 @@ impl Findings {
         self.copies.push(format!(
             "placement {id} of partition {partition}{writes}: {up} of {replicas} copies of {objects} objects are there: {why}"
         ));
+    }
+
+    /// One line for all partitions that hold nothing yet.
+    fn thin_writes(&mut self, cluster: &Cluster) {
+        if self.thin_writes > 0 {
+            let (count, replicas) = (self.thin_writes, cluster.config.map_or(1, |config| config.replicas));
+            self.copies.push(format!(
+                "{count} partitions that hold nothing yet take writes with fewer than {replicas} copies, as too few volumes take any"
+            ));
+        }
     }
 
     /// All of it. `unseen` are the volumes that did not show all that they hold, `status` what volumes say of themselves.
@@ -187,6 +203,7 @@ impl Findings {
                 dead_bytes: status.dead_bytes,
             });
         }
+        self.thin_writes(cluster);
         let findings = [
             lost.finding(
                 "volume",

@@ -33,6 +33,19 @@ pub(crate) async fn on_volume(
     CopyShown { state, why }
 }
 
+/// Whether any member of its placement has the object whole.
+pub(crate) async fn is_on_a_member(master: &Arc<Master>, record: &ObjectRecord, deadline: Instant) -> bool {
+    let cluster = master.node.cluster();
+    let members =
+        cluster.table.placement(record.placement).map(|row| row.members.clone()).unwrap_or_default();
+    for member in members {
+        if read_whole(master, record, member, deadline).await.is_ok() {
+            return true;
+        }
+    }
+    false
+}
+
 /// Reads and verifies all of the object on this volume.
 pub(crate) async fn read_whole(
     master: &Arc<Master>,

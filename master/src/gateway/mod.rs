@@ -4,6 +4,7 @@
 //! Owns the gateway's side of the write and read protocol, one step a file. Leaves the order of the steps to
 //! `api/`, and all decisions about volumes and placements to `cluster/` on the leader.
 
+pub(crate) mod abandon;
 pub(crate) mod append;
 pub(crate) mod budget;
 pub(crate) mod commit;
@@ -54,6 +55,8 @@ pub(crate) struct Gateway {
     pub(crate) checks: Arc<Semaphore>,
     /// For explanations.
     pub(crate) explanations: Arc<Semaphore>,
+    /// For needles of refused writes that are dropped.
+    pub(crate) abandoned: Arc<Semaphore>,
     pub(crate) epochs: epoch::Epochs,
     pub(crate) appends: append::Appends,
     pub(crate) commits: commit::Commits,
@@ -71,6 +74,7 @@ impl Gateway {
             backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),
             explanations: Arc::new(Semaphore::new(EXPLANATIONS_MAX)),
+            abandoned: Arc::new(Semaphore::new(abandon::ABANDONED_MAX)),
             epochs: epoch::Epochs::new(),
             appends: append::Appends::new(),
             commits: commit::Commits::new(),

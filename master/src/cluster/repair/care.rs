@@ -73,7 +73,8 @@ pub(super) async fn run(master: &Arc<Master>) {
             },
         }
         let (cluster, seen) = (master.node.cluster(), |id| master.heartbeats.seen(id));
-        care.note_causes(&cluster, master.repair.ended.load(Ordering::Relaxed));
+        let missing = master.node.status().counters.missing;
+        care.note_causes(&cluster, master.repair.ended.load(Ordering::Relaxed), missing);
         let whole = care.whole(&cluster, &seen);
         for (volume, process, deed) in care.due(&cluster, &seen, running.len()) {
             let (master, whole) = (Arc::clone(master), whole.clone());
@@ -117,6 +118,8 @@ struct Care {
     cause: u64,
     epochs: Vec<EpochId>,
     moves_ended: u64,
+    /// Objects that were missing at the last look.
+    missing: u64,
     /// Nothing is swept before.
     sweeps_from: Option<Instant>,
     volumes: BTreeMap<VolumeId, Looked>,
@@ -135,13 +138,20 @@ struct Looked {
     /// The cause up to which it was swept; by which process.
     swept: Option<(u64, u64)>,
     sweep_from: Option<Instant>,
+    /// It keeps what is missing, damaged: what becomes of that is up to somebody.
+    keeps: bool,
     /// Until when it is not mended, how long that was, and why.
     rests: Option<(Instant, Duration, Option<String>)>,
 }
 
 impl Care {
     /// Takes in what may have killed needles since the last look.
-    fn note_causes(&mut self, cluster: &Cluster, moves_ended: u64) {
+    fn note_causes(&mut self, cluster: &Cluster, moves_ended: u64, missing: u64) {
+        if missing != self.missing {
+            // What was kept may be nobody's now, or wanted no more.
+            self.missing = missing;
+            self.volumes.values_mut().filter(|looked| looked.keeps).for_each(|looked| looked.rests = None);
+        }
         let fenced = self.epochs.iter().any(|epoch| !cluster.epochs.contains_key(epoch));
         if fenced || moves_ended != self.moves_ended {
             self.cause += 1;
@@ -217,6 +227,7 @@ impl Care {
                 debug!(volume = volume.0, %trouble, "mending a volume goes on later");
                 let before = looked.rests.as_ref().map_or(Duration::ZERO, |(_, rest, _)| *rest);
                 let is_kept = matches!(trouble, Trouble::Kept);
+                looked.keeps = is_kept;
                 let rest = if is_kept { REST_MAX } else { (2 * before).clamp(REST_MIN, REST_MAX) };
                 // It is not to be known as whole before somebody has decided what becomes of that.
                 looked.asked_for &= !is_kept;
@@ -317,7 +328,7 @@ mod tests {
         care.ended((ONE, 7, Deed::Sweep, Instant::now(), Ok(Swept::default())));
         seconds(100).await;
         assert_eq!(care.due(&both, &heard(0, false), 0), [], "nothing may have died since");
-        care.note_causes(&both, 1);
+        care.note_causes(&both, 1, 0);
         assert_eq!(care.due(&both, &heard(0, false), 0), [(ONE, 7, Deed::Sweep)], "a move has ended");
     }
 
@@ -339,6 +350,24 @@ mod tests {
             assert_eq!(care.due(&both, &heard, 0), []);
             seconds(2).await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_kept_damaged_is_looked_at_again_as_soon_as_something_else_is_missing() {
+        let (mut care, both) = (Care::default(), cluster([VolumeState::Up, VolumeState::Down]));
+        let heard = |id| (id == ONE).then(|| said(1, false));
+        care.note_causes(&both, 0, 2);
+        assert_eq!(care.due(&both, &heard, 0), [(ONE, 7, Deed::Mend { all: false })]);
+        mended(&mut care, ONE, false, Err(Trouble::Kept));
+        seconds(1).await;
+        let swept = care.due(&both, &heard, 0);
+        assert_eq!(swept, [(ONE, 7, Deed::Sweep)], "it rests");
+        care.ended((ONE, 7, Deed::Sweep, Instant::now(), Ok(Swept::default())));
+        seconds(60).await;
+        care.note_causes(&both, 0, 2);
+        assert_eq!(care.due(&both, &heard, 0), []);
+        care.note_causes(&both, 0, 1);
+        assert_eq!(care.due(&both, &heard, 0), [(ONE, 7, Deed::Mend { all: false })]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -150,7 +150,7 @@ async fn make_copies(master: &Arc<Master>) {
         }
         let moves = progress::told(&duty.running, &duty.wanted, &all.lock(), master.move_bytes_per_s());
         let mut shown = master.repair.shown.lock();
-        (shown.moves, shown.waiting) = (moves, duty.waiting());
+        (shown.moves, shown.waiting) = (moves, duty.waiting(master.options.repair_after));
     }
 }
 
@@ -344,14 +344,22 @@ impl Duty {
         self.resting.extend(group.placements.iter().map(|(examined, _)| (examined.placement, rest.clone())));
     }
 
-    fn waiting(&self) -> Vec<String> {
+    fn waiting(&self, repair_after: Duration) -> Vec<String> {
+        let now = Instant::now();
+        let patient = self.missing_since.iter().filter_map(|(id, since)| {
+            let left = repair_after.checked_sub(now.duration_since(*since)).filter(|left| !left.is_zero())?;
+            let seconds = left.as_secs() + 1;
+            Some(format!(
+                "volume {id} is down: what it holds is copied to others in {seconds} s (--repair-after), unless it comes back"
+            ))
+        });
         let mut by_reason = BTreeMap::<&str, u64>::new();
         for reason in self.resting.values().filter_map(|(_, reason)| reason.as_ref()) {
             *by_reason.entry(reason).or_default() += 1;
         }
         let resting =
             by_reason.iter().map(|(reason, count)| format!("repair of {count} placements: {reason}"));
-        self.plan_waits.iter().cloned().chain(resting).collect()
+        patient.chain(self.plan_waits.iter().cloned()).chain(resting).collect()
     }
 }
 

@@ -284,6 +284,8 @@ fn choose(
     };
     let mut others = candidates.values().filter(is_other).peekable();
     if others.peek().is_none() {
+        // Who was removed is let in no more.
+        let out = out.filter(|out| state(&cluster.map, *out) != Some(VolumeState::Removed));
         return Err(Reason::NoOther(kind, out));
     }
     let staying = placement.members.iter().filter(|member| Some(**member) != out);
