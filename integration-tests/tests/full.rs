@@ -97,6 +97,64 @@ async fn a_full_cluster_takes_writes_again_after_deletes_long_before_the_grace_i
     cluster::no_panics(&cluster)
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_avoid_a_volume_that_is_full_and_come_back_to_it_after_deletes() -> Result<()> {
+    let seed = content::seed("one is full");
+    let mut cluster = cluster::builder(4)?.master_arg("--request-timeout").master_arg("3s").build()?;
+    // The third zone has one volume, a small one: every object has a copy on it.
+    for (number, zone) in (1..).zip(["a", "a", "b", "c"]) {
+        cluster.volume(number).set_flag("--zone", zone);
+    }
+    cluster.volume(4).set_flag("--capacity", CAPACITY);
+    block_in_place(|| cluster.start())?;
+    cluster::all_up(&cluster, 4).await?;
+    let any = cluster::client_any(&cluster)?;
+    let small = cluster.volume(4).server_id().context("it has an id")?;
+    let state = async || {
+        let volumes = any.status().await?.volumes;
+        let found = volumes.into_iter().find(|volume| volume.id == u64::from(small));
+        anyhow::Ok(found.context("it is listed")?.state)
+    };
+    let mut rng = content::rng(seed, 0);
+    let mut ledger = Ledger::default();
+    let mut put = async |key: String| {
+        let content = Content { seed: rng.next_u64(), size_bytes: OBJECT_BYTES };
+        any.put(&key, content.bytes()).await.with_context(|| key.clone())?;
+        let lies_on = cluster::volumes_of(&any.head(&key).await?.placement);
+        ledger.keys.insert(key, Possible::exactly(Some(content)));
+        anyhow::Ok(lies_on)
+    };
+    let mut on_it = Vec::new();
+    for number in 0.. {
+        ensure!(number < OBJECTS_MAX, "it does not fill up");
+        let key = format!("one/{number}");
+        if put(key.clone()).await?.contains(&small) {
+            on_it.push(key);
+        }
+        if state().await? == "full" {
+            break;
+        }
+    }
+    for number in 0..20 {
+        let lies_on = put(format!("behind/{number}")).await?;
+        ensure!(lies_on.len() == 3 && !lies_on.contains(&small), "it lies on {lies_on:?}");
+    }
+    for key in on_it.iter().step_by(2) {
+        any.delete(key).await?;
+        ledger.keys.insert(key.clone(), Possible::exactly(None));
+    }
+    wait::until("it takes writes again", ROOM_TIMEOUT, async || {
+        let state = state().await?;
+        ensure!(state == "up", "it is {state}");
+        Ok(())
+    })
+    .await?;
+    for client in cluster::client_each(&cluster)? {
+        ledger.verify(&client).await?;
+    }
+    cluster::no_panics(&cluster)
+}
+
 /// Puts objects until one is refused for want of space: its key, and the words.
 async fn fill(client: &Client, seed: u64, ledger: &mut Ledger) -> Result<(String, String)> {
     let mut rng = content::rng(seed, 0);
