@@ -4,6 +4,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -18,9 +19,15 @@ use tokio::time::Instant;
 
 const COPIES: usize = 3;
 const OBJECTS: usize = 1200;
+/// Of these, three quarters lie on each of four volumes.
+const FLIPPED_OBJECTS: usize = 1800;
+/// So many needles of one volume are flipped.
+const FLIPPED_NEEDLES: usize = 1000;
 const SIZE_BYTES_MAX: usize = 8 * 1024;
 const LARGE_OBJECTS: usize = 400;
 const LARGE_BYTES: usize = 32 * 1024;
+/// Before the key, as docs/format.md has it.
+const NEEDLE_HEADER_BYTES: u64 = 29;
 /// One byte of so many is flipped, on average.
 const FLIPS_APART: u64 = 1024;
 const MENDED_TIMEOUT: Duration = Duration::from_secs(120);
@@ -38,12 +45,15 @@ async fn flipped_bits_all_over_a_volume_are_mended_and_nobody_reads_one() -> Res
     let seed = content::seed("flips");
     let cluster = cluster::start_set(4, &[&REAPED[..], &UNREPAIRED].concat()).await?;
     let any = cluster::client_any(&cluster)?;
-    let ledger = fill(&cluster, "flips", seed).await?;
+    let ledger = fill(&cluster, "flips", FLIPPED_OBJECTS, seed).await?;
     cluster::fence_epochs(&cluster, 4).await?;
     let volume = cluster.volume(1);
-    let flips = flip_all_over(&volume.data_dir().join("needles"), &mut content::rng(seed, 1))?;
-    figure::say(&format!("{flips} bits are flipped"));
-    ensure!(flips > 200, "only {flips} flips");
+    let (needles, mut rng) = (volume.data_dir().join("needles"), content::rng(seed, 1));
+    // One in each, and then anywhere: in headers, keys and marks, too.
+    let flipped = flip_needles(&needles, &mut rng)?;
+    let flips = flip_all_over(&needles, &mut rng)?;
+    figure::say(&format!("{flipped} needles are flipped, and {flips} bits anywhere"));
+    ensure!(flipped == FLIPPED_NEEDLES && flips > 200, "only {flipped} needles and {flips} flips");
     let began = Instant::now();
     for client in cluster::client_each(&cluster)? {
         ledger.verify(&client).await?;
@@ -66,7 +76,7 @@ async fn what_died_while_a_volume_was_away_never_comes_back_and_its_space_does()
     let seed = content::seed("away");
     let cluster = cluster::start_set(4, &[&REAPED[..], &UNREPAIRED].concat()).await?;
     let any = cluster::client_any(&cluster)?;
-    let mut ledger = fill(&cluster, "away", seed).await?;
+    let mut ledger = fill(&cluster, "away", OBJECTS, seed).await?;
     let away = cluster.volume(2);
     block_in_place(|| away.kill())?;
     let mut rng = content::rng(seed, 1);
@@ -130,9 +140,40 @@ async fn a_volume_that_is_back_during_its_repair_keeps_its_place_and_half_made_c
     cluster::no_panics(&cluster)
 }
 
-async fn fill(cluster: &Cluster, prefix: &str, seed: u64) -> Result<Ledger> {
-    let contents = Content::randoms(seed, 100, OBJECTS, SIZE_BYTES_MAX);
+async fn fill(cluster: &Cluster, prefix: &str, objects: usize, seed: u64) -> Result<Ledger> {
+    let contents = Content::randoms(seed, 100, objects, SIZE_BYTES_MAX);
     ledger::fill(&cluster::client_each(cluster)?, prefix, contents).await
+}
+
+/// Flips a bit in the data of each of [`FLIPPED_NEEDLES`] needles, or of as many as there are; how many.
+fn flip_needles(needles: &Path, rng: &mut StdRng) -> Result<usize> {
+    let mut flipped = 0;
+    for entry in std::fs::read_dir(needles).with_context(|| needles.display().to_string())? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "seg") {
+            continue;
+        }
+        let mut inspect = Command::new(cluster::binary()?);
+        inspect.args(["inspect", "segment", "--needles", "--json"]).arg(&path);
+        let shown: serde_json::Value = serde_json::from_slice(&block_in_place(|| inspect.output())?.stdout)?;
+        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        let records = shown["records"].as_array().context("it lists its records")?;
+        for record in records.iter().filter(|record| record["what"] == "live" && record["size"] != 0) {
+            let (offset, size) = (record["offset"].as_u64(), record["size"].as_u64());
+            let key = record["key"].as_str().context("it has a key")?;
+            let data = offset.context("an offset")? + NEEDLE_HEADER_BYTES + key.len() as u64;
+            let at = data + rng.random_range(0..size.context("a size")?);
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at)?;
+            byte[0] ^= 1 << rng.random_range(0..8);
+            file.write_all_at(&byte, at)?;
+            flipped += 1;
+            if flipped == FLIPPED_NEEDLES {
+                return Ok(flipped);
+            }
+        }
+    }
+    Ok(flipped)
 }
 
 /// Flips bits in all segments of a volume, behind their headers; how many. What was never written is left alone.
