@@ -20,6 +20,7 @@ const MAY_LOOK_AT: [(&str, &[&str]); 12] = [
     ("master", &["protocol", "disk", "rpc", "web", "placement", "raft-store"]),
     ("client", &["protocol"]),
     ("launcher", &[]),
+    ("chaos", &["client", "launcher"]),
     (
         "cli",
         &[
@@ -33,6 +34,7 @@ const MAY_LOOK_AT: [(&str, &[&str]); 12] = [
             "master",
             "client",
             "launcher",
+            "chaos",
         ],
     ),
     ("integration-tests", &["client", "launcher"]),

@@ -1,0 +1,10 @@
+//! Starts a real cluster, loads it, breaks it on a seeded schedule, and says with evidence whether its promises held.
+//!
+//! A run has three parts that know nothing of each other: `workload` and `faults` make a [`record::Record`], the checkers
+//! judge it, and the report draws it. A record is complete: it can be stored, judged again, and drawn again.
+
+pub mod checkers;
+pub mod history;
+pub mod record;
+pub mod report;
+pub mod verdict;
