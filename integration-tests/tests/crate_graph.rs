@@ -9,15 +9,16 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Crate → what it may look at. The command line may look at everything.
-const MAY_LOOK_AT: [(&str, &[&str]); 12] = [
+const MAY_LOOK_AT: [(&str, &[&str]); 14] = [
     ("protocol", &[]),
-    ("disk", &[]),
-    ("rpc", &["protocol"]),
+    ("disk", &["planted"]),
+    ("planted", &[]),
+    ("rpc", &["protocol", "planted"]),
     ("web", &["protocol"]),
     ("placement", &["protocol"]),
-    ("raft-store", &["protocol", "disk"]),
-    ("volume", &["protocol", "disk", "rpc", "web"]),
-    ("master", &["protocol", "disk", "rpc", "web", "placement", "raft-store"]),
+    ("raft-store", &["protocol", "disk", "planted"]),
+    ("volume", &["protocol", "disk", "rpc", "web", "planted"]),
+    ("master", &["protocol", "disk", "rpc", "web", "placement", "raft-store", "planted"]),
     ("client", &["protocol"]),
     ("launcher", &[]),
     ("chaos", &["client", "launcher"]),
@@ -35,6 +36,7 @@ const MAY_LOOK_AT: [(&str, &[&str]); 12] = [
             "client",
             "launcher",
             "chaos",
+            "planted",
         ],
     ),
     ("integration-tests", &["client", "launcher"]),
