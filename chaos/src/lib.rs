@@ -4,7 +4,17 @@
 //! judge it, and the report draws it. A record is complete: it can be stored, judged again, and drawn again.
 
 pub mod checkers;
+pub mod clock;
+pub mod faults;
 pub mod history;
+pub mod kept;
+pub mod mixes;
+pub mod prove;
+mod quiet;
 pub mod record;
+pub mod relay;
 pub mod report;
+pub mod scene;
 pub mod verdict;
+pub mod watch;
+pub mod workload;
