@@ -312,12 +312,14 @@ impl Scene {
         mut holds: impl AsyncFnMut() -> Result<()>,
     ) -> Result<()> {
         let began = Instant::now();
+        let mut why = anyhow::anyhow!("it was not told");
         loop {
-            let why = match timeout(patience.saturating_sub(began.elapsed()), holds()).await {
+            match timeout(patience.saturating_sub(began.elapsed()), holds()).await {
                 Ok(Ok(())) => return Ok(()),
-                Ok(Err(why)) => why,
-                Err(_) => anyhow::anyhow!("no answer in time"),
-            };
+                Ok(Err(error)) => why = error,
+                // Its last word before tells more.
+                Err(_) => {}
+            }
             if began.elapsed() >= patience {
                 return Err(why.context(format!("not after {} s: {what}", patience.as_secs())));
             }
