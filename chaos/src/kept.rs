@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::prove::Run;
 use crate::record::{Plan, Record};
+use crate::report::Run;
 use crate::verdict::Verdict;
 
 #[derive(Deserialize)]
@@ -50,10 +50,11 @@ pub fn find(dir: &Path, plan: &Plan) -> Result<Option<Run>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         read => read.with_context(|| path.display().to_string())?,
     };
-    let stored: Stored = serde_json::from_slice(&bytes)
-        .with_context(|| format!("{} is no run; remove it", path.display()))?;
+    let stored: Stored =
+        serde_json::from_slice(&bytes).with_context(|| format!("{} is no run; remove it", path.display()))?;
     let of = &stored.record.plan;
-    let same = (of.seed, of.seconds, &of.binary, &of.bug) == (plan.seed, plan.seconds, &plan.binary, &plan.bug);
+    let same =
+        (of.seed, of.seconds, &of.binary, &of.bug) == (plan.seed, plan.seconds, &plan.binary, &plan.bug);
     Ok(same.then_some(Run { record: stored.record, verdicts: stored.verdicts }))
 }
 

@@ -63,7 +63,12 @@ pub static ALL: [Mix; 24] = [
         &[Kind::KillAll],
         &["elections"],
     )),
-    mix("leader-pauses", "The leader stands still for longer than an election takes.", &[Kind::StopLeader], &["elections"]),
+    mix(
+        "leader-pauses",
+        "The leader stands still for longer than an election takes.",
+        &[Kind::StopLeader],
+        &["elections"],
+    ),
     mix(
         "gateway-pauses",
         "Masters stand still in the middle of requests, some for longer than their epoch lasts.",
@@ -77,7 +82,12 @@ pub static ALL: [Mix; 24] = [
         &[Kind::CutFromLeader, Kind::CutToLeader],
         &["elections"],
     ),
-    mix("leader-cut-off", "The leader and everybody else do not hear of each other.", &[Kind::CutLeader], &["elections"]),
+    mix(
+        "leader-cut-off",
+        "The leader and everybody else do not hear of each other.",
+        &[Kind::CutLeader],
+        &["elections"],
+    ),
     mix("bridges", "Two masters do not hear of each other, the third hears both.", &[Kind::CutBridge], &[]),
     mix(
         "gateway-volume-cuts",
@@ -91,8 +101,18 @@ pub static ALL: [Mix; 24] = [
         &[Kind::CutVolume, Kind::CutVolume, Kind::CutVolumes],
         &["volumes_judged"],
     ),
-    mix("slow-links", "Everything comes late, or through a narrow line.", &[Kind::SlowLinks, Kind::NarrowLinks], &[]),
-    mix("torn-links", "Connections break in the middle of messages.", &[Kind::TearLinks], &["torn_connections"]),
+    mix(
+        "slow-links",
+        "Everything comes late, or through a narrow line.",
+        &[Kind::SlowLinks, Kind::NarrowLinks],
+        &[],
+    ),
+    mix(
+        "torn-links",
+        "Connections break in the middle of messages.",
+        &[Kind::TearLinks],
+        &["torn_connections"],
+    ),
     mix(
         "rolling-restarts",
         "Everything is restarted in turn, and leadership handed over.",
@@ -138,7 +158,12 @@ pub static ALL: [Mix; 24] = [
         &[Kind::FailSyncs, Kind::FailReads, Kind::SlowDisk, Kind::FullDisk, Kind::HangDisk],
         &[],
     ),
-    mix("wrong-clocks", "Processes come back with clocks that are wrong by up to an hour.", &[Kind::ShiftClock], &[]),
+    mix(
+        "wrong-clocks",
+        "Processes come back with clocks that are wrong by up to an hour.",
+        &[Kind::ShiftClock],
+        &[],
+    ),
     together(
         mix(
             "everything",

@@ -15,9 +15,11 @@ use crate::faults::{self, Running};
 use crate::history::History;
 use crate::mixes::Mix;
 use crate::quiet;
-use crate::record::{LeaderSeen, Plan, Quiet, Record};
+use crate::record::{Plan, Quiet, Record};
+use crate::report::Run;
+use crate::report::figures::Figures;
+use crate::report::standing::Standing;
 use crate::scene::{Layout, Scene};
-use crate::verdict::{Outcome, Verdict};
 use crate::watch::Watch;
 use crate::workload::{Load, Tally, Workload};
 
@@ -64,15 +66,6 @@ pub struct Options {
     pub dir: PathBuf,
 }
 
-/// One run, judged.
-#[derive(Debug, Clone)]
-pub struct Run {
-    /// What was seen.
-    pub record: Record,
-    /// What the checkers say.
-    pub verdicts: Vec<Verdict>,
-}
-
 /// How a run goes.
 #[derive(Debug, Clone)]
 pub struct Progress {
@@ -86,19 +79,6 @@ pub struct Progress {
     pub broken: Vec<String>,
     /// How clients fare.
     pub tally: Tally,
-}
-
-impl Run {
-    /// Whether some promise was broken.
-    pub fn is_violated(&self) -> bool {
-        self.verdicts.iter().any(|verdict| verdict.outcome == Outcome::Violated)
-    }
-
-    /// The names of the checkers that found something.
-    pub fn violated(&self) -> impl Iterator<Item = &str> {
-        let violated = self.verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Violated);
-        violated.map(|verdict| verdict.checker.as_str())
-    }
 }
 
 /// Runs one mix; `tell` hears how it goes about once a second.
@@ -140,13 +120,13 @@ pub async fn run(mix: &Mix, options: &Options, mut tell: impl FnMut(&Progress)) 
     Ok(run)
 }
 
-/// Removes what a run left on the disk: data always, logs unless a promise was broken.
+/// Removes what a run left on the disk, unless somebody will want to look at it.
 ///
 /// # Errors
 /// When a directory cannot be removed.
 pub fn clean_up(run: &Run, dir: &Path) -> Result<()> {
     let dir = dir.join(&run.record.plan.mix);
-    if !run.is_violated() && dir.exists() {
+    if Standing::of(run) < Standing::ProvedNothing && dir.exists() {
         std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
     }
     Ok(())
@@ -280,11 +260,10 @@ fn record(
     let seen = watch.seen();
     let (lives, faults, left_out) = scene.noted();
     let mut reached = seen.reached();
-    reached.insert("elections".to_owned(), elections(&seen.leaders));
     reached.insert("torn_connections".to_owned(), scene.links.torn());
     let unknown = history.operations.iter().filter(|operation| operation.answer.is_unknown()).count();
     reached.insert("unknown_outcomes".to_owned(), unknown as u64);
-    Record {
+    let mut record = Record {
         plan: plan(mix, options),
         began: humantime::format_rfc3339_micros(scene.clock.began()).to_string(),
         loaded,
@@ -298,14 +277,11 @@ fn record(
         quiet,
         logs: scene.logs(),
         left_out,
-    }
-}
-
-/// How often leadership went over: terms in which somebody led, but for the first.
-fn elections(leaders: &[LeaderSeen]) -> u64 {
-    let terms: std::collections::BTreeSet<u64> =
-        leaders.iter().filter(|seen| seen.leader.is_some()).map(|seen| seen.term).collect();
-    (terms.len() as u64).saturating_sub(1)
+    };
+    // The first leader of a cluster is no election that a fault brought about.
+    let elections = Figures::of(&record).elections.saturating_sub(1) as u64;
+    record.reached.insert("elections".to_owned(), elections);
+    record
 }
 
 fn replay(mix: &Mix, options: &Options) -> String {

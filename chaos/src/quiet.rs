@@ -118,9 +118,7 @@ async fn restart_masters(scene: &Arc<Scene>) -> Result<()> {
         }
         scene.spawn((Role::Master, number))?;
         let what = format!("master {number} serves after a restart");
-        scene
-            .until(&what, RESTARTED_TIMEOUT, async || Ok(scene.client(number).ready().await?))
-            .await?;
+        scene.until(&what, RESTARTED_TIMEOUT, async || Ok(scene.client(number).ready().await?)).await?;
     }
     Ok(())
 }

@@ -278,7 +278,11 @@ mod tests {
     #[tokio::test]
     async fn what_is_torn_ends_within_a_message_at_both_ends() {
         let (links, mut one, mut two) = ends().await;
-        links.trouble(Node::Master(1), Node::Master(2), Trouble { torn_per_mille: 1000, ..Trouble::default() });
+        links.trouble(
+            Node::Master(1),
+            Node::Master(2),
+            Trouble { torn_per_mille: 1000, ..Trouble::default() },
+        );
         one.write_all(&[7; 100]).await.unwrap();
         let mut seen = Vec::new();
         let end = timeout(PATIENCE, two.read_to_end(&mut seen)).await.expect("it ends");

@@ -110,7 +110,8 @@ impl Scene {
         }
         let links = Links::new(layout.seed);
         let numbers = Arc::default();
-        let servers: Vec<_> = cluster.processes().map(|process| (server_of(process), process.peer_addr())).collect();
+        let servers: Vec<_> =
+            cluster.processes().map(|process| (server_of(process), process.peer_addr())).collect();
         let mut peers = BTreeMap::new();
         for (server, peer) in servers {
             let numbers: Arc<Mutex<_>> = Arc::clone(&numbers);

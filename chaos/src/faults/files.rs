@@ -53,7 +53,8 @@ async fn flip_master(scene: &Arc<Scene>, rng: &mut StdRng) -> Result<Option<Begu
     let mut what = format!("{}, {flipped} bits", name(victim));
     if !process.is_running() {
         if scene.spare(Role::Master).is_none() {
-            scene.leave_out("a damaged master stayed away: one more replacement was needed than was laid out");
+            scene
+                .leave_out("a damaged master stayed away: one more replacement was needed than was laid out");
             scene.left(victim);
             return Ok(Some((what, Undo::Nothing)));
         }

@@ -10,8 +10,7 @@ use super::{Begun, Kind, Undo, any, leader, shuffled};
 use crate::relay::{Node, Trouble};
 use crate::scene::{Scene, Server, name};
 
-const HELD: Trouble =
-    Trouble { held: true, torn_per_mille: 0, delay: Duration::ZERO, bytes_per_s: 0 };
+const HELD: Trouble = Trouble { held: true, torn_per_mille: 0, delay: Duration::ZERO, bytes_per_s: 0 };
 /// How late things come on a slow link: from a far data centre to a bad day.
 const DELAY_MS: (u64, u64) = (5, 200);
 /// Of a thousand chunks, so many are torn.
@@ -93,7 +92,12 @@ fn everywhere(scene: &Scene, kind: Kind, rng: &mut StdRng) -> String {
 }
 
 /// Troubles every way from the one to the other, each with a trouble of its own.
-fn between(scene: &Scene, from: &[Node], to: &[Node], trouble: impl Fn(&mut rand::rngs::ThreadRng) -> Trouble) {
+fn between(
+    scene: &Scene,
+    from: &[Node],
+    to: &[Node],
+    trouble: impl Fn(&mut rand::rngs::ThreadRng) -> Trouble,
+) {
     for one in from {
         for other in to.iter().filter(|other| *other != one) {
             scene.links.trouble(*one, *other, trouble(&mut rand::rng()));

@@ -78,7 +78,9 @@ pub(super) async fn serves(scene: &Scene, server: Server) -> Result<()> {
 
 fn shift_clock(scene: &Scene, rng: &mut StdRng) -> Result<Option<Begun>> {
     let Some(library) = faketime() else {
-        scene.leave_out("libfaketime is not installed (Debian: apt-get install faketime): no clock was shifted");
+        scene.leave_out(
+            "libfaketime is not installed (Debian: apt-get install faketime): no clock was shifted",
+        );
         return Ok(None);
     };
     let role = if rng.random() { Role::Master } else { Role::Volume };

@@ -42,7 +42,12 @@ impl Client {
             if doomed.len() > DOOMED_MAX {
                 let key = doomed.swap_remove(self.rng.random_range(0..doomed.len()));
                 let master = self.any_master();
-                self.ask(master, Call::Delete { key: key.clone(), condition: Condition::Always }, Bytes::new()).await;
+                self.ask(
+                    master,
+                    Call::Delete { key: key.clone(), condition: Condition::Always },
+                    Bytes::new(),
+                )
+                .await;
                 // Deleted or not: it is read again as the others are.
                 kept.push(key);
             }

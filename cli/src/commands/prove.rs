@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::builder::BoolishValueParser;
+use hayrick_chaos::kept;
 use hayrick_chaos::mixes::{self, Mix};
-use hayrick_chaos::prove::{self, Options, Progress, Run};
-use hayrick_chaos::{kept, report};
+use hayrick_chaos::prove::{self, Options, Progress};
+use hayrick_chaos::report::figures::Figures;
+use hayrick_chaos::report::standing::{Standing, Summary};
+use hayrick_chaos::report::{self, Run};
+use hayrick_chaos::verdict::Outcome;
 
 use crate::exit::Exit;
 use crate::output::{self, Align};
@@ -78,7 +82,9 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     if args.bug.is_some() && !cfg!(feature = "chaos") {
-        bail!("--bug needs the build for chaos tests: cargo build -p hayrick-cli --features chaos --bin hayrick-chaos");
+        bail!(
+            "--bug needs the build for chaos tests: cargo build -p hayrick-cli --features chaos --bin hayrick-chaos"
+        );
     }
     let tasks = tasks(&args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -122,7 +128,8 @@ fn tasks(args: &Args) -> Result<Vec<Task>> {
 }
 
 fn named(name: &str) -> Result<&'static Mix> {
-    mixes::named(name).with_context(|| format!("there is no mix {name:?}; hayrick prove --list shows those there are"))
+    mixes::named(name)
+        .with_context(|| format!("there is no mix {name:?}; hayrick prove --list shows those there are"))
 }
 
 /// As many as there is time for: which, and in which order, is drawn from the seed.
@@ -160,32 +167,32 @@ async fn run_all(args: &Args, tasks: Vec<Task>) -> Result<Exit> {
         prove::clean_up(runs.last().expect("one was pushed"), &task.options.dir)?;
     }
     output::line(&verdict(&runs, &args.report))?;
-    Ok(if runs.iter().any(Run::is_violated) { Exit::Failed } else { Exit::Done })
+    Ok(if Summary::of(&runs).standing == Standing::Held { Exit::Done } else { Exit::Failed })
 }
 
 fn in_a_line(run: &Run) -> String {
-    let figures = report::Figures::of(&run.record);
-    let mix = &run.record.plan.mix;
-    let judged = match run.is_violated() {
-        false => "held".to_owned(),
-        true => format!("BROKEN: {}", run.violated().collect::<Vec<_>>().join(", ")),
-    };
-    format!("{mix:<20} {judged:<8} {figures}")
+    let mark = Standing::of(run).mark();
+    let figures = Figures::of(&run.record).to_string();
+    let mut lines: Vec<String> = figures.lines().map(|line| format!("    {line}")).collect();
+    for verdict in run.verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Violated) {
+        let first = verdict.evidence.first().map_or("", |evidence| evidence.what.as_str());
+        lines.push(format!("    {} broken: {first}", verdict.checker));
+    }
+    format!("{mark} {}\n{}", run.record.plan.mix, lines.join("\n"))
 }
 
 fn verdict(runs: &[Run], dir: &Path) -> String {
-    let broken: Vec<&Run> = runs.iter().filter(|run| run.is_violated()).collect();
-    let report = dir.join("index.html");
-    match broken.first() {
-        None => format!("All promises held in {} mixes of faults. Report: {}", runs.len(), report.display()),
-        Some(first) => format!(
-            "In {} of {} mixes of faults something was not as promised: look at {}. The first one again: {}",
-            broken.len(),
-            runs.len(),
-            report.display(),
-            first.record.plan.replay
-        ),
+    let summary = Summary::of(runs);
+    let mut sentences = vec![summary.sentence];
+    sentences.extend(summary.besides);
+    let worst = runs.iter().find(|run| Standing::of(run) == summary.standing);
+    if summary.standing > Standing::Held
+        && let Some(run) = worst
+    {
+        sentences.push(format!("Again: {}", run.record.plan.replay));
     }
+    sentences.push(format!("Report: {}", dir.join("index.html").display()));
+    sentences.join("\n")
 }
 
 /// Tells how a run goes: in one line that is written over and over on a terminal, else in a line now and then.
