@@ -21,27 +21,46 @@ pub struct Mix {
     pub peace: (f64, f64),
     /// Whether a kill is a power cut: what was not synced is lost. Only with the build for chaos tests.
     pub power: bool,
+    /// Faults last so many times as long as usual.
+    pub stretch: f64,
+    /// Flags of the masters, over those that all mixes have.
+    pub master_flags: &'static [(&'static str, &'static str)],
+    /// `--segment-size` of the volumes.
+    pub segment_size: &'static str,
     /// What must have been reached.
     pub must_reach: &'static [&'static str],
 }
 
 const PEACE: (f64, f64) = (0.5, 2.5);
+/// So small that segments are sealed and compacted within minutes.
+const SEGMENT_SIZE: &str = "4MiB";
 
-const fn mix(
+pub(crate) const fn mix(
     name: &'static str,
     about: &'static str,
     kinds: &'static [Kind],
     must_reach: &'static [&'static str],
 ) -> Mix {
-    Mix { name, about, kinds, together: 1, peace: PEACE, power: false, must_reach }
+    Mix {
+        name,
+        about,
+        kinds,
+        together: 1,
+        peace: PEACE,
+        power: false,
+        stretch: 1.0,
+        master_flags: &[],
+        segment_size: SEGMENT_SIZE,
+        must_reach,
+    }
 }
 
-const fn powered(mut mix: Mix) -> Mix {
+pub(crate) const fn powered(mut mix: Mix) -> Mix {
     mix.power = true;
     mix
 }
 
-const fn together(mut mix: Mix, together: usize) -> Mix {
+pub(crate) const fn together(mut mix: Mix, together: usize) -> Mix {
     mix.together = together;
     mix
 }
@@ -50,7 +69,12 @@ const fn together(mut mix: Mix, together: usize) -> Mix {
 pub static ALL: [Mix; 24] = [
     mix("leader-kills", "The leader is killed, again and again.", &[Kind::KillLeader], &["elections"]),
     mix("master-kills", "Any master is killed.", &[Kind::KillMaster, Kind::KillLeader], &["elections"]),
-    mix("volume-kills", "Volumes are killed.", &[Kind::KillVolume], &["volumes_judged"]),
+    mix(
+        "volume-kills",
+        "Volumes are killed, one by one and all at once.",
+        &[Kind::KillVolume, Kind::KillVolume, Kind::KillVolumes],
+        &["volumes_judged"],
+    ),
     mix(
         "majority-kills",
         "All masters but one are killed at once.",
@@ -91,8 +115,8 @@ pub static ALL: [Mix; 24] = [
     mix("bridges", "Two masters do not hear of each other, the third hears both.", &[Kind::CutBridge], &[]),
     mix(
         "gateway-volume-cuts",
-        "A master and a volume do not hear of each other.",
-        &[Kind::CutGatewayVolume],
+        "A master does not hear of a volume, or of the other masters.",
+        &[Kind::CutGatewayVolume, Kind::CutGatewayVolume, Kind::CutGateway],
         &["requests_handed_over"],
     ),
     mix(
@@ -155,7 +179,7 @@ pub static ALL: [Mix; 24] = [
     mix(
         "bad-disks",
         "Disks fail, are slow, full, or hang.",
-        &[Kind::FailSyncs, Kind::FailReads, Kind::SlowDisk, Kind::FullDisk, Kind::HangDisk],
+        &[Kind::FailSyncs, Kind::FailReads, Kind::SlowDisk, Kind::FullDisk, Kind::FullDisks, Kind::HangDisk],
         &[],
     ),
     mix(

@@ -26,6 +26,7 @@ use crate::workload::{Load, Tally, Workload};
 /// Masters and volumes of the cluster under test, and those that may come later.
 const MASTERS: u32 = 3;
 const VOLUMES: u32 = 4;
+const SPARE_MASTERS: u32 = 3;
 const SPARE_VOLUMES: u32 = 1;
 /// Short times, so that minutes show what days would: a volume is judged and replaced in seconds, garbage and snapshots come
 /// and go all the time.
@@ -140,12 +141,21 @@ fn layout(mix: &Mix, options: &Options, dir: &Path) -> Layout {
         dir: dir.to_owned(),
         masters: MASTERS,
         volumes: VOLUMES,
+        spare_masters: SPARE_MASTERS,
         spare_volumes: SPARE_VOLUMES,
-        master_flags: MASTER_FLAGS.to_vec(),
+        segment_size: mix.segment_size,
+        master_flags: master_flags(mix),
         volume_flags: VOLUME_FLAGS.to_vec(),
         forget: mix.power && options.is_chaos,
         seed: options.seed,
     }
+}
+
+/// Those of the mix, and those of all mixes that it does not set otherwise.
+fn master_flags(mix: &Mix) -> Vec<(&'static str, &'static str)> {
+    let own = mix.master_flags;
+    let common = MASTER_FLAGS.iter().filter(|(flag, _)| own.iter().all(|(other, _)| other != flag));
+    common.chain(own).copied().collect()
 }
 
 /// When what is broken, and mended.
@@ -186,7 +196,7 @@ impl<'a> Schedule<'a> {
     /// Each fault draws from a seed of its own, so that what one finds does not change what comes after it.
     async fn break_something(&mut self, scene: &Arc<Scene>) {
         let Some(kind) = self.mix.kinds.choose(&mut self.rng).copied() else { return };
-        let lasts = kind.draw_duration(&mut self.rng);
+        let lasts = kind.draw_duration(&mut self.rng).mul_f64(self.mix.stretch);
         let mut own = StdRng::seed_from_u64(self.rng.random());
         match faults::begin(scene, kind, &mut own).await {
             Ok(Some(running)) => self.running.push((Instant::now() + lasts, running)),
@@ -279,7 +289,7 @@ fn record(
         left_out,
     };
     // The first leader of a cluster is no election that a fault brought about.
-    let elections = Figures::of(&record).elections.saturating_sub(1) as u64;
+    let elections = Figures::of(&record).elections.saturating_sub(1);
     record.reached.insert("elections".to_owned(), elections);
     record
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,8 +44,12 @@ pub struct Layout {
     pub masters: u32,
     /// Volumes at the start.
     pub volumes: u32,
-    /// Volumes that are laid out and not started.
+    /// Masters and volumes that are laid out and not started.
+    pub spare_masters: u32,
+    /// See there.
     pub spare_volumes: u32,
+    /// `--segment-size` of the volumes.
+    pub segment_size: &'static str,
     /// Flags of every master, and of every volume.
     pub master_flags: Vec<(&'static str, &'static str)>,
     /// See there.
@@ -79,11 +83,12 @@ struct Notes {
     /// Who ought to run once all is well.
     members: BTreeSet<Server>,
     paused: BTreeSet<Server>,
+    /// Whose disk rots, by role.
+    rotten: BTreeMap<Role, Server>,
 }
 
 impl Scene {
-    /// Starts the cluster and waits until it serves with all volumes. One more master than asked for is laid out, to replace
-    /// another.
+    /// Starts the cluster and waits until it serves with all volumes.
     ///
     /// # Errors
     /// When it does not come up.
@@ -91,7 +96,7 @@ impl Scene {
         let mut builder = Cluster::builder(&layout.binary)
             .masters(layout.masters)
             .volumes(layout.volumes)
-            .segment_size("4MiB")
+            .segment_size(layout.segment_size)
             .dir(&layout.dir)
             .own_process_groups();
         for (flag, value) in &layout.master_flags {
@@ -104,7 +109,9 @@ impl Scene {
             builder = builder.env("HAYRICK_BUG", bug);
         }
         let mut cluster = builder.build()?;
-        cluster.add_master(1)?;
+        for _ in 0..layout.spare_masters {
+            cluster.add_master(1)?;
+        }
         for _ in 0..layout.spare_volumes {
             cluster.add_volume()?;
         }
@@ -242,6 +249,15 @@ impl Scene {
         all.iter().find(fresh).map(server_of)
     }
 
+    /// Whose disk rots, if somebody's does.
+    pub(crate) fn rotten(&self, role: Role) -> Option<Server> {
+        self.notes().rotten.get(&role).copied()
+    }
+
+    pub(crate) fn rots(&self, server: Server) {
+        self.notes().rotten.insert(server.0, server);
+    }
+
     pub(crate) fn kill(&self, server: Server) -> Result<()> {
         match block_in_place(|| self.process(server).kill()) {
             Err(hayrick_launcher::Error::NotRunning { .. }) => {}
@@ -351,11 +367,6 @@ impl Scene {
     pub(crate) fn logs(&self) -> BTreeMap<String, PathBuf> {
         let log = |process: &Process| (name(server_of(process)), process.log_path().to_owned());
         self.cluster.processes().map(log).collect()
-    }
-
-    /// Where data, logs and orders lie.
-    pub(crate) fn dir(&self) -> &Path {
-        &self.layout.dir
     }
 
     fn lives(&self, server: Server, state: LifeState) {

@@ -9,7 +9,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::task::block_in_place;
 
-use super::{Begun, Kind, Undo, any};
+use super::{Begun, Kind, Undo, any, names, running};
 use crate::scene::{Scene, Server, name};
 
 /// A server whose disk failed may end by itself; so long it is waited for, to be started anew.
@@ -19,6 +19,11 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
     if !scene.layout.is_chaos {
         scene.leave_out("disks were not broken: only the build hayrick-chaos can do that (make chaos)");
         return Ok(None);
+    }
+    if kind == Kind::FullDisks {
+        let volumes = running(scene, Role::Volume);
+        volumes.iter().try_for_each(|volume| scene.order_disk(*volume, "full = true\n"))?;
+        return Ok(Some((names(&volumes), Undo::Disks(volumes))));
     }
     let role = match kind {
         Kind::FullDisk | Kind::FailReads => Role::Volume,

@@ -22,6 +22,8 @@ use crate::scene::{Scene, Server, name};
 const JUDGED_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bits that flip at a time.
 const FLIPS: (u32, u32) = (1, 8);
+/// So many bytes are looked at for some that are not zero.
+const TRIES: usize = 10_000;
 /// How long a master goes on, in seconds, after its state was copied and before it is set back to it.
 const GOES_ON_SECONDS: (f64, f64) = (2.0, 5.0);
 
@@ -36,7 +38,7 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
 }
 
 fn flip_volume(scene: &Scene, rng: &mut StdRng) -> Result<Option<Begun>> {
-    let Some(victim) = any(scene, Role::Volume, rng) else { return Ok(None) };
+    let Some(victim) = rotten(scene, Role::Volume, rng) else { return Ok(None) };
     scene.kill(victim)?;
     let flipped = flip(scene.process(victim).data_dir(), rng)?;
     Ok(Some((format!("{}, {flipped} bits", name(victim)), Undo::Start(vec![victim]))))
@@ -44,7 +46,10 @@ fn flip_volume(scene: &Scene, rng: &mut StdRng) -> Result<Option<Begun>> {
 
 /// A master either heals what flipped or refuses to run; then somebody replaces it.
 async fn flip_master(scene: &Arc<Scene>, rng: &mut StdRng) -> Result<Option<Begun>> {
-    let Some(victim) = any(scene, Role::Master, rng) else { return Ok(None) };
+    let Some(victim) = rotten(scene, Role::Master, rng) else { return Ok(None) };
+    if scene.spare(Role::Master).is_none() {
+        return Ok(None);
+    }
     scene.kill(victim)?;
     let flipped = flip(scene.process(victim).data_dir(), rng)?;
     scene.spawn(victim)?;
@@ -62,6 +67,15 @@ async fn flip_master(scene: &Arc<Scene>, rng: &mut StdRng) -> Result<Option<Begu
         what = format!("{what}: it refused, {} came for it", name(newcomer));
     }
     Ok(Some((what, Undo::Nothing)))
+}
+
+/// Whose disk rots: the same one all the time, as what flips on two at once may be all copies of something. A master that was
+/// replaced leaves the place to another.
+fn rotten(scene: &Scene, role: Role, rng: &mut StdRng) -> Option<Server> {
+    let known = scene.rotten(role).filter(|server| scene.members(role).contains(&server.1));
+    let victim = known.or_else(|| any(scene, role, rng))?;
+    scene.rots(victim);
+    Some(victim)
 }
 
 fn wipe_volume(scene: &Scene, rng: &mut StdRng) -> Result<Option<Begun>> {
@@ -129,28 +143,40 @@ fn flip(dir: &Path, rng: &mut StdRng) -> Result<u32> {
         return Ok(0);
     }
     let flips = rng.random_range(FLIPS.0..=FLIPS.1);
-    for _ in 0..flips {
-        let mut at = rng.random_range(0..total);
-        for (path, len) in &files {
-            if at < *len {
-                flip_bit(path, at, rng.random_range(0..8))?;
-                break;
-            }
-            at -= len;
+    let mut flipped = 0;
+    // Most of what is set aside for later is zeros that nobody reads.
+    for _ in 0..TRIES {
+        let at = rng.random_range(0..total);
+        if flip_bit_of(&files, at, rng.random_range(0..8))? {
+            flipped += 1;
+        }
+        if flipped == flips {
+            break;
         }
     }
-    Ok(flips)
+    Ok(flipped)
 }
 
-fn flip_bit(path: &Path, at: u64, bit: u32) -> Result<()> {
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at)?;
-    byte[0] ^= 1 << bit;
-    file.write_all_at(&byte, at).with_context(|| path.display().to_string())
+/// Flips a bit of a byte of all files in a row, if that byte is not zero.
+fn flip_bit_of(files: &[(PathBuf, u64)], mut at: u64, bit: u32) -> Result<bool> {
+    for (path, len) in files {
+        if at >= *len {
+            at -= len;
+            continue;
+        }
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at)?;
+        if byte[0] != 0 {
+            byte[0] ^= 1 << bit;
+            file.write_all_at(&byte, at).with_context(|| path.display().to_string())?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
-/// Files with the bytes that they take: what was only set aside for later is mostly zeros that nobody reads.
+/// All files under a directory, and their lengths.
 fn files_under(dir: &Path, files: &mut Vec<(PathBuf, u64)>) -> Result<()> {
     for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
         let entry = entry?;

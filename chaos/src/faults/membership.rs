@@ -92,7 +92,10 @@ async fn drain(scene: &Arc<Scene>, rng: &mut StdRng) -> Result<Option<Begun>> {
         return Ok(None);
     };
     let client = scene.client(master.1);
-    if client.change_volume(id, VolumeChange::Drain).await.is_ok() {
+    if let Err(error) = client.change_volume(id, VolumeChange::Drain).await {
+        // Where too few would be left, for one.
+        what = format!("{what}{} not drained: {error}", name(volume));
+    } else {
         let gone = scene
             .until("a volume is drained", DRAIN_PATIENCE, async || {
                 let status = scene.status(master.1).await.context("no answer")?;

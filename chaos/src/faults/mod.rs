@@ -58,22 +58,28 @@ kinds! {
     KillMaster = "kill-master",
     /// SIGKILL of a volume.
     KillVolume = "kill-volume",
+    /// SIGKILL of all volumes at once.
+    KillVolumes = "kill-volumes",
     /// SIGKILL of all masters but one, at once.
     KillMajority = "kill-majority",
     /// SIGKILL of everything at once.
     KillAll = "kill-all",
     /// SIGSTOP of the leader for longer than an election takes.
     StopLeader = "stop-leader",
-    /// SIGSTOP of a master that has requests under way for longer than its epoch lasts.
+    /// SIGSTOP of a master that does not lead and has requests under way, for longer than its epoch lasts or not.
     StopGateway = "stop-gateway",
     /// SIGSTOP of a volume.
     StopVolume = "stop-volume",
-    /// Nothing that the leader sends reaches anybody; what they send reaches it.
+    /// Nothing that the leader sends reaches the other masters; what they send reaches it.
     CutFromLeader = "cut-from-leader",
-    /// Nothing reaches the leader; what it sends arrives.
+    /// Nothing that the other masters send reaches the leader; what it sends arrives.
     CutToLeader = "cut-to-leader",
-    /// The leader and everybody else do not hear of each other.
+    /// The leader and the other masters do not hear of each other; volumes hear all.
     CutLeader = "cut-leader",
+    /// A master that does not lead and the other masters do not hear of each other; volumes hear all.
+    CutGateway = "cut-gateway",
+    /// A master and everybody else do not hear of each other.
+    IsolateMaster = "isolate-master",
     /// Two masters do not hear of each other, the third hears both.
     CutBridge = "cut-bridge",
     /// A master and a volume do not hear of each other.
@@ -92,6 +98,8 @@ kinds! {
     SlowDisk = "slow-disk",
     /// A volume's disk is full.
     FullDisk = "full-disk",
+    /// The disks of all volumes are full.
+    FullDisks = "full-disks",
     /// Syncs of a server fail now and then.
     FailSyncs = "fail-syncs",
     /// Reads of a volume fail now and then.
@@ -123,14 +131,22 @@ kinds! {
 impl Kind {
     /// Whether only the build for chaos tests can do it.
     pub const fn needs_chaos_build(self) -> bool {
-        matches!(self, Self::SlowDisk | Self::FullDisk | Self::FailSyncs | Self::FailReads | Self::HangDisk)
+        matches!(
+            self,
+            Self::SlowDisk
+                | Self::FullDisk
+                | Self::FullDisks
+                | Self::FailSyncs
+                | Self::FailReads
+                | Self::HangDisk
+        )
     }
 
     /// How long it lasts, in seconds: drawn from this range.
     const fn lasts(self) -> (f64, f64) {
         match self {
             Self::KillLeader | Self::KillMaster | Self::KillVolume => (0.2, 3.0),
-            Self::KillMajority | Self::KillAll => (0.1, 1.5),
+            Self::KillMajority | Self::KillAll | Self::KillVolumes => (0.1, 1.5),
             Self::StopLeader => (1.5, 4.0),
             Self::StopGateway => (2.0, 9.0),
             Self::FlipSegment | Self::FlipIndex | Self::ShiftClock => (0.2, 1.0),
@@ -186,6 +202,7 @@ pub(crate) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         Kind::KillLeader
         | Kind::KillMaster
         | Kind::KillVolume
+        | Kind::KillVolumes
         | Kind::KillMajority
         | Kind::KillAll
         | Kind::StopLeader
@@ -196,6 +213,8 @@ pub(crate) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         Kind::CutFromLeader
         | Kind::CutToLeader
         | Kind::CutLeader
+        | Kind::CutGateway
+        | Kind::IsolateMaster
         | Kind::CutBridge
         | Kind::CutGatewayVolume
         | Kind::CutVolume
@@ -203,9 +222,12 @@ pub(crate) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         | Kind::SlowLinks
         | Kind::TearLinks
         | Kind::NarrowLinks => network::begin(scene, kind, rng).await,
-        Kind::SlowDisk | Kind::FullDisk | Kind::FailSyncs | Kind::FailReads | Kind::HangDisk => {
-            disk::begin(scene, kind, rng).await?
-        }
+        Kind::SlowDisk
+        | Kind::FullDisk
+        | Kind::FullDisks
+        | Kind::FailSyncs
+        | Kind::FailReads
+        | Kind::HangDisk => disk::begin(scene, kind, rng).await?,
         Kind::FlipSegment | Kind::FlipIndex | Kind::WipeVolume | Kind::WipeMaster | Kind::RollBackMaster => {
             files::begin(scene, kind, rng).await?
         }
@@ -264,6 +286,14 @@ fn running(scene: &Scene, role: Role) -> Vec<Server> {
 async fn leader(scene: &Scene) -> Option<Server> {
     let leader = (Role::Master, scene.leader().await?);
     scene.process(leader).is_running().then_some(leader)
+}
+
+/// A running master that does not lead, by lot.
+async fn follower(scene: &Scene, rng: &mut StdRng) -> Option<Server> {
+    let leader = leader(scene).await?;
+    let mut masters = shuffled(scene, Role::Master, rng);
+    masters.retain(|master| *master != leader);
+    masters.first().copied()
 }
 
 fn names(servers: &[Server]) -> String {

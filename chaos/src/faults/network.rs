@@ -6,7 +6,7 @@ use hayrick_launcher::Role;
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::{Begun, Kind, Undo, any, leader, shuffled};
+use super::{Begun, Kind, Undo, any, follower, leader, shuffled};
 use crate::relay::{Node, Trouble};
 use crate::scene::{Scene, Server, name};
 
@@ -22,16 +22,16 @@ pub(super) async fn begin(scene: &Scene, kind: Kind, rng: &mut StdRng) -> Option
     let what = match kind {
         Kind::CutFromLeader | Kind::CutToLeader | Kind::CutLeader => {
             let leader = leader(scene).await?;
-            let node = scene.node(leader)?;
-            for other in others(scene, leader) {
-                if kind != Kind::CutToLeader {
-                    scene.links.trouble(node, other, HELD);
-                }
-                if kind != Kind::CutFromLeader {
-                    scene.links.trouble(other, node, HELD);
-                }
-            }
-            name(leader)
+            let masters = others(scene, leader, &[Role::Master]);
+            hold(scene, leader, &masters, kind != Kind::CutToLeader, kind != Kind::CutFromLeader)?
+        }
+        Kind::CutGateway => {
+            let gateway = follower(scene, rng).await?;
+            hold(scene, gateway, &others(scene, gateway, &[Role::Master]), true, true)?
+        }
+        Kind::IsolateMaster => {
+            let master = any(scene, Role::Master, rng)?;
+            hold(scene, master, &others(scene, master, &[Role::Master, Role::Volume]), true, true)?
         }
         Kind::CutBridge => {
             let masters = shuffled(scene, Role::Master, rng);
@@ -41,12 +41,7 @@ pub(super) async fn begin(scene: &Scene, kind: Kind, rng: &mut StdRng) -> Option
         Kind::CutGatewayVolume => cut(scene, any(scene, Role::Master, rng)?, any(scene, Role::Volume, rng)?)?,
         Kind::CutVolume => {
             let volume = any(scene, Role::Volume, rng)?;
-            let node = scene.node(volume)?;
-            for other in others(scene, volume) {
-                scene.links.trouble(node, other, HELD);
-                scene.links.trouble(other, node, HELD);
-            }
-            name(volume)
+            hold(scene, volume, &others(scene, volume, &[Role::Master, Role::Volume]), true, true)?
         }
         Kind::CutVolumes => {
             let volumes = nodes(scene, Role::Volume);
@@ -56,6 +51,20 @@ pub(super) async fn begin(scene: &Scene, kind: Kind, rng: &mut StdRng) -> Option
         _ => everywhere(scene, kind, rng),
     };
     Some((what, Undo::Heal))
+}
+
+/// Holds what one server sends to others, what they send to it, or both.
+fn hold(scene: &Scene, server: Server, others: &[Node], from: bool, to: bool) -> Option<String> {
+    let node = scene.node(server)?;
+    for other in others {
+        if from {
+            scene.links.trouble(node, *other, HELD);
+        }
+        if to {
+            scene.links.trouble(*other, node, HELD);
+        }
+    }
+    Some(name(server))
 }
 
 /// Neither hears of the other.
@@ -109,9 +118,7 @@ fn nodes(scene: &Scene, role: Role) -> Vec<Node> {
     scene.members(role).into_iter().filter_map(|number| scene.node((role, number))).collect()
 }
 
-fn others(scene: &Scene, than: Server) -> Vec<Node> {
-    let mut nodes = [nodes(scene, Role::Master), nodes(scene, Role::Volume)].concat();
+fn others(scene: &Scene, than: Server, roles: &[Role]) -> Vec<Node> {
     let own = scene.node(than);
-    nodes.retain(|node| Some(*node) != own);
-    nodes
+    roles.iter().flat_map(|role| nodes(scene, *role)).filter(|node| Some(*node) != own).collect()
 }

@@ -10,7 +10,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::task::block_in_place;
 
-use super::{Begun, Kind, Undo, any, leader, names, shuffled};
+use super::{Begun, Kind, Undo, any, follower, leader, names, shuffled};
 use crate::scene::{Scene, Server, name};
 
 /// A restart that takes longer is a finding of its own: the next process is not touched before it serves.
@@ -28,7 +28,9 @@ const FAKETIME: [&str; 4] = [
 pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> Result<Option<Begun>> {
     let victims: Vec<Server> = match kind {
         Kind::KillLeader | Kind::StopLeader => leader(scene).await.into_iter().collect(),
-        Kind::KillMaster | Kind::StopGateway => any(scene, Role::Master, rng).into_iter().collect(),
+        Kind::KillMaster => any(scene, Role::Master, rng).into_iter().collect(),
+        Kind::StopGateway => follower(scene, rng).await.into_iter().collect(),
+        Kind::KillVolumes => shuffled(scene, Role::Volume, rng),
         Kind::KillVolume | Kind::StopVolume => any(scene, Role::Volume, rng).into_iter().collect(),
         Kind::KillMajority => {
             let masters = shuffled(scene, Role::Master, rng);
