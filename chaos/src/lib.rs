@@ -3,6 +3,7 @@
 //! A run has three parts that know nothing of each other: `workload` and `faults` make a [`record::Record`], the checkers
 //! judge it, and the report draws it. A record is complete: it can be stored, judged again, and drawn again.
 
+pub mod bugs;
 pub mod checkers;
 pub mod clock;
 pub mod faults;
