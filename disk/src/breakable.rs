@@ -19,8 +19,8 @@
 //! length. All descriptors of this process see it, whichever of them it was written through; other processes see what a power
 //! cut would leave. Names are not kept back: creations, renames and removals are on the disk at once, as if the directory had
 //! been synced by somebody else. That keeps every state this makes one that a file system may leave, and what hangs on
-//! `sync_dir` is tested on [`FaultyDisk`](crate::FaultyDisk). With `torn`, a thread writes out random sectors of what is kept
-//! back, so that a part of a write outlives its process.
+//! `sync_dir` is tested on [`FaultyDisk`](crate::FaultyDisk). With `torn`, a thread soon writes out a random half of the
+//! sectors that are kept back, so that a part of a write outlives its process; the other half waits for the sync.
 //!
 //! A sync that was made to fail loses what it should have brought to the disk, as Linux does: a later one succeeds, and does
 //! not bring it back. Every descriptor of the file is told once. Without `forget` nothing is kept back that could be lost.

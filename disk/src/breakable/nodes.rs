@@ -66,11 +66,13 @@ impl Node {
 pub(super) struct Nodes {
     forget: bool,
     known: Mutex<HashMap<Key, Arc<Node>>>,
+    /// How often random sectors were written out.
+    scattered: AtomicU64,
 }
 
 impl Nodes {
     pub(super) fn new(forget: bool) -> Self {
-        Self { forget, known: Mutex::default() }
+        Self { forget, known: Mutex::default(), scattered: AtomicU64::new(0) }
     }
 
     /// The file that was just opened.
@@ -115,12 +117,18 @@ impl Nodes {
     }
 
     #[cfg(test)]
+    pub(super) fn scattered(&self) -> u64 {
+        self.scattered.load(Ordering::Relaxed)
+    }
+
+    #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.known.lock().len()
     }
 
     /// Brings random sectors of all files to the disk. What goes wrong is found by the next sync.
     pub(super) fn scatter(&self, rng: &mut impl Rng) {
+        self.scattered.fetch_add(1, Ordering::Relaxed);
         let mut nodes: Vec<Arc<Node>> = self.known.lock().values().cloned().collect();
         nodes.sort_unstable_by_key(|node| node.key);
         for node in nodes {

@@ -19,6 +19,9 @@ struct Page {
     bytes: Box<[u8; PAGE]>,
     /// A bit for each sector.
     dirty: u8,
+    /// Those of the dirty ones that only a sync brings out: chance was against them. If they were tried again and again, all
+    /// would soon be out, and a sync that is missing would not be missed.
+    held: u8,
 }
 
 /// What is kept back of one file.
@@ -81,7 +84,7 @@ impl Pending {
             let (number, from) = (page_of(at), short(at % PAGE as u64));
             let piece = (PAGE - from).min(bytes.len() - done);
             if !self.pages.contains_key(&number) {
-                let mut page = Page { bytes: Box::new([0; PAGE]), dirty: 0 };
+                let mut page = Page { bytes: Box::new([0; PAGE]), dirty: 0, held: 0 };
                 if piece < PAGE {
                     self.read_kept(real, page.bytes.as_mut_slice(), number * PAGE as u64)?;
                 }
@@ -89,7 +92,10 @@ impl Pending {
             }
             if let Some(page) = self.pages.get_mut(&number) {
                 page.bytes[from..from + piece].copy_from_slice(&bytes[done..done + piece]);
-                (from / SECTOR..(from + piece).div_ceil(SECTOR)).for_each(|sector| page.dirty |= 1 << sector);
+                for sector in from / SECTOR..(from + piece).div_ceil(SECTOR) {
+                    page.dirty |= 1 << sector;
+                    page.held &= !(1 << sector);
+                }
             }
             done += piece;
         }
@@ -142,15 +148,20 @@ impl Pending {
         Ok(())
     }
 
-    /// Brings each sector to the real file with an even chance. Length and cuts go with them.
+    /// Brings each sector to the real file with an even chance, once after it was written. Length and cuts go with them.
     pub(super) fn scatter(&mut self, real: &fs::File, rng: &mut impl Rng) -> io::Result<()> {
         self.cut_real(real)?;
         let mut pages = std::mem::take(&mut self.pages);
         for (number, page) in &mut pages {
             for sector in 0..PAGE / SECTOR {
-                if page.dirty & 1 << sector != 0 && rng.random() {
+                if page.dirty & !page.held & 1 << sector == 0 {
+                    continue;
+                }
+                if rng.random() {
                     self.write_sectors(real, *number, page, sector..sector + 1)?;
                     page.dirty &= !(1 << sector);
+                } else {
+                    page.held |= 1 << sector;
                 }
             }
         }
