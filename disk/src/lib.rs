@@ -1,13 +1,15 @@
 //! Files that survive a crash.
 //!
-//! Two layers: [`Disk`] and [`File`], through which every byte of the project reaches a device (with [`RealDisk`], and
-//! [`FaultyDisk`], which loses, tears, corrupts and fails), and [`Stream`], the append stream with group commit on
+//! Two layers: [`Disk`] and [`File`], through which every byte of the project reaches a device (with [`RealDisk`], which is what
+//! [`system`] gives to servers, and [`FaultyDisk`], which loses, tears, corrupts and fails), and [`Stream`], the append stream with group commit on
 //! which the needle segments and the Raft log both stand.
 //!
 //! What a record means is left to the [`Format`] and the [`Owner`] of a stream; this crate knows lengths and checksums
 //! only through them, and depends on no other crate of the project.
 
 mod append_file;
+#[cfg(any(test, feature = "chaos"))]
+mod breakable;
 mod by_hand;
 mod disk;
 mod faulty;
@@ -23,6 +25,7 @@ pub mod replay;
 mod scan;
 mod stall;
 mod stream;
+mod system;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -40,3 +43,4 @@ pub use real::RealDisk;
 pub use recover::OpenError;
 pub use scan::Found;
 pub use stream::{AppendError, Options, Status, Stream, SubmitError};
+pub use system::system;

@@ -115,7 +115,7 @@ impl Disk for RealDisk {
     }
 }
 
-struct RealFile(fs::File);
+pub(crate) struct RealFile(pub(crate) fs::File);
 
 impl File for RealFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {

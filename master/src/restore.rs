@@ -10,7 +10,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hayrick_disk::{Disk, RealDisk};
 use hayrick_protocol::InstanceId;
 use hayrick_raft_store::backup::{self, BackupError, RestoreError};
 use tokio::time::{Instant, sleep};
@@ -37,7 +36,7 @@ pub(crate) async fn restore(
     directory.check_new(&raft)?;
     let refused = |why: String| StartError(format!("the backup {} was not restored: {why}", file.display()));
     let opened = File::open(file).map_err(|error| refused(error.to_string()))?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let disk = hayrick_disk::system();
     disk.create_dir_all(&raft).map_err(|error| MetaError::Directory(raft, error))?;
     let restored = backup::restore(disk, node_options, opened, options.masters.clone()).await;
     let restored = restored.map_err(|error| refused(in_words(&error) + help(&error)))?;

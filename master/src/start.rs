@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hayrick_disk::RealDisk;
 use hayrick_protocol::cluster_map;
 use hayrick_protocol::messages::Identity;
 use hayrick_protocol::{InstanceId, NodeId};
@@ -94,7 +93,7 @@ struct Task {
 /// other masters know another directory under this id.
 pub async fn start(options: Options) -> Result<Running, StartError> {
     options.check().map_err(StartError)?;
-    let disk = Arc::new(RealDisk);
+    let disk = hayrick_disk::system();
     let before = options.restore.is_some().then(|| restore::Before::look(&options));
     let directory = Directory::lock(disk.clone(), &options.data)?;
     // Held until this returns, also where it takes back what it made.

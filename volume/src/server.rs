@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hayrick_disk::{Disk, RealDisk};
+use hayrick_disk::Disk;
 use hayrick_protocol::ids::{ClusterId, VolumeId};
 use hayrick_protocol::messages::Identity;
 use hayrick_rpc::{Client, Local};
@@ -97,7 +97,7 @@ pub struct Running {
 /// Starts a volume; returns when it is registered and serves. While no master answers it keeps asking, and logs why.
 pub async fn start(options: Options) -> Result<Running, StartError> {
     options.check().map_err(StartError::Options)?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let disk = hayrick_disk::system();
     let mut directory = Directory::open(&disk, &options.data)?;
     let store_options = store_options(disk.as_ref(), &options, &directory)?;
     let capacity_bytes = store_options.capacity_bytes;

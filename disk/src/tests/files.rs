@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::append_file::HEADER_BYTES;
+use crate::breakable::BreakableDisk;
 use crate::disk::{Disk, write_atomically};
 use crate::faulty::{FaultyDisk, Op};
 use crate::format::FileId;
@@ -462,6 +463,20 @@ fn two_holders_of_one_lock_refuse_each_other() {
 
 #[test]
 fn the_real_disk_keeps_a_stream() {
+    keeps_a_stream(&(Arc::new(RealDisk) as Arc<dyn Disk>));
+}
+
+#[test]
+fn a_disk_that_forgets_keeps_a_stream_that_nobody_kills() {
+    let dir = tempfile::tempdir().expect("a directory for tests");
+    let orders = dir.path().join("orders");
+    for start in ["", "forget = true", "forget = true\ntorn = true"] {
+        std::fs::write(&orders, start).expect("written");
+        keeps_a_stream(&(Arc::new(BreakableDisk::new(orders.clone()).expect("it watches")) as Arc<dyn Disk>));
+    }
+}
+
+fn keeps_a_stream(disk: &Arc<dyn Disk>) {
     let dir = tempfile::tempdir().expect("a directory for tests");
     let options = Options {
         file_bytes: 64 << 10,
@@ -471,13 +486,13 @@ fn the_real_disk_keeps_a_stream() {
     };
     let bodies = many(300, 1000);
     let stream =
-        Stream::<Plain>::open(Arc::new(RealDisk), options.clone(), Noting::default()).expect("it opens");
+        Stream::<Plain>::open(Arc::clone(disk), options.clone(), Noting::default()).expect("it opens");
     for chunk in bodies.chunks(20) {
         append(&stream, &slices(chunk)).expect("it is acked");
     }
     drop(stream);
     let owner = Noting::default();
-    let stream = Stream::<Plain>::open(Arc::new(RealDisk), options, owner.clone()).expect("it opens");
+    let stream = Stream::<Plain>::open(Arc::clone(disk), options, owner.clone()).expect("it opens");
     assert_eq!(owner.bodies(), bodies);
     assert_eq!(owner.notes.lock().damaged, []);
     drop(stream);
