@@ -16,6 +16,7 @@ pub mod record;
 pub mod relay;
 pub mod report;
 pub mod scene;
+pub mod self_test;
 pub mod verdict;
 pub mod watch;
 pub mod workload;

@@ -1,5 +1,6 @@
 //! One run of one mix: start a cluster, load it, break it on a schedule drawn from a seed, heal it, and look at all of it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,16 +11,17 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use tokio::time::{Instant, sleep};
 
+use crate::checkers;
 use crate::clock::{Clock, seconds};
 use crate::faults::{self, Running};
-use crate::history::History;
+use crate::history::{History, Moment};
 use crate::mixes::Mix;
 use crate::quiet;
 use crate::record::{Plan, Quiet, Record};
 use crate::report::Run;
-use crate::report::figures::Figures;
 use crate::report::standing::Standing;
 use crate::scene::{Layout, Scene};
+use crate::verdict::Outcome;
 use crate::watch::Watch;
 use crate::workload::{Load, Tally, Workload};
 
@@ -63,6 +65,10 @@ pub struct Options {
     pub breaks: Duration,
     /// What clients do.
     pub load: Load,
+    /// How long whatever has to come to an end by itself may take once all is mended.
+    pub patience: Duration,
+    /// Whether a run ends as soon as what clients saw shows that a promise was broken, and does not look at what is left.
+    pub ends_early: bool,
     /// Where the cluster's files go; a directory of its own is made for each run, and removed unless a promise was broken.
     pub dir: PathBuf,
 }
@@ -106,19 +112,25 @@ pub async fn run(mix: &Mix, options: &Options, mut tell: impl FnMut(&Progress)) 
     tell_phase("healing", &mut tell);
     quiet::heal(&scene)?;
     let loaded = clock.now();
-    let (writes_again_ms, reads_again_ms) = quiet::serves_again(&scene).await;
+    let (writes_again_ms, reads_again_ms) = quiet::serves_again(&scene, options.patience).await;
     let history = workload.finish().await?;
-    let mut quiet = Quiet { writes_again_ms, reads_again_ms, ..Quiet::default() };
-    tell_phase("reading everything back", &mut tell);
-    quiet::look(&scene, &history, &mut quiet).await?;
-
-    let record = record(mix, options, &scene, &watch, history, quiet, loaded);
-    drop(watch);
-    tell_phase("judging", &mut tell);
-    let verdicts = crate::checkers::judge(&record);
-    let run = Run { record, verdicts };
+    let quiet = Quiet { writes_again_ms, reads_again_ms, ..Quiet::default() };
+    let mut record = record(mix, options, &scene, history, quiet, loaded);
+    let mut verdicts = Vec::new();
+    if options.ends_early {
+        watch.add_to(&mut record);
+        verdicts = checkers::judge_history(&record);
+    }
+    if verdicts.iter().all(|verdict| verdict.outcome != Outcome::Violated) {
+        tell_phase("reading everything back", &mut tell);
+        quiet::look(&scene, &record.history, &mut record.quiet, options.patience).await?;
+        note(&scene, &mut record);
+        watch.add_to(&mut record);
+        tell_phase("judging", &mut tell);
+        verdicts = checkers::judge(&record);
+    }
     scene.cluster.kill_all()?;
-    Ok(run)
+    Ok(Run { record, verdicts })
 }
 
 /// Removes what a run left on the disk, unless somebody will want to look at it.
@@ -262,36 +274,36 @@ fn record(
     mix: &Mix,
     options: &Options,
     scene: &Scene,
-    watch: &Watch,
     history: History,
     quiet: Quiet,
-    loaded: crate::history::Moment,
+    loaded: Moment,
 ) -> Record {
-    let seen = watch.seen();
-    let (lives, faults, left_out) = scene.noted();
-    let mut reached = seen.reached();
-    reached.insert("torn_connections".to_owned(), scene.links.torn());
-    let unknown = history.operations.iter().filter(|operation| operation.answer.is_unknown()).count();
-    reached.insert("unknown_outcomes".to_owned(), unknown as u64);
     let mut record = Record {
         plan: plan(mix, options),
         began: humantime::format_rfc3339_micros(scene.clock.began()).to_string(),
         loaded,
         ended: scene.clock.now(),
         history,
-        faults,
-        leaders: seen.leaders,
-        lives,
-        resources: seen.resources,
-        reached,
+        faults: Vec::new(),
+        leaders: Vec::new(),
+        lives: Vec::new(),
+        resources: Vec::new(),
+        reached: BTreeMap::new(),
         quiet,
         logs: scene.logs(),
-        left_out,
+        left_out: Vec::new(),
     };
-    // The first leader of a cluster is no election that a fault brought about.
-    let elections = Figures::of(&record).elections.saturating_sub(1);
-    record.reached.insert("elections".to_owned(), elections);
+    note(scene, &mut record);
     record
+}
+
+/// What was noted of the cluster so far.
+fn note(scene: &Scene, record: &mut Record) {
+    (record.lives, record.faults, record.left_out) = scene.noted();
+    record.ended = scene.clock.now();
+    let unknown = record.history.operations.iter().filter(|operation| operation.answer.is_unknown());
+    record.reached.insert("unknown_outcomes".to_owned(), unknown.count() as u64);
+    record.reached.insert("torn_connections".to_owned(), scene.links.torn());
 }
 
 fn replay(mix: &Mix, options: &Options) -> String {

@@ -20,12 +20,6 @@ use crate::record::{CheckSeen, Quiet, StateSeen};
 use crate::scene::{PAUSE, Scene};
 use crate::workload::ask;
 
-/// A cluster that does not serve again in this time never will.
-const AGAIN_TIMEOUT: Duration = Duration::from_secs(40);
-/// How long repair, and then the sweep of what is nobody's, may take.
-const REPAIRED_TIMEOUT: Duration = Duration::from_secs(90);
-const SWEPT_TIMEOUT: Duration = Duration::from_secs(90);
-const RESTARTED_TIMEOUT: Duration = Duration::from_secs(40);
 const AGREED_TIMEOUT: Duration = Duration::from_secs(20);
 const HASH_TIMEOUT: Duration = Duration::from_secs(10);
 /// A key that cannot be read at once may be on a server that is busy.
@@ -48,10 +42,10 @@ pub(crate) fn heal(scene: &Scene) -> Result<()> {
 }
 
 /// How long it takes from now until every master takes a write, and gives it back; who ends meanwhile is started again.
-pub(crate) async fn serves_again(scene: &Arc<Scene>) -> (Option<u64>, Option<u64>) {
+pub(crate) async fn serves_again(scene: &Arc<Scene>, patience: Duration) -> (Option<u64>, Option<u64>) {
     let began = Instant::now();
     let (mut written, mut read) = (None, None);
-    while began.elapsed() < AGAIN_TIMEOUT && (written.is_none() || read.is_none()) {
+    while began.elapsed() < patience && (written.is_none() || read.is_none()) {
         // A server that had given up its disk ends late.
         let _ = scene.start_all();
         let masters = scene.members(Role::Master);
@@ -73,12 +67,17 @@ pub(crate) async fn serves_again(scene: &Arc<Scene>) -> (Option<u64>, Option<u64
     (written, read)
 }
 
-/// Looks at all of it, once no client is at work any more.
-pub(crate) async fn look(scene: &Arc<Scene>, history: &History, quiet: &mut Quiet) -> Result<()> {
+/// Looks at all of it, once no client is at work any more. Each of what has to come to an end by itself has that long.
+pub(crate) async fn look(
+    scene: &Arc<Scene>,
+    history: &History,
+    quiet: &mut Quiet,
+    patience: Duration,
+) -> Result<()> {
     let mut troubles = Vec::new();
-    troubles.extend(repaired(scene).await.err());
-    troubles.extend(restart_masters(scene).await.err());
-    let check = swept(scene).await;
+    troubles.extend(repaired(scene, patience).await.err());
+    troubles.extend(restart_masters(scene, patience).await.err());
+    let check = swept(scene, patience).await;
     quiet.check = match check {
         Ok(mut seen) => {
             seen.wrong_copies.extend(troubles.iter().map(|trouble| format!("{trouble:#}")));
@@ -94,10 +93,10 @@ pub(crate) async fn look(scene: &Arc<Scene>, history: &History, quiet: &mut Quie
     Ok(())
 }
 
-async fn repaired(scene: &Arc<Scene>) -> Result<()> {
+async fn repaired(scene: &Arc<Scene>, patience: Duration) -> Result<()> {
     let volumes = scene.members(Role::Volume).len();
     scene
-        .until("all volumes are up and every object has its copies", REPAIRED_TIMEOUT, async || {
+        .until("all volumes are up and every object has its copies", patience, async || {
             let leader = scene.leader().await.context("nobody leads")?;
             let status = scene.status(leader).await.context("the leader does not answer")?;
             let up = status.volumes.iter().filter(|volume| volume.state == "up").count();
@@ -110,7 +109,7 @@ async fn repaired(scene: &Arc<Scene>) -> Result<()> {
 }
 
 /// An epoch ends with its gateway: what was appended under it and never committed is nobody's from then on.
-async fn restart_masters(scene: &Arc<Scene>) -> Result<()> {
+async fn restart_masters(scene: &Arc<Scene>, patience: Duration) -> Result<()> {
     for number in scene.members(Role::Master) {
         let process = scene.process((Role::Master, number));
         if process.is_running() {
@@ -118,17 +117,17 @@ async fn restart_masters(scene: &Arc<Scene>) -> Result<()> {
         }
         scene.spawn((Role::Master, number))?;
         let what = format!("master {number} serves after a restart");
-        scene.until(&what, RESTARTED_TIMEOUT, async || Ok(scene.client(number).ready().await?)).await?;
+        scene.until(&what, patience, async || Ok(scene.client(number).ready().await?)).await?;
     }
     Ok(())
 }
 
 /// Waits until what is nobody's is gone, and reads every copy of all that is left.
-async fn swept(scene: &Arc<Scene>) -> Result<CheckSeen> {
+async fn swept(scene: &Arc<Scene>, patience: Duration) -> Result<CheckSeen> {
     let any = scene.members(Role::Master).first().copied().context("there is no master")?;
     let client = scene.client(any);
     let swept = scene
-        .until("what is nobody's is gone", SWEPT_TIMEOUT, async || {
+        .until("what is nobody's is gone", patience, async || {
             let total = client.check(false, |_| ()).await?.total;
             for (what, sum) in [
                 ("nobody's", total.orphan),

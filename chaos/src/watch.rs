@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::record::{LeaderSeen, Resources};
+use crate::record::{LeaderSeen, Record, Resources};
+use crate::report::figures::Figures;
 use crate::scene::{Scene, name, server_of};
 
 /// Between two questions of who leads.
@@ -22,11 +23,11 @@ const METRIC_SUFFIX: &str = "_total";
 
 /// Everything that was seen so far.
 #[derive(Debug, Clone, Default)]
-pub struct Seen {
+struct Seen {
     /// Who is said to lead, whenever a master changed its mind.
-    pub leaders: Vec<LeaderSeen>,
+    leaders: Vec<LeaderSeen>,
     /// What the processes take.
-    pub resources: Vec<Resources>,
+    resources: Vec<Resources>,
     /// Of each run of a process, what its counters showed last.
     counters: BTreeMap<(String, u32), BTreeMap<String, u64>>,
 }
@@ -49,16 +50,22 @@ impl Watch {
         Self { seen, _tasks: tasks }
     }
 
-    /// All that was seen so far.
-    pub fn seen(&self) -> Seen {
-        lock(&self.seen).clone()
+    /// Puts all that was seen so far into the record.
+    pub fn add_to(&self, record: &mut Record) {
+        let seen = lock(&self.seen).clone();
+        record.reached.extend(seen.reached());
+        record.leaders = seen.leaders;
+        record.resources = seen.resources;
+        // The first leader of a cluster is no election that a fault brought about.
+        let elections = Figures::of(record).elections.saturating_sub(1);
+        record.reached.insert("elections".to_owned(), elections);
     }
 }
 
 impl Seen {
     /// How often each thing happened, over all runs of all processes. A process that is killed takes with it what it counted
     /// since it was asked last, so it may have been more.
-    pub fn reached(&self) -> BTreeMap<String, u64> {
+    fn reached(&self) -> BTreeMap<String, u64> {
         let mut reached = BTreeMap::new();
         for counters in self.counters.values() {
             for (name, count) in counters {

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::builder::BoolishValueParser;
+use hayrick_chaos::bugs::{self, Planted};
 use hayrick_chaos::kept;
 use hayrick_chaos::mixes::{self, Mix};
 use hayrick_chaos::prove::{self, Options, Progress};
 use hayrick_chaos::report::figures::Figures;
 use hayrick_chaos::report::standing::{Standing, Summary};
 use hayrick_chaos::report::{self, Run};
+use hayrick_chaos::self_test::{self, Caught};
 use hayrick_chaos::verdict::Outcome;
 
 use crate::exit::Exit;
@@ -21,6 +23,8 @@ use crate::output::{self, Align};
 const AROUND_SECONDS: u64 = 25;
 /// Shorter, a run reaches too little.
 const BREAKS_SECONDS_MIN: u64 = 15;
+/// How long repair, and the sweep of what is nobody's, may each take at the end.
+const PATIENCE: Duration = Duration::from_secs(90);
 /// Between two lines where nobody watches a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
@@ -68,6 +72,9 @@ pub(crate) struct Args {
     /// The bug that all servers shall have; only in the build for chaos tests
     #[arg(long, env = "HAYRICK_BUG", value_name = "NAME", hide = !cfg!(feature = "chaos"))]
     bug: Option<String>,
+    /// Show that each planted bug is found, and write the table of them into this document; only in the build for chaos tests
+    #[arg(long, env = "HAYRICK_SELF_TEST", value_name = "FILE", hide = !cfg!(feature = "chaos"))]
+    self_test: Option<PathBuf>,
 }
 
 /// One mix that shall run.
@@ -90,7 +97,7 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         tokio::select! {
-            result = run_all(&args, tasks) => result,
+            result = begin(&args, tasks) => result,
             _ = tokio::signal::ctrl_c() => bail!("interrupted; run it again with --resume and the same --seed to go on"),
         }
     })
@@ -121,6 +128,8 @@ fn tasks(args: &Args) -> Result<Vec<Task>> {
             seed,
             breaks: Duration::from_secs(seconds),
             load: prove::load(),
+            patience: PATIENCE,
+            ends_early: false,
             dir: args.report.join("running"),
         },
     };
@@ -139,6 +148,86 @@ fn by_lot(seed: u64, minutes: u64) -> Vec<&'static Mix> {
     all.retain(|mix| cfg!(feature = "chaos") || mix.kinds.iter().any(|kind| !kind.needs_chaos_build()));
     all.truncate(count.max(1));
     all
+}
+
+async fn begin(args: &Args, tasks: Vec<Task>) -> Result<Exit> {
+    match &args.self_test {
+        Some(document) => self_test(args, document, tasks[0].options.clone()).await,
+        None => run_all(args, tasks).await,
+    }
+}
+
+/// Each planted bug, or those of the mixes that were named; then the same runs without a bug.
+async fn self_test(args: &Args, document: &Path, options: Options) -> Result<Exit> {
+    let begun = hayrick_launcher::Deadline::after(Duration::MAX);
+    let chosen = |planted: &&Planted| {
+        let names = [planted.bug, planted.mix.name];
+        args.bug.as_deref().is_none_or(|bug| bug == planted.bug)
+            && (args.mix.is_empty() || args.mix.iter().any(|name| names.contains(&name.as_str())))
+    };
+    let (mut caught, mut mixes) = (Vec::new(), Vec::<&'static Mix>::new());
+    let mut is_well = true;
+    for planted in bugs::ALL.iter().filter(chosen) {
+        let about = hayrick_planted::Bug::named(planted.bug).map_or("", hayrick_planted::Bug::about);
+        let mut teller = Teller::new(planted.bug.to_owned());
+        let run =
+            self_test::run(planted.mix, &options, Some(planted.bug), |progress| teller.tell(progress)).await;
+        teller.clear();
+        let run = run.with_context(|| planted.bug.to_owned())?;
+        let row = Caught::of(planted, about, &run);
+        is_well &= row.is_caught() && row.after <= self_test::AIM;
+        let by = if row.is_caught() { row.by.join(", ") } else { "NOT CAUGHT".to_owned() };
+        output::line(&format!("{:<28} {:>3} s  {by}: {}", row.bug, row.after.as_secs(), row.first))?;
+        caught.push(row);
+        if mixes.iter().all(|mix| mix.name != planted.mix.name) {
+            mixes.push(planted.mix);
+        }
+        keep_if(&args.report, &run, !caught.last().is_some_and(Caught::is_caught))?;
+    }
+    let mut clean = Vec::new();
+    for mix in mixes {
+        let mut teller = Teller::new(format!("{} without a bug", mix.name));
+        let run = self_test::run(mix, &options, None, |progress| teller.tell(progress)).await;
+        teller.clear();
+        let run = run.with_context(|| mix.name.to_owned())?;
+        let is_clean = self_test::is_clean(&run);
+        is_well &= is_clean;
+        output::line(&in_a_line(&run))?;
+        clean.push((mix.name.to_owned(), is_clean));
+        keep_if(&args.report, &run, !is_clean)?;
+    }
+    let head = format!(
+        "Seed {}, `{}`, {:.0} min in all.",
+        options.seed,
+        options.version,
+        begun.elapsed().as_secs_f64() / 60.0
+    );
+    self_test::write_table(document, &caught, &clean, &head)?;
+    let found = caught.iter().filter(|row| row.is_caught()).count();
+    let quiet = clean.iter().filter(|(_, clean)| *clean).count();
+    output::line(&format!(
+        "{found} of {} planted bugs were caught, {quiet} of {} runs without a bug found nothing. {head}",
+        caught.len(),
+        clean.len()
+    ))?;
+    Ok(if is_well { Exit::Done } else { Exit::Failed })
+}
+
+/// A run that did not do what it should is kept with its report, in a directory of its own; of others nothing is.
+fn keep_if(dir: &Path, run: &Run, keep: bool) -> Result<()> {
+    let running = dir.join("running").join(&run.record.plan.mix);
+    let bug = run.record.plan.bug.as_deref().unwrap_or("no-bug");
+    let kept = dir.join(format!("{}-{bug}", run.record.plan.mix));
+    if kept.exists() {
+        std::fs::remove_dir_all(&kept)?;
+    }
+    if keep {
+        report::write(&kept, std::slice::from_ref(run))?;
+        std::fs::rename(&running, kept.join("cluster"))?;
+    } else if running.exists() {
+        std::fs::remove_dir_all(&running)?;
+    }
+    Ok(())
 }
 
 async fn run_all(args: &Args, tasks: Vec<Task>) -> Result<Exit> {
