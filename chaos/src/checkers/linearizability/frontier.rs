@@ -164,3 +164,45 @@ fn take_out(used: &mut Used, common: &Used) {
     }
     used.retain(|&(_, times)| times > 0);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kind 0 stands in for 1 and 2; 3 is by itself.
+    const STANDS_IN: [u32; 4] = [0, 0, 0, 3];
+
+    fn leaves(one: &[(u32, u32)], other: &[(u32, u32)]) -> bool {
+        leaves_as_much(&one.to_vec(), &other.to_vec(), &STANDS_IN)
+    }
+
+    #[test]
+    fn who_used_less_has_as_much_left() {
+        assert!(leaves(&[], &[]));
+        assert!(leaves(&[(1, 1)], &[(1, 2), (3, 1)]));
+        assert!(!leaves(&[(1, 2)], &[(1, 1)]));
+        assert!(!leaves(&[(3, 1)], &[(0, 5), (1, 5)]));
+    }
+
+    #[test]
+    fn who_used_what_another_kind_stands_in_for_has_as_much_left() {
+        assert!(leaves(&[(1, 1)], &[(0, 1)]));
+        assert!(!leaves(&[(0, 1)], &[(1, 1)]));
+        assert!(leaves(&[(1, 1), (2, 1)], &[(0, 2)]));
+        assert!(!leaves(&[(1, 1), (2, 1)], &[(0, 1)]));
+        assert!(!leaves(&[(0, 1), (1, 1)], &[(0, 1)]));
+        assert!(leaves(&[(0, 1), (1, 2)], &[(0, 2), (1, 1)]));
+    }
+
+    #[test]
+    fn of_two_configurations_the_superfluous_one_goes_in_either_order() {
+        let better = Configuration { settled: 1, ..Configuration::default() };
+        let worse = Configuration { used: vec![(3, 1)], ..Configuration::default() };
+        for pair in [[better.clone(), worse.clone()], [worse, better.clone()]] {
+            let mut frontier = Frontier::default();
+            pair.into_iter().for_each(|configuration| frontier.insert(configuration, &STANDS_IN));
+            assert_eq!(frontier.len(), 1);
+            assert!(frontier.drain().all(|left| left == better));
+        }
+    }
+}
