@@ -23,7 +23,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::compiled::{Move, NOTHING, State, When};
-use super::frontier::{Configuration, Frontier, Slots, Used, at_most};
+use super::frontier::{Configuration, Frontier, Slots, Used, leaves_as_much};
 use super::search::Search;
 
 /// What the last write demands of the next one.
@@ -66,8 +66,8 @@ pub(super) fn explore(search: &mut Search<'_>, from: Configuration, ending: usiz
             if ended != 0 {
                 configuration.spent &= !end;
                 configuration.settled &= !end;
-                next.insert(configuration);
-            } else if seen.are_new(&configuration, reached.demand) {
+                next.insert(configuration, &search.compiled.stands_in);
+            } else if seen.are_new(&configuration, reached.demand, &search.compiled.stands_in) {
                 waiting.push_back(Place { configuration, demand: reached.demand });
             }
         }
@@ -183,11 +183,12 @@ struct Places {
 }
 
 impl Places {
-    fn are_new(&mut self, configuration: &Configuration, demand: Demand) -> bool {
+    fn are_new(&mut self, configuration: &Configuration, demand: Demand, stands_in: &[u32]) -> bool {
         let key = (configuration.state, configuration.spent, configuration.settled);
         let alike = self.seen.entry(key).or_default();
         let known = |(other, used): &(Demand, Used)| {
-            (*other == Demand::None || *other == demand) && at_most(used, &configuration.used)
+            (*other == Demand::None || *other == demand)
+                && leaves_as_much(used, &configuration.used, stands_in)
         };
         if alike.iter().any(known) {
             return false;

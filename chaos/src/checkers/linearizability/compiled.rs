@@ -72,6 +72,8 @@ pub(super) struct Compiled {
     pub(super) states: usize,
     /// Of each kind: the kind that it is once what it writes is forgotten; itself if that is not a named value.
     pub(super) forgotten: Vec<u32>,
+    /// Of each kind: the one that does the same and needs no certain object, if there is one; else itself.
+    pub(super) stands_in: Vec<u32>,
     /// Of each step: the value that is forgotten when it has ended.
     pub(super) forgets: Vec<Option<State>>,
     /// In the order of time; of what is at one moment, beginnings come first: what touches is concurrent.
@@ -103,8 +105,9 @@ impl Compiled {
         let events: Vec<Event> = timed.into_iter().map(|(_, _, event)| event).collect();
         let forgets = forgets(&moves, &kinds.moves, &events, named.len());
         let forgotten = kinds.forgotten();
+        let stands_in = kinds.stands_in();
         let states = NAMED_FROM as usize + named.len();
-        Self { moves, states, kinds: kinds.moves, forgotten, forgets, events }
+        Self { moves, states, kinds: kinds.moves, forgotten, stands_in, forgets, events }
     }
 }
 
@@ -133,6 +136,14 @@ impl Kinds {
         // The kinds that were new just now are what they become.
         forgotten.extend(forgotten.len() as u32..self.moves.len() as u32);
         forgotten
+    }
+
+    fn stands_in(&self) -> Vec<u32> {
+        let stands_in = |(index, kind): (usize, &Move)| {
+            let when = if kind.to == Some(NOTHING) { When::Something } else { When::Anything };
+            self.known.get(&Move { when, ..*kind }).copied().unwrap_or(index as u32)
+        };
+        self.moves.iter().enumerate().map(stands_in).collect()
     }
 }
 

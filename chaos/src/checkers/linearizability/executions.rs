@@ -1,7 +1,10 @@
 //! Random histories that some execution had: clients ask one register, each request takes effect at one moment between
 //! its beginning and its end, and some get no answer, whose requests take effect then, later, or never.
 
+use std::collections::VecDeque;
+
 use rand::rngs::StdRng;
+use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};
 
 use crate::history::{Answer, Call, Condition, Moment, Operation, Value};
@@ -37,6 +40,7 @@ pub(super) fn execution(seed: u64, shape: Shape) -> Vec<Operation> {
         object: None,
         values: 0,
         late: Vec::new(),
+        read: VecDeque::new(),
         history: Vec::new(),
     };
     let mut clients: Vec<Client> = (0..shape.clients).map(|_| Client::Idle).collect();
@@ -64,6 +68,8 @@ struct Run {
     object: Option<Value>,
     values: u64,
     late: Vec<Call>,
+    /// What was read lately.
+    read: VecDeque<Value>,
     history: Vec<Operation>,
 }
 
@@ -138,8 +144,10 @@ impl Run {
             0..6 => Condition::Always,
             6..8 if of_put => Condition::Absent,
             6..9 => self.object.map_or(Condition::Always, Condition::Matches),
-            // What somebody read a while ago.
-            _ => Condition::Matches(numbered(self.values.saturating_sub(self.random.random_range(0..20)))),
+            _ => match self.read.iter().choose(&mut self.random) {
+                Some(value) => Condition::Matches(*value),
+                None => Condition::Always,
+            },
         }
     }
 
@@ -151,7 +159,13 @@ impl Run {
             Condition::Matches(value) => object == Some(*value),
         };
         match call {
-            Call::Get { .. } | Call::Head { .. } => object.map_or(Answer::Absent, Answer::Found),
+            Call::Get { .. } | Call::Head { .. } => {
+                self.read.extend(object);
+                if self.read.len() > 20 {
+                    self.read.pop_front();
+                }
+                object.map_or(Answer::Absent, Answer::Found)
+            }
             Call::List { .. } => Answer::Listed(object.map(|_| KEY.to_owned()).into_iter().collect()),
             Call::Put { condition, .. } | Call::Delete { condition, .. } if !met(condition) => {
                 Answer::ConditionFailed

@@ -26,11 +26,11 @@ pub(super) struct Configuration {
 
 impl Configuration {
     /// Whether all that can follow `other` can follow this one too.
-    fn makes_superfluous(&self, other: &Self) -> bool {
+    fn makes_superfluous(&self, other: &Self, stands_in: &[u32]) -> bool {
         self.state == other.state
             && self.spent & !other.spent == 0
             && other.settled & !self.settled == 0
-            && at_most(&self.used, &other.used)
+            && leaves_as_much(&self.used, &other.used, stands_in)
     }
 
     /// How often a kind was made use of.
@@ -59,14 +59,32 @@ impl Configuration {
     }
 }
 
-/// Whether nothing was used more often in `one` than in `other`.
-pub(super) fn at_most(one: &Used, other: &Used) -> bool {
-    let mut others = other.iter();
-    one.iter().all(|&(kind, times)| {
-        others
-            .find(|&&(other_kind, _)| other_kind >= kind)
-            .is_some_and(|&found| found.0 == kind && found.1 >= times)
-    })
+/// Whether whoever has used `one` can do all that who has used `other` can: what the first used more often of a kind, the
+/// second used of the one that stands in for it.
+pub(super) fn leaves_as_much(one: &Used, other: &Used, stands_in: &[u32]) -> bool {
+    if one == other {
+        return true;
+    }
+    let times = |of: &Used, kind: u32| {
+        of.binary_search_by_key(&kind, |&(kind, _)| kind).map_or(0, |index| of[index].1)
+    };
+    // How much more was used of each kind that stands in, by itself or for others.
+    let mut more: Vec<(u32, u32)> = Vec::new();
+    for &(kind, used) in one {
+        let surplus = used.saturating_sub(times(other, kind));
+        if surplus == 0 {
+            continue;
+        }
+        let instead = stands_in[kind as usize];
+        if instead == kind {
+            return false;
+        }
+        match more.iter_mut().find(|(known, _)| *known == instead) {
+            Some((_, sum)) => *sum += surplus,
+            None => more.push((instead, surplus)),
+        }
+    }
+    more.iter().all(|&(kind, surplus)| times(one, kind) + surplus <= times(other, kind))
 }
 
 /// A set of configurations none of which makes another superfluous.
@@ -81,13 +99,13 @@ impl Frontier {
         self.len
     }
 
-    pub(super) fn insert(&mut self, configuration: Configuration) {
+    pub(super) fn insert(&mut self, configuration: Configuration, stands_in: &[u32]) {
         let alike = self.by_state.entry(configuration.state).or_default();
-        if alike.iter().any(|other| other.makes_superfluous(&configuration)) {
+        if alike.iter().any(|other| other.makes_superfluous(&configuration, stands_in)) {
             return;
         }
         let before = alike.len();
-        alike.retain(|other| !configuration.makes_superfluous(other));
+        alike.retain(|other| !configuration.makes_superfluous(other, stands_in));
         self.len = self.len + alike.len() + 1 - before;
         alike.push(configuration);
     }
@@ -103,7 +121,7 @@ impl Frontier {
     }
 
     /// A value becomes one that no guard names, and each kind that writes it the one that it then is.
-    pub(super) fn forget(&mut self, value: State, kinds: &[(u32, u32)]) {
+    pub(super) fn forget(&mut self, value: State, kinds: &[(u32, u32)], stands_in: &[u32]) {
         for mut configuration in self.drain() {
             if configuration.state == value {
                 configuration.state = UNNAMED;
@@ -111,7 +129,7 @@ impl Frontier {
             for &(kind, instead) in kinds {
                 configuration.use_instead(kind, instead);
             }
-            self.insert(configuration);
+            self.insert(configuration, stands_in);
         }
     }
 
@@ -145,4 +163,46 @@ fn take_out(used: &mut Used, common: &Used) {
         }
     }
     used.retain(|&(_, times)| times > 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kind 0 stands in for 1 and 2; 3 is by itself.
+    const STANDS_IN: [u32; 4] = [0, 0, 0, 3];
+
+    fn leaves(one: &[(u32, u32)], other: &[(u32, u32)]) -> bool {
+        leaves_as_much(&one.to_vec(), &other.to_vec(), &STANDS_IN)
+    }
+
+    #[test]
+    fn who_used_less_has_as_much_left() {
+        assert!(leaves(&[], &[]));
+        assert!(leaves(&[(1, 1)], &[(1, 2), (3, 1)]));
+        assert!(!leaves(&[(1, 2)], &[(1, 1)]));
+        assert!(!leaves(&[(3, 1)], &[(0, 5), (1, 5)]));
+    }
+
+    #[test]
+    fn who_used_what_another_kind_stands_in_for_has_as_much_left() {
+        assert!(leaves(&[(1, 1)], &[(0, 1)]));
+        assert!(!leaves(&[(0, 1)], &[(1, 1)]));
+        assert!(leaves(&[(1, 1), (2, 1)], &[(0, 2)]));
+        assert!(!leaves(&[(1, 1), (2, 1)], &[(0, 1)]));
+        assert!(!leaves(&[(0, 1), (1, 1)], &[(0, 1)]));
+        assert!(leaves(&[(0, 1), (1, 2)], &[(0, 2), (1, 1)]));
+    }
+
+    #[test]
+    fn of_two_configurations_the_superfluous_one_goes_in_either_order() {
+        let better = Configuration { settled: 1, ..Configuration::default() };
+        let worse = Configuration { used: vec![(3, 1)], ..Configuration::default() };
+        for pair in [[better.clone(), worse.clone()], [worse, better.clone()]] {
+            let mut frontier = Frontier::default();
+            pair.into_iter().for_each(|configuration| frontier.insert(configuration, &STANDS_IN));
+            assert_eq!(frontier.len(), 1);
+            assert!(frontier.drain().all(|left| left == better));
+        }
+    }
 }

@@ -8,8 +8,9 @@
 //! [`super::frontier`]:
 //! - A read takes effect as soon as the object is what it told. It changes nothing, so whatever follows can follow all the
 //!   same, and it may have to end before the object is that again.
-//! - A configuration goes where another has used no more writes of unknown outcome, has as many writes left to take effect
-//!   and as few answers left to account for: what can follow the one can follow the other.
+//! - A configuration goes where another has used no more writes of unknown outcome (or only such as one with a condition
+//!   where the first used one without, that writes the same), has as many writes left to take effect and as few answers
+//!   left to account for: what can follow the one can follow the other.
 
 use super::burst;
 use super::compiled::{Compiled, Event, Move, NOTHING, State, UNNAMED, When};
@@ -87,7 +88,7 @@ pub(super) struct UnknownWrites {
 impl<'a> Search<'a> {
     fn new(compiled: &'a Compiled, visited_max: u64) -> Self {
         let mut frontier = Frontier::default();
-        frontier.insert(Configuration { state: NOTHING, ..Configuration::default() });
+        frontier.insert(Configuration { state: NOTHING, ..Configuration::default() }, &compiled.stands_in);
         let mut writers = vec![Vec::new(); compiled.states];
         for (kind, its_move) in compiled.kinds.iter().enumerate() {
             if let Some(to) = its_move.to {
@@ -178,7 +179,7 @@ impl<'a> Search<'a> {
             if settled {
                 configuration.settled &= !bit;
                 configuration.spent &= !bit;
-                next.insert(configuration);
+                next.insert(configuration, &self.compiled.stands_in);
             }
         }
         self.under_way &= !bit;
@@ -204,7 +205,7 @@ impl<'a> Search<'a> {
             self.unknown.add(instead, times, self.compiled);
             renamed.push((kind, instead));
         }
-        self.frontier.forget(value, &renamed);
+        self.frontier.forget(value, &renamed, &self.compiled.stands_in);
     }
 
     /// What the object is after a write.

@@ -12,14 +12,14 @@
 //!    a value that no write wrote contradicts alone; that somebody may have written it has to be among what is shown.) The
 //!    others could have happened whenever it suits, and it suits nobody.
 
-use super::register::Step;
+use super::register::{Effect, Guard, Step};
 use super::search::{Outcome, search};
 
 /// How far the search of one attempt goes; an attempt that is not decided by then counts as explained.
 const VISITED_MAX: u64 = 200_000;
 
-/// How many attempts there are, after which the history is shown as it is by then.
-const ATTEMPTS_MAX: u32 = 4000;
+/// How far those of all attempts go, after which the history is shown as it is by then: half a minute at worst.
+const VISITED_BY_ALL_MAX: u64 = 20_000_000;
 
 /// The least contradiction.
 pub(super) struct Smallest<'a> {
@@ -28,7 +28,7 @@ pub(super) struct Smallest<'a> {
     /// Writes that may have happened at any time after their beginning, once, or never; with them too there is a
     /// contradiction, and without any one of them not all of the others were needed for it.
     pub(super) loose: Vec<Step<'a>>,
-    /// Whether there were attempts enough.
+    /// Whether the attempts were enough.
     pub(super) is_least: bool,
 }
 
@@ -43,9 +43,24 @@ pub(super) fn smallest<'a>(steps: &[Step<'a>], failed: usize) -> Smallest<'a> {
         .collect();
     let mut loose: Vec<usize> = (0..begun.len()).filter(|&index| !begun[index].is_read()).collect();
 
-    let mut attempts = Attempts { steps: &begun, left: ATTEMPTS_MAX };
-    keep_last(&mut needed, |some| attempts.contradict(some, &loose));
-    shrink(&mut needed, |some| attempts.contradict(some, &loose));
+    let mut attempts = Attempts { steps: &begun, keep_conditions: false, left: VISITED_BY_ALL_MAX };
+    let of_its_kind: Vec<usize> = needed
+        .iter()
+        .copied()
+        .filter(|&index| !begun[index].is_read() || begun[index].guard == steps[failed].guard)
+        .collect();
+    // Most contradictions are between what the failed one told, others that told the same, and writes, and whatever the
+    // conditions of others; without all else an attempt takes a fraction.
+    if attempts.contradict(&of_its_kind, &loose) {
+        needed = of_its_kind;
+    }
+    for keep_conditions in [false, true] {
+        attempts.keep_conditions = keep_conditions;
+        if keep_conditions || attempts.contradict(&needed, &loose) {
+            keep_last(&mut needed, |some| attempts.contradict(some, &loose));
+            shrink(&mut needed, |some| attempts.contradict(some, &loose));
+        }
+    }
     loose.retain(|index| !needed.contains(index));
     if attempts.each_is_needed(&needed, &[]) {
         loose.clear();
@@ -61,7 +76,11 @@ pub(super) fn smallest<'a>(steps: &[Step<'a>], failed: usize) -> Smallest<'a> {
 
 struct Attempts<'a, 'b> {
     steps: &'b [Step<'a>],
-    left: u32,
+    /// Whether a loosened write still has its condition. Without, it is looser still: as sound, and much quicker, because
+    /// its condition names no value.
+    keep_conditions: bool,
+    /// How many configurations may still be visited.
+    left: u64,
 }
 
 impl Attempts<'_, '_> {
@@ -80,16 +99,29 @@ impl Attempts<'_, '_> {
         })
     }
 
+    fn loosened<'c>(&self, step: Step<'c>) -> Step<'c> {
+        let guard = match step.effect {
+            _ if self.keep_conditions => step.guard,
+            Effect::Becomes(None) => Guard::Something,
+            Effect::Becomes(Some(_)) | Effect::Stays => Guard::Anything,
+        };
+        Step { certain: false, guard, ..step }
+    }
+
     fn outcome(&mut self, needed: &[usize], loose: &[usize]) -> Option<Outcome> {
-        self.left = self.left.checked_sub(1)?;
+        if self.left == 0 {
+            return None;
+        }
         let mut steps: Vec<Step<'_>> = needed.iter().map(|&index| self.steps[index]).collect();
         let mut is_needed = vec![false; self.steps.len()];
         for &index in needed {
             is_needed[index] = true;
         }
         let loose = loose.iter().filter(|&&index| !is_needed[index]);
-        steps.extend(loose.map(|&index| Step { certain: false, ..self.steps[index] }));
-        Some(search(&steps, VISITED_MAX).outcome)
+        steps.extend(loose.map(|&index| self.loosened(self.steps[index])));
+        let found = search(&steps, VISITED_MAX);
+        self.left = self.left.saturating_sub(found.visited);
+        Some(found.outcome)
     }
 }
 
