@@ -86,12 +86,13 @@ bugs! {
          are lost: service-comes-back (the master finds itself rolled back), one-leader-a-term.",
     /// A vote is given to whoever asks for it, though his log ends before the own one.
     VoteIgnoresLog = "vote-ignores-log":
-        "A master that was cut off, or stopped, under writes comes back at the moment when the leader is killed: \
-         acknowledged-is-durable, masters-agree, service-comes-back.",
+        "SIGKILL of a follower under writes, then of the leader, SIGSTOP of the other follower, and the \
+         start of both that were killed, some times; or cuts to that effect: acknowledged-is-durable, \
+         masters-agree, service-comes-back.",
     /// A leader answers a read-index from what it has applied, without hearing of a majority.
     ReadWithoutReadIndex = "read-without-read-index":
-        "The leader is cut off from the other masters, not from clients, or stopped and continued, and its own \
-         gateway is read: linearizability.",
+        "SIGSTOP of the leader, reads sent to it after another leader took writes, SIGCONT; or a cut \
+         between it and the other masters, not clients: linearizability.",
     /// Commands of an epoch that was fenced are applied, and epochs of a silent master are fenced after a second.
     EpochFenceIgnored = "epoch-fence-ignored":
         "SIGSTOP of a gateway under writes for 3 to 4 s, less than its requests may take, by a leader that leads \
@@ -99,21 +100,24 @@ bugs! {
          linearizability.",
     /// A commit is applied whatever its placement has become since its needle was appended.
     StalePlacementAccepted = "stale-placement-accepted":
-        "SIGSTOP of a gateway under writes, SIGKILL of a volume for longer than --repair-after, SIGCONT within \
-         --request-timeout: replicas-complete, acknowledged-is-durable.",
+        "SIGSTOP of a gateway under writes, SIGKILL of a volume, and SIGCONT once its empty placements are \
+         forgotten (--partitions large, --down-after 1s, some 4 s) and before --request-timeout: \
+         acknowledged-is-durable.",
     /// The answers that sessions remember are lost when a snapshot is installed, and gateways send every command
     /// twice.
     DedupeDroppedAtSnapshot = "dedupe-dropped-at-snapshot":
-        "A follower is stopped, or cut off, under writes until it needs a snapshot (--snapshot-after and \
-         --log-keep small): masters-agree, then linearizability.",
+        "A follower is stopped, or cut off, while others take writes, until it needs a snapshot \
+         (--snapshot-after and --log-keep small): masters-agree, then linearizability.",
     /// When a snapshot is installed, what was changed here since the last checkpoint stays on top of it.
     DeletedResurrected = "deleted-resurrected":
-        "A follower is stopped, not killed, under overwrites and deletes until it needs a snapshot \
-         (--snapshot-after and --log-keep small): masters-agree, deleted-stays-deleted, linearizability.",
-    /// A snapshot is sent as one of the entry that was applied last a moment after it was taken.
+        "A follower is stopped, not killed, while others take overwrites and deletes, until it needs a \
+         snapshot (--snapshot-after and --log-keep small): service-comes-back (it finds its counts wrong, \
+         and stops), deleted-stays-deleted, masters-agree.",
+    /// A snapshot is sent as one that holds an entry more than it does.
     SnapshotClaimsMore = "snapshot-claims-more":
-        "A follower is stopped, or killed, until it needs a snapshot (--snapshot-after and --log-keep small), and \
-         gets it under writes: masters-agree, linearizability.",
+        "A follower is stopped, or killed, while others take writes, until it needs a snapshot \
+         (--snapshot-after and --log-keep small), and gets it under writes: masters-agree, \
+         linearizability.",
     /// The log is purged though the state in the index file is older.
     LogPurgedEarly = "log-purged-early":
         "SIGKILL of a master after more entries than --snapshot-after and --log-keep, without a clean stop in \
@@ -156,7 +160,7 @@ bugs! {
          clients: failures-have-no-effect, linearizability.",
     /// A DELETE that is not committed after 100 ms is answered 204 all the same.
     DeleteAckedBeforeCommit = "delete-acked-before-commit":
-        "SIGKILL, SIGSTOP or a cut of the leader, or slow disks of the masters, under deletes: \
+        "SIGSTOP, SIGKILL or a cut of the leader, or slow disks of the masters, under deletes: \
          deleted-stays-deleted, linearizability.",
     /// A newcomer becomes a member of a placement without having been shown complete, and before it has pulled
     /// anything.
@@ -172,17 +176,17 @@ bugs! {
         "The disks of all volumes are full, and then are not: service-comes-back.",
     /// Compaction unlinks a segment a second before it moves what lives in it.
     CompactUnlinksFirst = "compact-unlinks-first":
-        "SIGKILL of all volumes at once under overwrites (--segment-size and --reap-after small): \
-         acknowledged-is-durable; of one: replicas-complete until it is mended.",
+        "SIGKILL of all volumes at once under overwrites of some 20 KB (--segment-size 1MiB, --reap-after \
+         and --request-timeout 1s): acknowledged-is-durable; of one: replicas-complete until it is mended.",
     /// A segment that was compacted is never closed.
     SegmentsStayOpen = "segments-stay-open":
         "Overwrites are enough (--segment-size and --reap-after small): bounded.",
     /// Volumes and gateways return bytes without verifying them.
     ChecksumNotVerified = "checksum-not-verified":
         "Bytes of the segments of a volume that is stopped are flipped: every-byte-right.",
-    /// The pause between two attempts to reach a peer doubles without end.
+    /// The pause between two attempts to reach a peer is four times the last one, without end.
     ReconnectsEverLater = "reconnects-ever-later":
-        "A peer is cut off, or killed, for 10 s or longer, and comes back: service-comes-back.",
+        "A master is killed, or cut off, for 10 s or longer, and comes back: service-comes-back.",
 }
 
 impl Bug {

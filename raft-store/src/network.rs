@@ -115,7 +115,11 @@ impl Peer {
         let SnapshotData::View(view) = snapshot.snapshot else {
             return Err(gone("a received snapshot is installed, not sent on"));
         };
-        let applied = Applied { last: snapshot.meta.last_log_id, membership: snapshot.meta.last_membership };
+        let mut applied =
+            Applied { last: snapshot.meta.last_log_id, membership: snapshot.meta.last_membership };
+        if planted::is(Bug::SnapshotClaimsMore) {
+            applied.last.iter_mut().for_each(|last| last.index += 1);
+        }
         self.network.transits.lock().insert(self.to, applied.index());
         let (applied, transfer) = (Bytes::from(applied.encode()), rand::random());
         let (mut rows, mut hasher) = (RowStream::new(view), xxhash_rust::xxh3::Xxh3::new());
