@@ -8,7 +8,6 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use hayrick_protocol::InstanceId;
 use hayrick_raft_store::backup::{self, BackupError, RestoreError};

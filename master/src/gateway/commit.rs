@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use hayrick_metrics as metrics;
 use hayrick_protocol::command::{Applied, Command, Refusal, Reply};
 use hayrick_protocol::limits::{BATCH_COMMANDS_MAX, PROPOSALS_WAITING_MAX};
 use hayrick_protocol::messages::master::ProposeError;
@@ -156,6 +157,7 @@ impl Waiting {
     fn unknown(self) -> Option<Self> {
         self.stage.0.store(UNKNOWN, Ordering::Release);
         if Instant::now() < self.deadline {
+            metrics::COMMITS_REPEATED.increment();
             return Some(self);
         }
         let _ = self.done.send(Err(CommitError::Unknown));
