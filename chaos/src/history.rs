@@ -152,6 +152,13 @@ pub enum Answer {
     },
 }
 
+impl Answer {
+    /// Whether nobody knows what came of it.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown { .. })
+    }
+}
+
 /// One request of one client. A client has one under way at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Operation {

@@ -72,6 +72,7 @@ enum Command {
     MoveRate(commands::move_rate::Args),
     Inspect(commands::inspect::Args),
     Backup(commands::backup::Args),
+    Prove(commands::prove::Args),
 }
 
 /// Does what the command line says.
@@ -101,6 +102,7 @@ pub fn run() -> ExitCode {
         Command::MoveRate(args) => commands::move_rate::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Backup(args) => commands::backup::run(args),
+        Command::Prove(args) => commands::prove::run(args),
     };
     let exit = result.unwrap_or_else(|error| {
         let exit = exit::of(&error);

@@ -15,6 +15,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use hayrick_planted::{self as planted, Bug};
+
 use crate::append_file::{AppendFile, HEADER_BYTES};
 use crate::format::{DurableRecords, Format, Location, Owner, Record};
 use crate::limits::{BATCH_BYTES_MAX, FIRST_RECORDS_BYTES_MAX};
@@ -309,7 +311,7 @@ impl<F: Format, O: Owner> Writer<F, O> {
         let start = active.end;
         self.shared.stall.watch(|| {
             active.file.write_run(&self.run, start)?;
-            active.file.file().sync_data()
+            sync(&active.file)
         })?;
         let run_bytes = self.run.len() as u64;
         active.end += run_bytes;
@@ -374,7 +376,7 @@ impl<F: Format, O: Owner> Writer<F, O> {
         let mark = sealed_mark::<F>(&active.file, active.end);
         self.shared.stall.watch(|| {
             active.file.write_run(&mark, active.end)?;
-            active.file.file().sync_data()
+            sync(&active.file)
         })?;
         active.end += self.mark_len;
         active.marked = true;
@@ -429,6 +431,11 @@ impl<F: Format, O: Owner> Writer<F, O> {
 
     /// Remembers the first failure for good.
     fn poison(&mut self, error: &io::Error) -> AppendError {
+        if planted::is(Bug::FailedWriteForgotten) {
+            self.run.clear();
+            self.run_locations.clear();
+            return no_next_file(error);
+        }
         let at = self
             .active
             .as_ref()
@@ -446,6 +453,15 @@ impl<F: Format, O: Owner> Writer<F, O> {
     fn unless_poisoned<T>(&self, outcome: Result<T, AppendError>) -> Result<T, AppendError> {
         self.poisoned().map_or(outcome, Err)
     }
+}
+
+/// Makes what was appended to the file durable.
+fn sync(file: &AppendFile) -> io::Result<()> {
+    if planted::is(Bug::SkipSync) {
+        return Ok(());
+    }
+    let synced = file.file().sync_data();
+    if planted::is(Bug::RetryFailedSync) { synced.or_else(|_| file.file().sync_data()) } else { synced }
 }
 
 fn poisoned_by(shared: &Shared) -> Option<AppendError> {

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
-use hayrick_launcher::Cluster;
+use hayrick_launcher::{Cluster, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -55,7 +55,7 @@ impl Links {
             cluster.masters().iter().map(|master| (master.number(), master.peer_addr())).collect();
         for (id, addr) in &masters {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
-            cluster.advertise_peer(*id, listener.local_addr()?);
+            cluster.advertise_peer(Role::Master, *id, listener.local_addr()?);
             tokio::spawn(accept(listener, u64::from(*id), *addr, troubles.subscribe()));
         }
         Ok(Self { masters: masters.into_iter().map(|(id, _)| id.into()).collect(), troubles })

@@ -23,7 +23,7 @@ async fn a_commit_whose_answer_was_lost_is_applied_once() -> Result<()> {
     let mut proxies = Vec::new();
     for id in 1..=3 {
         let proxy = Proxy::start(cluster.master(id).peer_addr()).await?;
-        cluster.advertise_peer(id, proxy.addr());
+        cluster.advertise_peer(Role::Master, id, proxy.addr());
         proxies.push(proxy);
     }
     block_in_place(|| cluster.start())?;

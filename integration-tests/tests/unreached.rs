@@ -18,7 +18,7 @@ async fn who_the_leader_does_not_reach_is_shown_so_whoever_is_asked() -> Result<
     let mut cluster = cluster::builder(VOLUMES)?.build()?;
     // The others dial master 3 through it; master 3 dials them as ever.
     let proxy = Proxy::start(cluster.master(3).peer_addr()).await?;
-    cluster.advertise_peer(3, proxy.addr());
+    cluster.advertise_peer(Role::Master, 3, proxy.addr());
     block_in_place(|| cluster.start())?;
     cluster::all_up(&cluster, VOLUMES).await?;
     wait::until("another one leads", TIMEOUT, async || {

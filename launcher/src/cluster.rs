@@ -28,8 +28,8 @@ pub struct Cluster {
     volumes: Vec<Process>,
     /// Masters that entered the running cluster, and at whose peer address they ask to.
     joining: BTreeMap<u32, SocketAddr>,
-    /// What others are told to dial instead of a master's own peer address.
-    advertised: BTreeMap<u32, SocketAddr>,
+    /// What others are told to dial instead of a process's own peer address.
+    advertised: BTreeMap<(Role, u32), SocketAddr>,
     dir: PathBuf,
     /// Set by [`Cluster::close`]; held while a process is spawned, so that none slips past it.
     closed: Mutex<bool>,
@@ -147,31 +147,39 @@ impl Cluster {
                 None => args_with(master, "--masters", &peers),
             };
             args.extend(["--id".into(), master.number.to_string().into()]);
-            if let Some(addr) = self.advertised.get(&master.number) {
-                args.extend(["--peer-advertise".into(), addr.to_string().into()]);
-            }
+            args.extend(self.advertise_args(master));
             master.lock().args = args;
         }
         for volume in &self.volumes {
             let mut args = args_with(volume, "--masters", &peers);
             args.extend(["--segment-size".into(), self.builder.segment_size.clone().into()]);
+            args.extend(self.advertise_args(volume));
             volume.lock().args = args;
         }
     }
 
+    fn advertise_args(&self, process: &Process) -> Vec<OsString> {
+        match self.advertised.get(&(process.role, process.number)) {
+            Some(addr) => vec!["--peer-advertise".into(), addr.to_string().into()],
+            None => Vec::new(),
+        }
+    }
+
+    /// Where others reach the peer port of a process.
+    fn peer_of(&self, process: &Process) -> SocketAddr {
+        self.advertised.get(&(process.role, process.number)).copied().unwrap_or(process.peer)
+    }
+
     /// The value of `--masters`: `1=HOST:PORT,2=…`, as others reach them; those that formed the cluster.
     pub fn masters_flag(&self) -> String {
-        let entry = |master: &Process| {
-            let addr = self.advertised.get(&master.number).copied().unwrap_or(master.peer);
-            format!("{}={addr}", master.number)
-        };
+        let entry = |master: &Process| format!("{}={}", master.number, self.peer_of(master));
         let first = self.masters.iter().filter(|master| !self.joining.contains_key(&master.number));
         first.map(entry).collect::<Vec<_>>().join(",")
     }
 
-    /// Makes others dial `addr` for the peer port of master `id`, where a test has put a proxy. Before the first start.
-    pub fn advertise_peer(&mut self, id: u32, addr: SocketAddr) {
-        self.advertised.insert(id, addr);
+    /// Makes others dial `addr` for the peer port of a process, where somebody has put a proxy. Before its first start.
+    pub fn advertise_peer(&mut self, role: Role, number: u32, addr: SocketAddr) {
+        self.advertised.insert((role, number), addr);
         self.write_args();
     }
 
@@ -183,7 +191,7 @@ impl Cluster {
     pub fn add_master(&mut self, at: u32) -> Result<&Process, Error> {
         let number = u32::try_from(self.masters.len()).expect("a handful") + 1;
         let master = self.builder.process(&self.dir, Role::Master, number)?;
-        let at = self.advertised.get(&at).copied().unwrap_or(self.master(at).peer);
+        let at = self.peer_of(self.master(at));
         self.joining.insert(number, at);
         self.masters.push(master);
         self.write_args();

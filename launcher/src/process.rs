@@ -21,7 +21,7 @@ const MASTER_FILE: &str = "master";
 const REMOVED: &str = "standing removed";
 
 /// What a process is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// `hayrick master`
     Master,

@@ -11,7 +11,7 @@
 pub const VARIABLE: &str = "HAYRICK_BUG";
 
 macro_rules! bugs {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal: $shows:literal,)+) => {
         /// A bug that can be planted; what the process does then.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Bug {
@@ -35,13 +35,154 @@ macro_rules! bugs {
                     $(Self::$variant => concat!($($doc),+).trim_ascii(),)+
                 }
             }
+
+            /// Which fault makes it show, and after the colon which of [`CHECKERS`] see it.
+            pub const fn shows(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $shows,)+
+                }
+            }
         }
     };
 }
 
+/// What a run is judged by, as [`Bug::shows`] calls it.
+pub const CHECKERS: &[&str] = &[
+    "linearizability",
+    "acknowledged-is-durable",
+    "deleted-stays-deleted",
+    "failures-have-no-effect",
+    "every-byte-right",
+    "replicas-complete",
+    "space-accounted-for",
+    "masters-agree",
+    "one-leader-a-term",
+    "service-comes-back",
+    "bounded",
+];
+
 bugs! {
     /// Appends are acknowledged without an fdatasync.
-    SkipSync = "skip-sync",
+    SkipSync = "skip-sync":
+        "SIGKILL of all volumes, or of most masters, at once, while unsynced writes are lost at a kill: \
+         acknowledged-is-durable, linearizability.",
+    /// An fdatasync that failed is tried once more, and if that succeeds, what it should have made durable is
+    /// acknowledged.
+    RetryFailedSync = "retry-failed-sync":
+        "Every second or third sync of all volumes, or of most masters, fails and loses its writes, then SIGKILL \
+         of those while unsynced writes are lost: acknowledged-is-durable, service-comes-back.",
+    /// A write or an fdatasync of an append stream that failed is not remembered, so that its batch is acknowledged
+    /// and the next one is written in its place.
+    FailedWriteForgotten = "failed-write-forgotten":
+        "Every third sync or write of a volume or a master fails: replicas-complete, acknowledged-is-durable, \
+         service-comes-back.",
+    /// A record whose header can be read counts as whole when a stream is opened, whatever became of its body.
+    TornTailAccepted = "torn-tail-accepted":
+        "SIGKILL of masters under load, again and again, while a part of the unsynced writes is lost: \
+         service-comes-back, masters-agree.",
+    /// A vote is answered before it is written down, which follows a second later.
+    VoteBeforeDurable = "vote-before-durable":
+        "SIGKILL of the leader, and of another master within a second after the election, while unsynced writes \
+         are lost: service-comes-back (the master finds itself rolled back), one-leader-a-term.",
+    /// A vote is given to whoever asks for it, though his log ends before the own one.
+    VoteIgnoresLog = "vote-ignores-log":
+        "A master that was cut off, or stopped, under writes comes back at the moment when the leader is killed: \
+         acknowledged-is-durable, masters-agree, service-comes-back.",
+    /// A leader answers a read-index from what it has applied, without hearing of a majority.
+    ReadWithoutReadIndex = "read-without-read-index":
+        "The leader is cut off from the other masters, not from clients, or stopped and continued, and its own \
+         gateway is read: linearizability.",
+    /// Commands of an epoch that was fenced are applied, and epochs of a silent master are fenced after a second.
+    EpochFenceIgnored = "epoch-fence-ignored":
+        "SIGSTOP of a gateway under writes for 3 to 4 s, less than its requests may take, by a leader that leads \
+         for longer than --reap-after and twice --request-timeout: acknowledged-is-durable, replicas-complete, \
+         linearizability.",
+    /// A commit is applied whatever its placement has become since its needle was appended.
+    StalePlacementAccepted = "stale-placement-accepted":
+        "SIGSTOP of a gateway under writes, SIGKILL of a volume for longer than --repair-after, SIGCONT within \
+         --request-timeout: replicas-complete, acknowledged-is-durable.",
+    /// The answers that sessions remember are lost when a snapshot is installed, and gateways send every command
+    /// twice.
+    DedupeDroppedAtSnapshot = "dedupe-dropped-at-snapshot":
+        "A follower is stopped, or cut off, under writes until it needs a snapshot (--snapshot-after and \
+         --log-keep small): masters-agree, then linearizability.",
+    /// When a snapshot is installed, what was changed here since the last checkpoint stays on top of it.
+    DeletedResurrected = "deleted-resurrected":
+        "A follower is stopped, not killed, under overwrites and deletes until it needs a snapshot \
+         (--snapshot-after and --log-keep small): masters-agree, deleted-stays-deleted, linearizability.",
+    /// A snapshot is sent as one of the entry that was applied last a moment after it was taken.
+    SnapshotClaimsMore = "snapshot-claims-more":
+        "A follower is stopped, or killed, until it needs a snapshot (--snapshot-after and --log-keep small), and \
+         gets it under writes: masters-agree, linearizability.",
+    /// The log is purged though the state in the index file is older.
+    LogPurgedEarly = "log-purged-early":
+        "SIGKILL of a master after more entries than --snapshot-after and --log-keep, without a clean stop in \
+         between: service-comes-back.",
+    /// An object's date is that of the clock of each master that applies its commit.
+    ApplyReadsClock = "apply-reads-clock":
+        "Writes are enough: masters-agree.",
+    /// Needles that nothing names are called dead though a gateway may commit them yet.
+    OrphansWithoutFence = "orphans-without-fence":
+        "SIGKILL and start of a volume or a master under writes, which makes the leader look for dead needles, \
+         once it leads for longer than --reap-after and twice --request-timeout: acknowledged-is-durable, \
+         replicas-complete.",
+    /// Needles that nothing names are never called dead.
+    OrphansKept = "orphans-kept":
+        "SIGKILL of a gateway under writes, and its start, which fences its epochs: space-accounted-for.",
+    /// A write is committed when all members but one have the needle, and what was not sent to that one by then is
+    /// never sent.
+    AckTwoOfThree = "ack-two-of-three":
+        "A slow disk of one volume, or SIGSTOP of it for less than --down-after: replicas-complete; then the loss \
+         of the others: acknowledged-is-durable.",
+    /// A gateway answers reads from what it has applied, without asking the leader.
+    FollowerReadsOwnState = "follower-reads-own-state":
+        "A gateway is cut off from the other masters, not from clients: linearizability.",
+    /// A gateway lists keys from what it has applied, without asking the leader.
+    ListFromOwnState = "list-from-own-state":
+        "A gateway is cut off from the other masters, not from clients, and asked for a list: linearizability, \
+         deleted-stays-deleted.",
+    /// An object that no volume can give is answered 404.
+    NotFoundForLost = "404-for-lost":
+        "All volumes that hold an object are killed, stopped or cut off: linearizability, acknowledged-is-durable.",
+    /// The condition of a PUT is decided by a read before it, and the commit has none.
+    ConditionAtGateway = "condition-at-gateway":
+        "Conditional writes of one key at the same time, through any masters: linearizability.",
+    /// A commit of which nobody knows what became of it is answered 503, as one that surely was not made.
+    DefiniteFailureTookEffect = "definite-failure-took-effect":
+        "SIGKILL, SIGSTOP or a cut of the leader under writes: failures-have-no-effect, linearizability.",
+    /// A PUT of which nobody knows what became of it is made once more, as another needle under another seq.
+    UnknownCommittedAnew = "unknown-committed-anew":
+        "SIGKILL, SIGSTOP or a cut of the leader under conditional writes, or writes of one key by several \
+         clients: failures-have-no-effect, linearizability.",
+    /// A DELETE that is not committed after 100 ms is answered 204 all the same.
+    DeleteAckedBeforeCommit = "delete-acked-before-commit":
+        "SIGKILL, SIGSTOP or a cut of the leader, or slow disks of the masters, under deletes: \
+         deleted-stays-deleted, linearizability.",
+    /// A newcomer becomes a member of a placement without having been shown complete, and before it has pulled
+    /// anything.
+    RepairWithoutCount = "repair-without-count":
+        "A volume is gone for longer than --repair-after: replicas-complete; then the loss of the others: \
+         acknowledged-is-durable.",
+    /// Garbage is dropped at once, whatever --reap-after says.
+    ReapBeforeGrace = "reap-before-grace":
+        "An undelete within --reap-after of its delete, or a reader of a large object that is overwritten \
+         meanwhile: linearizability, every-byte-right.",
+    /// A volume that was full stays so, though it has room again.
+    FullForEver = "full-for-ever":
+        "The disks of all volumes are full, and then are not: service-comes-back.",
+    /// Compaction unlinks a segment a second before it moves what lives in it.
+    CompactUnlinksFirst = "compact-unlinks-first":
+        "SIGKILL of all volumes at once under overwrites (--segment-size and --reap-after small): \
+         acknowledged-is-durable; of one: replicas-complete until it is mended.",
+    /// A segment that was compacted is never closed.
+    SegmentsStayOpen = "segments-stay-open":
+        "Overwrites are enough (--segment-size and --reap-after small): bounded.",
+    /// Volumes and gateways return bytes without verifying them.
+    ChecksumNotVerified = "checksum-not-verified":
+        "Bytes of the segments of a volume that is stopped are flipped: every-byte-right.",
+    /// The pause between two attempts to reach a peer doubles without end.
+    ReconnectsEverLater = "reconnects-ever-later":
+        "A peer is cut off, or killed, for 10 s or longer, and comes back: service-comes-back.",
 }
 
 impl Bug {
@@ -56,6 +197,12 @@ impl Bug {
 #[inline(always)]
 pub const fn is(_bug: Bug) -> bool {
     false
+}
+
+/// Whether this process has one of these bugs.
+#[inline(always)]
+pub fn is_any(bugs: &[Bug]) -> bool {
+    bugs.iter().any(|bug| is(*bug))
 }
 
 /// Whether this process has this bug.
@@ -110,5 +257,14 @@ mod tests {
         assert!(
             Bug::ALL.iter().all(|bug| Bug::named(bug.name()) == Some(*bug) && bug.about().ends_with('.'))
         );
+    }
+
+    #[test]
+    fn each_bug_says_who_sees_it() {
+        for bug in Bug::ALL {
+            let seen_by =
+                bug.shows().split(": ").skip(1).any(|part| CHECKERS.iter().any(|name| part.contains(name)));
+            assert!(seen_by && bug.shows().ends_with('.'), "{}: {}", bug.name(), bug.shows());
+        }
     }
 }

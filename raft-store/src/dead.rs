@@ -9,6 +9,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::messages::volume::Listed;
 use hayrick_protocol::record::ObjectRecord;
 use hayrick_protocol::{AppliedVersion, NeedleId, PlacementId, VolumeId};
@@ -95,7 +96,10 @@ pub(crate) fn dead(
             let some_unheld = view.state.copies.get(&one.placement).is_some_and(|copies| copies.unheld > 0);
             let sure = if some_unheld { &mut unnamed } else { &mut dead };
             sure.insert(one.needle);
-        } else if is_fenced(view, one.needle) && !is_live(view, one)? {
+        } else if (is_fenced(view, one.needle) || planted::is(Bug::OrphansWithoutFence))
+            && !is_live(view, one)?
+            && !planted::is(Bug::OrphansKept)
+        {
             unnamed.insert(one.needle);
         }
     }

@@ -21,6 +21,7 @@ use hayrick_disk::{
     Stream as AppendStream,
 };
 use hayrick_metrics as metrics;
+use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::held::Held;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
@@ -395,6 +396,15 @@ impl RaftLogStorage<Types> for Log {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let vote = *vote;
+        if planted::is(Bug::VoteBeforeDurable) {
+            let log = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let _ =
+                    log.submit_and_wait(log_record::vote(&vote), move |index| index.vote = Some(vote)).await;
+            });
+            return Ok(());
+        }
         self.submit_and_wait(log_record::vote(&vote), move |index| index.vote = Some(vote)).await
     }
 

@@ -11,10 +11,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use hayrick_disk::Disk;
 use hayrick_metrics as metrics;
+use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::ObjectKey;
 use hayrick_protocol::command::{Refusal, Reply};
 use hayrick_protocol::record::ObjectRecord;
@@ -406,7 +408,10 @@ impl Core {
                 Building::copy(&shared.disk, &path, view)?
             }
         };
-        let (store, state, path) = building.finish(&applied, shared.cache_bytes)?;
+        let (store, mut state, path) = building.finish(&applied, shared.cache_bytes)?;
+        if planted::is(Bug::DedupeDroppedAtSnapshot) {
+            state.forget_answers();
+        }
         rename(shared.disk.as_ref(), &path, &shared.dir.join(INDEX_FILE))?;
         let reader = store.reader()?;
         (self.store, self.state) = (Arc::new(store), state);
@@ -483,7 +488,12 @@ impl RaftStateMachine<Types> for Machine {
 
     async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot>, io::Error> {
         let view = self.view().await?;
-        Ok(view.applied.last.is_some().then(|| snapshot_of(view)))
+        let mut snapshot = view.applied.last.is_some().then(|| snapshot_of(view));
+        if planted::is(Bug::SnapshotClaimsMore) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            snapshot.iter_mut().for_each(|snapshot| snapshot.meta.last_log_id = self.applied_now().last);
+        }
+        Ok(snapshot)
     }
 }
 
@@ -493,7 +503,9 @@ impl RaftSnapshotBuilder<Types> for Machine {
     /// What is durable afterwards is at least what the snapshot holds: the log up to there may go.
     async fn build_snapshot(&mut self) -> Result<RaftSnapshot, io::Error> {
         let view = self.view().await?;
-        self.checkpoint().await?;
+        if !planted::is(Bug::LogPurgedEarly) {
+            self.checkpoint().await?;
+        }
         metrics::SNAPSHOTS_BUILT.increment();
         Ok(snapshot_of(view))
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::NodeId;
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
@@ -28,7 +29,7 @@ use crate::machine::{Machine, RaftSnapshot};
 use crate::piggyback::piggyback;
 use crate::snapshot::{Chunk, Received, Receiver, SnapshotData};
 use crate::transport::{Transport, TransportError};
-use crate::types::{DecodeError, SnapshotMeta, Types, Vote};
+use crate::types::{DecodeError, LogId, SnapshotMeta, Types, Vote};
 use crate::unheard::Silent;
 use crate::view::RowStream;
 use crate::wire::{self, ChunkReply, Kind};
@@ -250,11 +251,13 @@ pub(crate) async fn handle(
             Ok(wire::append_reply(&reply))
         }
         Kind::Vote => {
-            let reply = raft.vote(wire::read_vote(&body).map_err(malformed)?).await.map_err(text)?;
+            let request = whatever_its_log(wire::read_vote(&body).map_err(malformed)?);
+            let reply = raft.vote(request).await.map_err(text)?;
             Ok(wire::vote_reply(&reply))
         }
         Kind::PreVote => {
-            let reply = raft.pre_vote(wire::read_vote(&body).map_err(malformed)?).await.map_err(text)?;
+            let request = whatever_its_log(wire::read_vote(&body).map_err(malformed)?);
+            let reply = raft.pre_vote(request).await.map_err(text)?;
             Ok(wire::vote_reply(&reply))
         }
         Kind::Chunk => {
@@ -269,6 +272,14 @@ pub(crate) async fn handle(
             Ok(wire::transfer_reply(&reply))
         }
     }
+}
+
+/// The request as it is; with the planted bug, as one of a candidate whose log ends behind every other.
+fn whatever_its_log(mut request: VoteRequest<Types>) -> VoteRequest<Types> {
+    if planted::is(Bug::VoteIgnoresLog) {
+        request.last_log_id = Some(LogId::new(request.vote.leader_id, u64::MAX));
+    }
+    request
 }
 
 async fn take_chunk(

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::record::{Garbage, ObjectRecord};
 use hayrick_protocol::{AppliedVersion, ObjectKey};
 use parking_lot::RwLock;
@@ -33,7 +34,11 @@ impl Shown {
 
     /// Another state takes the place of all this.
     pub(crate) fn replace(&self, reader: Reader, counters: Counters) {
-        *self.0.write() = Inner { overlay: Overlay::default(), reader: Arc::new(reader), counters };
+        let mut inner = self.0.write();
+        if !planted::is(Bug::DeletedResurrected) {
+            inner.overlay = Overlay::default();
+        }
+        (inner.reader, inner.counters) = (Arc::new(reader), counters);
     }
 
     pub(crate) fn object(&self, key: &ObjectKey) -> Result<Option<ObjectRecord>, StoreError> {

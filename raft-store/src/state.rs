@@ -300,6 +300,11 @@ impl State {
         self.sessions.get_mut(&epoch).map(Arc::make_mut)
     }
 
+    /// Forgets what every session remembers, as no state may.
+    pub(crate) fn forget_answers(&mut self) {
+        self.sessions.values_mut().for_each(|session| Arc::make_mut(session).answers.clear());
+    }
+
     /// Whether this start of the master was not heard of yet, as far as [`STARTS_PER_MASTER_MAX`] reach.
     pub(crate) fn is_new_start(&mut self, master: NodeId, nonce: u64) -> bool {
         let starts = self.starts.entry(master).or_default();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hayrick_metrics as metrics;
+use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::codec;
 use hayrick_protocol::limits::REQUESTS_IN_FLIGHT_MAX;
 use hayrick_protocol::messages::{Identity, Message, Method};
@@ -61,7 +62,11 @@ struct State {
 impl State {
     /// Notes a failed attempt, and until when it stands for the next.
     fn fail(&mut self, error: CallError) {
-        let pause = PAUSE_FIRST.saturating_mul(1 << self.failures.min(8)).min(PAUSE_MAX);
+        let pause = if planted::is(Bug::ReconnectsEverLater) {
+            PAUSE_FIRST.saturating_mul(1 << self.failures.min(16))
+        } else {
+            PAUSE_FIRST.saturating_mul(1 << self.failures.min(8)).min(PAUSE_MAX)
+        };
         // Apart, lest all clients of a peer come back at the same moment.
         let pause = pause.mul_f64(rand::rng().random_range(0.75..=1.0));
         self.failures = self.failures.saturating_add(1);

@@ -25,6 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hayrick_disk::{FileId, Found, HEADER_BYTES, Location, Reader, Record, Stream};
 use hayrick_metrics as metrics;
+use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::digest;
 use hayrick_protocol::ids::{NeedleId, PlacementId};
 use hayrick_protocol::messages::volume::{AppendError, Appended};
@@ -38,7 +39,7 @@ use crate::examine::Examiner;
 use crate::index::{Held, Known};
 use crate::recover::index_path;
 use crate::seal::remove_if_there;
-use crate::segment::Needles;
+use crate::segment::{EXTENSION, Needles};
 use crate::store::{Shared, StoreOptions};
 
 /// A segment with at least this share of dead bytes is compacted.
@@ -181,6 +182,12 @@ impl Compactor {
         let reader = stream.reader(segment).filter(|reader| reader.is_sealed()).ok_or(Kept::NotSealed)?;
         let bytes = reader.end();
         let mut moved_bytes = 0;
+        if planted::is(Bug::CompactUnlinksFirst) {
+            // It can be read as long as it is open.
+            let path = self.options.dir.join(format!("{segment}.{EXTENSION}"));
+            remove_if_there(&*self.shared.disk, &path)?;
+            pause(Duration::from_secs(1));
+        }
         for _ in 0..PASSES_MAX {
             let held = self.shared.index.read().held_by(segment);
             if held == Held::default() {
@@ -331,6 +338,9 @@ impl Compactor {
 
     /// Removes a segment that nothing is named in.
     fn remove(&self, stream: &Stream<Needles>, segment: FileId) -> Result<(), Kept> {
+        if planted::is(Bug::SegmentsStayOpen) {
+            std::mem::forget(stream.reader(segment));
+        }
         stream.remove_file(segment)?;
         self.shared.index.write().let_go(segment);
         // Of what nothing lives in.

@@ -9,6 +9,7 @@ pub(crate) mod inspect;
 pub(crate) mod ls;
 pub(crate) mod master;
 pub(crate) mod move_rate;
+pub(crate) mod prove;
 pub(crate) mod put;
 pub(crate) mod rebalance;
 pub(crate) mod rm;

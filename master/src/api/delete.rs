@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::command::{Command, Delete, Refusal};
 use hayrick_web::Problem;
 use http::{HeaderValue, StatusCode};
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant, timeout};
 
 use super::problem::{commit_failed, no_epoch, no_leader};
 use super::{Head, fields};
@@ -29,7 +30,16 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
             key: key.clone(),
             precondition: precondition.clone(),
         });
-        match commit(master, Arc::clone(&ticket), command, deadline).await {
+        let committing = commit(master, Arc::clone(&ticket), command, deadline);
+        let committed = if planted::is(Bug::DeleteAckedBeforeCommit) {
+            let Ok(committed) = timeout(Duration::from_millis(100), committing).await else {
+                return Ok(StatusCode::NO_CONTENT.into_response());
+            };
+            committed
+        } else {
+            committing.await
+        };
+        match committed {
             Ok(applied) => {
                 let mut response = Response::new(Body::empty());
                 *response.status_mut() = StatusCode::NO_CONTENT;

@@ -3,6 +3,7 @@
 //! Owns the one mapping from the errors of the write and read protocol to HTTP. Invariant: 504 exactly when the
 //! outcome is unknown.
 
+use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::cluster_map::ClusterMap;
 use hayrick_protocol::command::Refusal;
 use hayrick_protocol::messages::master::{HandOverError, ProposeError};
@@ -40,7 +41,7 @@ pub(super) fn conflict(text: impl Into<String>) -> Problem {
 }
 
 /// 412 to a write.
-fn condition_failed() -> Problem {
+pub(super) fn condition_failed() -> Problem {
     Problem::new(StatusCode::PRECONDITION_FAILED, "the condition does not hold; nothing was changed")
 }
 
@@ -134,6 +135,9 @@ pub(super) fn missing() -> Problem {
 }
 
 pub(super) fn not_readable(map: &ClusterMap, no_copy: &NoCopy) -> Problem {
+    if planted::is(Bug::NotFoundForLost) {
+        return no_such_key();
+    }
     let address = |id| map.volumes.get(id).map_or("address unknown", |volume| volume.addr.as_str());
     let silent: Vec<String> = no_copy.silent().iter().map(|id| format!("{id} ({})", address(id))).collect();
     let (reasons, silent) = (no_copy.reasons(), silent.join(", "));

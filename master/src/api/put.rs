@@ -17,6 +17,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use hayrick_metrics as metrics;
+use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::cluster_map::Placement;
 use hayrick_protocol::command::{Applied, Command, Commit, Precondition, Refusal};
 use hayrick_protocol::messages::master::{HandOver, HandOverError};
@@ -25,17 +26,18 @@ use hayrick_protocol::{ObjectKey, VolumeId, needle};
 use hayrick_web::Problem;
 use http::{HeaderValue, StatusCode, header};
 use md5::{Digest, Md5};
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, sleep};
 
 use super::problem::{
-    bad_request, commit_failed, exhausted, handed_over, no_epoch, no_leader, no_room, no_target, not_now,
-    to_hand_over,
+    bad_request, commit_failed, condition_failed, exhausted, handed_over, no_epoch, no_leader, no_room,
+    no_target, not_linearizable, not_now, to_hand_over,
 };
 use super::{body, fields};
 use crate::gateway::append::AppendFailure;
 use crate::gateway::budget::Share;
 use crate::gateway::commit::{CommitError, commit};
 use crate::gateway::epoch::Ticket;
+use crate::gateway::read_index::linearize;
 use crate::gateway::report::{Advice, Pauses, report};
 use crate::gateway::{abandon, append, hand_over, target};
 use crate::leader;
@@ -58,7 +60,7 @@ struct Object {
 pub(super) async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Problem> {
     let (parts, request_body) = request.into_parts();
     let key = super::key(&parts.uri)?;
-    let precondition = fields::precondition(&parts.headers)?;
+    let mut precondition = fields::precondition(&parts.headers)?;
     let headers = fields::kept(&parts.headers)?;
     if parts.headers.contains_key(header::CONTENT_RANGE) {
         return Err(bad_request("a PUT stores a whole object; Content-Range, a part of one, is not taken"));
@@ -66,6 +68,9 @@ pub(super) async fn answer(master: &Arc<Master>, request: Request) -> Result<Res
     let (bodies, max_bytes) = (&master.gateway.bodies, master.options.max_object_bytes);
     let taken = body::take_in(bodies, max_bytes, &key, &parts.headers, request_body).await?;
     let share = Arc::new(taken.share);
+    if planted::is(Bug::ConditionAtGateway) {
+        precondition = decided_here(master, &key, precondition).await?;
+    }
     let object = Object { key, needle: taken.needle, md5: taken.md5, headers, precondition, share };
     let applied = store(master, &object, super::deadline(master), true).await?;
 
@@ -76,6 +81,23 @@ pub(super) async fn answer(master: &Arc<Master>, request: Request) -> Result<Res
     answer_fields.insert(header::ETAG, fields::etag(&object.md5));
     answer_fields.insert(fields::VERSION, HeaderValue::from(applied.version.0));
     Ok(response)
+}
+
+/// What is left to decide for apply: nothing, where the condition holds by what can be read before the write.
+async fn decided_here(
+    master: &Arc<Master>,
+    key: &ObjectKey,
+    precondition: Precondition,
+) -> Result<Precondition, Problem> {
+    linearize(master, super::deadline(master)).await.map_err(not_linearizable)?;
+    let record = master.node.get(key).map_err(|error| not_now(error.to_string()))?;
+    let holds = match &precondition {
+        Precondition::None => true,
+        Precondition::Absent => record.is_none(),
+        Precondition::Present => record.is_some(),
+        Precondition::Matches(tags) => record.is_some_and(|record| tags.contains(&record.md5)),
+    };
+    if holds { Ok(Precondition::None) } else { Err(condition_failed()) }
 }
 
 /// A PUT that another gateway handed over, with its body already checked there.
@@ -151,6 +173,10 @@ async fn store(
             continue;
         }
 
+        if planted::is_any(&[Bug::EpochFenceIgnored, Bug::StalePlacementAccepted, Bug::OrphansWithoutFence]) {
+            // The window of these lies between the appends and the commit.
+            sleep(Duration::from_millis(200)).await;
+        }
         draft.may_count = true;
         let committed = commit(master, Arc::clone(&draft.ticket), draft.commit(object), deadline).await;
         if let Err(CommitError::Refused(Refusal::StalePlacement | Refusal::PreconditionFailed)) = committed {
@@ -166,6 +192,7 @@ async fn store(
                 metrics::DRAFTS_REDONE.increment();
                 master.gateway.epochs.fenced(&draft.ticket);
             }
+            Err(CommitError::Unknown) if planted::is(Bug::UnknownCommittedAnew) => {}
             Err(error) => return Err(commit_failed(master, &error)),
         }
         if Instant::now() >= deadline {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use hayrick_metrics as metrics;
+use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::command::Command;
 use hayrick_protocol::{EpochId, NodeId};
 use hayrick_raft_store::Cluster;
@@ -23,7 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Fences the epochs of masters that are gone, for as long as this master leads.
 pub(crate) async fn run(master: &Master) {
     let since = Instant::now();
-    let mut ticks = interval(LOOK_EVERY);
+    let (gone_after, look_every) = if planted::is(Bug::EpochFenceIgnored) {
+        (Duration::from_millis(1500), Duration::from_millis(500))
+    } else {
+        (GONE_AFTER, LOOK_EVERY)
+    };
+    let mut ticks = interval(look_every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -32,7 +38,7 @@ pub(crate) async fn run(master: &Master) {
             let heard = master.members.last_heard(id).map_or(since, |at| at.max(since));
             if id == master.options.id { Duration::ZERO } else { now.duration_since(heard) }
         };
-        let abandoned = abandoned(&master.node.cluster(), silent);
+        let abandoned = abandoned(&master.node.cluster(), silent, gone_after);
         if abandoned.is_empty() {
             continue;
         }
@@ -47,8 +53,8 @@ pub(crate) async fn run(master: &Master) {
     }
 }
 
-fn abandoned(cluster: &Cluster, silent: impl Fn(NodeId) -> Duration) -> Vec<EpochId> {
-    let gone = cluster.epochs.iter().filter(|(_, epoch)| silent(epoch.master) >= GONE_AFTER);
+fn abandoned(cluster: &Cluster, silent: impl Fn(NodeId) -> Duration, gone_after: Duration) -> Vec<EpochId> {
+    let gone = cluster.epochs.iter().filter(|(_, epoch)| silent(epoch.master) >= gone_after);
     gone.map(|(id, _)| *id).collect()
 }
 
@@ -66,7 +72,7 @@ mod tests {
         let epochs = Arc::new([epoch(1, 1), epoch(2, 2), epoch(3, 3), epoch(4, 2)].into());
         let cluster = Cluster { epochs, ..Cluster::default() };
         let silent = |id: NodeId| Duration::from_secs([0, 59, 60][usize::try_from(id.0).expect("small") - 1]);
-        assert_eq!(abandoned(&cluster, silent), [EpochId(3)]);
-        assert_eq!(abandoned(&cluster, |_| GONE_AFTER).len(), 4);
+        assert_eq!(abandoned(&cluster, silent, GONE_AFTER), [EpochId(3)]);
+        assert_eq!(abandoned(&cluster, |_| GONE_AFTER, GONE_AFTER).len(), 4);
     }
 }

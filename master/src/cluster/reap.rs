@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use hayrick_metrics as metrics;
+use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::cluster_map::{VolumeState, VolumeStatus};
 use hayrick_protocol::command::Command;
 use hayrick_protocol::limits::REAP_BATCH_MAX;
@@ -42,7 +43,7 @@ type Row = (AppliedVersion, Garbage);
 
 /// Reaps for as long as this master leads.
 pub(crate) async fn run(master: &Arc<Master>) {
-    let grace = grace(&master.options);
+    let grace = if planted::is(Bug::ReapBeforeGrace) { Duration::ZERO } else { grace(&master.options) };
     let mut ages = Ages::default();
     let mut ticks = interval((grace / SAMPLES).clamp(Duration::from_millis(250), TICK_MAX));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use hayrick_metrics as metrics;
+use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::command::{Applied, Command, Refusal, Reply};
 use hayrick_protocol::limits::{BATCH_COMMANDS_MAX, PROPOSALS_WAITING_MAX};
 use hayrick_protocol::messages::master::ProposeError;
@@ -124,10 +125,15 @@ async fn send(master: &Master, batch: Vec<Waiting>) -> Vec<Waiting> {
     let deadline = Instant::now() + ATTEMPT;
     match leader::propose(master, commands, deadline).await {
         Ok(replies) if replies.len() == batch.len() => {
+            let mut again = Vec::new();
             for (waiting, reply) in batch.into_iter().zip(replies) {
-                waiting.answer(reply);
+                if planted::is(Bug::DedupeDroppedAtSnapshot) && !waiting.is_repeated() {
+                    again.extend(waiting.unknown());
+                } else {
+                    waiting.answer(reply);
+                }
             }
-            Vec::new()
+            again
         }
         Ok(_) | Err(ProposeError::Unknown(_)) => {
             debug!(commands = batch.len(), "the outcome is unknown; asking again");
@@ -148,15 +154,24 @@ impl Waiting {
     }
 
     fn answer(self, reply: Reply) {
-        let repeated = self.stage.0.load(Ordering::Acquire) == UNKNOWN;
+        let repeated = self.is_repeated();
         // A waiter that is gone does not want to know.
         let _ = self.done.send(outcome(reply, repeated));
+    }
+
+    /// Whether it was sent before the last time.
+    fn is_repeated(&self) -> bool {
+        self.stage.0.load(Ordering::Acquire) == UNKNOWN
     }
 
     /// The outcome of this sending is unknown: to be sent again, unless time is up.
     fn unknown(self) -> Option<Self> {
         self.stage.0.store(UNKNOWN, Ordering::Release);
-        if Instant::now() < self.deadline {
+        if planted::is(Bug::DefiniteFailureTookEffect) {
+            let _ = self.done.send(Err(CommitError::NotProposed(ProposeError::NoQuorum)));
+            return None;
+        }
+        if Instant::now() < self.deadline && !planted::is(Bug::UnknownCommittedAnew) {
             metrics::COMMITS_REPEATED.increment();
             return Some(self);
         }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hayrick_metrics as metrics;
+use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::messages::volume::{Read, ReadError};
 use hayrick_protocol::record::ObjectRecord;
 use hayrick_protocol::{VolumeId, digest, limits};
@@ -213,7 +214,9 @@ pub(crate) async fn ask_one(
         let why = format!("it holds {} bytes under this needle, not {}", reply.size, record.size);
         return Err(Failure::Damaged(why));
     }
-    if digest::table_crc(&table) != record.crc || !digest::verify_blocks(&data, first as usize, &table) {
+    let is_good =
+        digest::table_crc(&table) == record.crc && digest::verify_blocks(&data, first as usize, &table);
+    if !is_good && !planted::is(Bug::ChecksumNotVerified) {
         metrics::DAMAGED_ANSWERS.increment();
         warn!(volume = volume.0, needle = %record.needle, "a volume answered with bytes that fail their checksum");
         return Err(Failure::Damaged("its bytes do not match the checksum in the index".into()));

@@ -1,5 +1,8 @@
 //! Commit, delete and undelete: the commands that a client's request ends in.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::AppliedVersion;
 use hayrick_protocol::command::{Applied, Commit, Delete, Precondition, Refusal, Reply, Undelete};
 use hayrick_protocol::record::{Garbage, ObjectRecord};
@@ -12,7 +15,9 @@ use crate::store::StoreError;
 pub(super) fn commit(state: &mut State, rows: &mut dyn Rows, commit: Commit) -> Outcome {
     let config = state.cluster.config.ok_or(Refusal::NotFormed)?;
     let current = state.cluster.table.current(commit.key.partition(config.partitions));
-    if !current.is_some_and(|now| now.id == commit.placement && now.generation == commit.generation) {
+    let is_current =
+        current.is_some_and(|now| now.id == commit.placement && now.generation == commit.generation);
+    if !is_current && !planted::is(Bug::StalePlacementAccepted) {
         return Err(Refusal::StalePlacement.into());
     }
     let old = rows.object(&commit.key)?;
@@ -20,6 +25,7 @@ pub(super) fn commit(state: &mut State, rows: &mut dyn Rows, commit: Commit) -> 
         return Err(Refusal::PreconditionFailed.into());
     }
     let version = next_version(state);
+    let now_ms = if planted::is(Bug::ApplyReadsClock) { own_clock_ms() } else { commit.now_ms };
     let record = ObjectRecord {
         needle: commit.needle(),
         placement: commit.placement,
@@ -28,7 +34,7 @@ pub(super) fn commit(state: &mut State, rows: &mut dyn Rows, commit: Commit) -> 
         md5: commit.md5,
         version,
         // The record keeps 48 bits; a clock beyond the year 10 000 is no reason to differ from what is read back.
-        modified_ms: commit.now_ms & 0xffff_ffff_ffff,
+        modified_ms: now_ms & 0xffff_ffff_ffff,
         missing: false,
         headers: commit.headers,
     };
@@ -49,6 +55,11 @@ pub(super) fn commit(state: &mut State, rows: &mut dyn Rows, commit: Commit) -> 
         )?;
     }
     Ok(Reply::Applied(Applied { version, replaced }))
+}
+
+/// What apply must never look at.
+fn own_clock_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// The key goes; its needle is garbage from here on.

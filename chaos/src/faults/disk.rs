@@ -1,0 +1,65 @@
+//! Disks that are slow, full, hang or fail: by orders that the build for chaos tests reads while it runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use hayrick_launcher::Role;
+use rand::Rng;
+use rand::rngs::StdRng;
+use tokio::task::block_in_place;
+
+use super::{Begun, Kind, Undo, any, names, running};
+use crate::scene::{Scene, Server, name};
+
+/// A server whose disk failed may end by itself; so long it is waited for, to be started anew.
+const ENDS_TIMEOUT: Duration = Duration::from_millis(500);
+
+pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> Result<Option<Begun>> {
+    if !scene.layout.is_chaos {
+        scene.leave_out("disks were not broken: only the build hayrick-chaos can do that (make chaos)");
+        return Ok(None);
+    }
+    if kind == Kind::FullDisks {
+        let volumes = running(scene, Role::Volume);
+        volumes.iter().try_for_each(|volume| scene.order_disk(*volume, "full = true\n"))?;
+        return Ok(Some((names(&volumes), Undo::Disks(volumes))));
+    }
+    let role = match kind {
+        Kind::FullDisk | Kind::FailReads => Role::Volume,
+        _ if rng.random() => Role::Master,
+        _ => Role::Volume,
+    };
+    let Some(victim) = any(scene, role, rng) else { return Ok(None) };
+    let (orders, what) = match kind {
+        Kind::SlowDisk => {
+            let ms = rng.random_range(20..=400);
+            (format!("slow = \"{ms}ms\"\n"), format!("{} by {ms} ms", name(victim)))
+        }
+        Kind::FullDisk => ("full = true\n".to_owned(), name(victim)),
+        Kind::HangDisk => ("hang = true\n".to_owned(), name(victim)),
+        Kind::FailSyncs => {
+            let every = rng.random_range(1..=20);
+            (format!("eio = \"sync\"\nevery = {every}\n"), format!("{}, one of {every}", name(victim)))
+        }
+        _ => {
+            let every = rng.random_range(2..=20);
+            (format!("eio = \"read\"\nevery = {every}\n"), format!("{}, one of {every}", name(victim)))
+        }
+    };
+    scene.order_disk(victim, &orders)?;
+    Ok(Some((what, Undo::Disks(vec![victim]))))
+}
+
+/// The disks are well again. Who gave up for want of a disk is started by somebody who mended it.
+pub(super) async fn end(scene: &Scene, servers: Vec<Server>) -> Result<()> {
+    for server in servers {
+        scene.order_disk(server, "")?;
+        let process = scene.process(server);
+        let _ = block_in_place(|| process.wait_ended(ENDS_TIMEOUT));
+        if !process.is_running() {
+            scene.spawn(server)?;
+        }
+    }
+    Ok(())
+}

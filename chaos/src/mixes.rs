@@ -1,0 +1,245 @@
+//! The mixes: which faults come together, in what cluster, and what a run of each must have reached to prove anything.
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+use crate::faults::Kind;
+
+/// A named mix of faults.
+#[derive(Debug, Clone, Copy)]
+pub struct Mix {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it does, in one sentence.
+    pub about: &'static str,
+    /// The faults that are drawn, each as often as it stands here.
+    pub kinds: &'static [Kind],
+    /// So many at a time, at most.
+    pub together: usize,
+    /// Peace between two faults, in seconds: drawn from this range.
+    pub peace: (f64, f64),
+    /// Whether a kill is a power cut: what was not synced is lost. Only with the build for chaos tests.
+    pub power: bool,
+    /// Faults last so many times as long as usual.
+    pub stretch: f64,
+    /// Flags of the masters, over those that all mixes have.
+    pub master_flags: &'static [(&'static str, &'static str)],
+    /// `--segment-size` of the volumes.
+    pub segment_size: &'static str,
+    /// What must have been reached.
+    pub must_reach: &'static [&'static str],
+}
+
+const PEACE: (f64, f64) = (0.5, 2.5);
+/// So small that segments are sealed and compacted within minutes.
+const SEGMENT_SIZE: &str = "4MiB";
+
+pub(crate) const fn mix(
+    name: &'static str,
+    about: &'static str,
+    kinds: &'static [Kind],
+    must_reach: &'static [&'static str],
+) -> Mix {
+    Mix {
+        name,
+        about,
+        kinds,
+        together: 1,
+        peace: PEACE,
+        power: false,
+        stretch: 1.0,
+        master_flags: &[],
+        segment_size: SEGMENT_SIZE,
+        must_reach,
+    }
+}
+
+pub(crate) const fn powered(mut mix: Mix) -> Mix {
+    mix.power = true;
+    mix
+}
+
+pub(crate) const fn together(mut mix: Mix, together: usize) -> Mix {
+    mix.together = together;
+    mix
+}
+
+/// All there are.
+pub static ALL: [Mix; 24] = [
+    mix("leader-kills", "The leader is killed, again and again.", &[Kind::KillLeader], &["elections"]),
+    mix("master-kills", "Any master is killed.", &[Kind::KillMaster, Kind::KillLeader], &["elections"]),
+    mix(
+        "volume-kills",
+        "Volumes are killed, one by one and all at once.",
+        &[Kind::KillVolume, Kind::KillVolume, Kind::KillVolumes],
+        &["volumes_judged"],
+    ),
+    mix(
+        "majority-kills",
+        "All masters but one are killed at once.",
+        &[Kind::KillMajority],
+        &["elections", "unknown_outcomes"],
+    ),
+    powered(mix(
+        "total-kills",
+        "Everything is killed at once; in the build for chaos tests as by a power cut.",
+        &[Kind::KillAll],
+        &["elections"],
+    )),
+    mix(
+        "leader-pauses",
+        "The leader stands still for longer than an election takes.",
+        &[Kind::StopLeader],
+        &["elections"],
+    ),
+    mix(
+        "gateway-pauses",
+        "Masters stand still in the middle of requests, some for longer than their epoch lasts.",
+        &[Kind::StopGateway],
+        &["elections"],
+    ),
+    mix("volume-pauses", "Volumes stand still.", &[Kind::StopVolume], &["volumes_judged"]),
+    mix(
+        "one-way-cuts",
+        "The leader is not heard, or hears nobody.",
+        &[Kind::CutFromLeader, Kind::CutToLeader],
+        &["elections"],
+    ),
+    mix(
+        "leader-cut-off",
+        "The leader and everybody else do not hear of each other.",
+        &[Kind::CutLeader],
+        &["elections"],
+    ),
+    mix("bridges", "Two masters do not hear of each other, the third hears both.", &[Kind::CutBridge], &[]),
+    mix(
+        "gateway-volume-cuts",
+        "A master does not hear of a volume, or of the other masters.",
+        &[Kind::CutGatewayVolume, Kind::CutGatewayVolume, Kind::CutGateway],
+        &["requests_handed_over"],
+    ),
+    mix(
+        "volume-cuts",
+        "A volume is cut off, or volumes do not hear of each other.",
+        &[Kind::CutVolume, Kind::CutVolume, Kind::CutVolumes],
+        &["volumes_judged"],
+    ),
+    mix(
+        "slow-links",
+        "Everything comes late, or through a narrow line.",
+        &[Kind::SlowLinks, Kind::NarrowLinks],
+        &[],
+    ),
+    mix(
+        "torn-links",
+        "Connections break in the middle of messages.",
+        &[Kind::TearLinks],
+        &["torn_connections"],
+    ),
+    mix(
+        "rolling-restarts",
+        "Everything is restarted in turn, and leadership handed over.",
+        &[Kind::RollingRestart, Kind::TransferLeader],
+        &["elections"],
+    ),
+    mix(
+        "master-changes",
+        "Masters are replaced by new ones while leaders die.",
+        &[Kind::ReplaceMaster, Kind::KillLeader, Kind::TransferLeader],
+        &["elections", "snapshots_installed"],
+    ),
+    mix(
+        "volume-changes",
+        "Volumes come, are drained, and lose their disks.",
+        &[Kind::DrainVolume, Kind::WipeVolume, Kind::KillVolume],
+        &["placements_repaired"],
+    ),
+    mix(
+        "wrong-disks",
+        "Masters come back with an empty disk, or with an older one.",
+        &[Kind::WipeMaster, Kind::RollBackMaster],
+        &["elections"],
+    ),
+    mix(
+        "flipped-bits",
+        "Bits flip in the files of volumes and masters.",
+        &[Kind::FlipSegment, Kind::FlipSegment, Kind::FlipSegment, Kind::FlipIndex],
+        &[],
+    ),
+    powered(together(
+        mix(
+            "power-cuts",
+            "Processes are killed, and what they had not synced is lost.",
+            &[Kind::KillAll, Kind::KillMaster, Kind::KillVolume, Kind::KillMajority],
+            &["elections"],
+        ),
+        2,
+    )),
+    mix(
+        "bad-disks",
+        "Disks fail, are slow, full, or hang.",
+        &[Kind::FailSyncs, Kind::FailReads, Kind::SlowDisk, Kind::FullDisk, Kind::FullDisks, Kind::HangDisk],
+        &[],
+    ),
+    mix(
+        "wrong-clocks",
+        "Processes come back with clocks that are wrong by up to an hour.",
+        &[Kind::ShiftClock],
+        &[],
+    ),
+    together(
+        mix(
+            "everything",
+            "Up to three of all these at a time.",
+            &[
+                Kind::KillLeader,
+                Kind::KillVolume,
+                Kind::KillAll,
+                Kind::StopLeader,
+                Kind::StopGateway,
+                Kind::StopVolume,
+                Kind::CutFromLeader,
+                Kind::CutLeader,
+                Kind::CutBridge,
+                Kind::CutVolume,
+                Kind::CutGatewayVolume,
+                Kind::SlowLinks,
+                Kind::TearLinks,
+                Kind::SlowDisk,
+                Kind::TransferLeader,
+                Kind::WipeVolume,
+            ],
+            &["elections"],
+        ),
+        3,
+    ),
+];
+
+/// All of them, in an order drawn from the seed.
+pub fn shuffled(seed: u64) -> Vec<&'static Mix> {
+    let mut all: Vec<&'static Mix> = ALL.iter().collect();
+    all.shuffle(&mut StdRng::seed_from_u64(seed));
+    all
+}
+
+/// The mix of this name.
+pub fn named(name: &str) -> Option<&'static Mix> {
+    ALL.iter().find(|mix| mix.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_mix_has_a_name_of_its_own_and_every_kind_is_in_one() {
+        let names: BTreeSet<&str> = ALL.iter().map(|mix| mix.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        let used: BTreeSet<Kind> = ALL.iter().flat_map(|mix| mix.kinds).copied().collect();
+        let unused: Vec<&Kind> = Kind::ALL.iter().filter(|kind| !used.contains(kind)).collect();
+        assert!(unused.is_empty(), "{unused:?}");
+    }
+}

@@ -1,0 +1,325 @@
+//! One run of one mix: start a cluster, load it, break it on a schedule drawn from a seed, heal it, and look at all of it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+use tokio::time::{Instant, sleep};
+
+use crate::checkers;
+use crate::clock::{Clock, seconds};
+use crate::faults::{self, Running};
+use crate::history::{History, Moment};
+use crate::mixes::Mix;
+use crate::quiet;
+use crate::record::{Plan, Quiet, Record};
+use crate::report::Run;
+use crate::report::standing::Standing;
+use crate::scene::{Layout, Scene};
+use crate::verdict::Outcome;
+use crate::watch::Watch;
+use crate::workload::{Load, Tally, Workload};
+
+/// Masters and volumes of the cluster under test, and those that may come later.
+const MASTERS: u32 = 3;
+const VOLUMES: u32 = 4;
+const SPARE_MASTERS: u32 = 3;
+const SPARE_VOLUMES: u32 = 1;
+/// Short times, so that minutes show what days would: a volume is judged and replaced in seconds, garbage and snapshots come
+/// and go all the time.
+const MASTER_FLAGS: [(&str, &str); 8] = [
+    ("--partitions", "64"),
+    ("--request-timeout", "2s"),
+    ("--reap-after", "4s"),
+    ("--down-after", "1s"),
+    ("--repair-after", "3s"),
+    ("--move-rate", "1GiB"),
+    ("--snapshot-after", "1000"),
+    ("--log-keep", "1000"),
+];
+const VOLUME_FLAGS: [(&str, &str); 1] = [("--scrub-rate", "100MiB")];
+/// The load runs alone before the first fault, so that there is something to lose.
+const BEFORE: Duration = Duration::from_secs(2);
+/// Between two words of how it goes.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The binary: `hayrick`, or `hayrick-chaos`.
+    pub binary: PathBuf,
+    /// Whether it is the build that can break disks and have a bug.
+    pub is_chaos: bool,
+    /// What that binary calls its version.
+    pub version: String,
+    /// The bug it shall have.
+    pub bug: Option<String>,
+    /// From which all that is drawn is drawn.
+    pub seed: u64,
+    /// How long it is broken.
+    pub breaks: Duration,
+    /// What clients do.
+    pub load: Load,
+    /// How long whatever has to come to an end by itself may take once all is mended.
+    pub patience: Duration,
+    /// Whether a run ends as soon as what clients saw shows that a promise was broken, and does not look at what is left.
+    pub ends_early: bool,
+    /// Where the cluster's files go; a directory of its own is made for each run, and removed unless a promise was broken.
+    pub dir: PathBuf,
+}
+
+/// How a run goes.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    /// What is done now, in two or three words.
+    pub doing: &'static str,
+    /// Since the run began.
+    pub elapsed: Duration,
+    /// Faults that were undone so far.
+    pub faults: usize,
+    /// What is broken now.
+    pub broken: Vec<String>,
+    /// How clients fare.
+    pub tally: Tally,
+}
+
+/// Runs one mix; `tell` hears how it goes about once a second.
+///
+/// # Errors
+/// When the cluster does not start, or the harness itself cannot go on. A broken promise is no error.
+pub async fn run(mix: &Mix, options: &Options, mut tell: impl FnMut(&Progress)) -> Result<Run> {
+    let dir = options.dir.join(mix.name);
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
+    }
+    let clock = Clock::start();
+    let tell_phase = |doing, tell: &mut dyn FnMut(&Progress)| {
+        let elapsed = Duration::from_nanos(clock.now().0);
+        tell(&Progress { doing, elapsed, faults: 0, broken: Vec::new(), tally: Tally::default() });
+    };
+    tell_phase("starting a cluster", &mut tell);
+    let scene = Scene::start(layout(mix, options, &dir), clock).await.context("the cluster did not start")?;
+    let watch = Watch::start(&scene);
+    let workload = Workload::start(&scene, options.load, options.seed);
+    let mut schedule = Schedule::new(mix, options);
+    schedule.run(&scene, &workload, options.breaks, &mut tell).await?;
+
+    tell_phase("healing", &mut tell);
+    quiet::heal(&scene)?;
+    let loaded = clock.now();
+    let (writes_again_ms, reads_again_ms) = quiet::serves_again(&scene, options.patience).await;
+    let history = workload.finish().await?;
+    let quiet = Quiet { writes_again_ms, reads_again_ms, ..Quiet::default() };
+    let mut record = record(mix, options, &scene, history, quiet, loaded);
+    let mut verdicts = Vec::new();
+    if options.ends_early {
+        watch.add_to(&mut record);
+        verdicts = checkers::judge_history(&record);
+    }
+    if verdicts.iter().all(|verdict| verdict.outcome != Outcome::Violated) {
+        tell_phase("reading everything back", &mut tell);
+        quiet::look(&scene, &record.history, &mut record.quiet, options.patience).await?;
+        note(&scene, &mut record);
+        watch.add_to(&mut record);
+        tell_phase("judging", &mut tell);
+        verdicts = checkers::judge(&record);
+    }
+    scene.cluster.kill_all()?;
+    Ok(Run { record, verdicts })
+}
+
+/// Removes what a run left on the disk, unless somebody will want to look at it.
+///
+/// # Errors
+/// When a directory cannot be removed.
+pub fn clean_up(run: &Run, dir: &Path) -> Result<()> {
+    let dir = dir.join(&run.record.plan.mix);
+    if Standing::of(run) < Standing::ProvedNothing && dir.exists() {
+        std::fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    }
+    Ok(())
+}
+
+fn layout(mix: &Mix, options: &Options, dir: &Path) -> Layout {
+    Layout {
+        binary: options.binary.clone(),
+        is_chaos: options.is_chaos,
+        bug: options.bug.clone(),
+        dir: dir.to_owned(),
+        masters: MASTERS,
+        volumes: VOLUMES,
+        spare_masters: SPARE_MASTERS,
+        spare_volumes: SPARE_VOLUMES,
+        segment_size: mix.segment_size,
+        master_flags: master_flags(mix),
+        volume_flags: VOLUME_FLAGS.to_vec(),
+        forget: mix.power && options.is_chaos,
+        seed: options.seed,
+    }
+}
+
+/// Those of the mix, and those of all mixes that it does not set otherwise.
+fn master_flags(mix: &Mix) -> Vec<(&'static str, &'static str)> {
+    let own = mix.master_flags;
+    let common = MASTER_FLAGS.iter().filter(|(flag, _)| own.iter().all(|(other, _)| other != flag));
+    common.chain(own).copied().collect()
+}
+
+/// When what is broken, and mended.
+struct Schedule<'a> {
+    mix: &'a Mix,
+    rng: StdRng,
+    running: Vec<(Instant, Running)>,
+}
+
+impl<'a> Schedule<'a> {
+    fn new(mix: &'a Mix, options: &Options) -> Self {
+        Self { mix, rng: StdRng::seed_from_u64(options.seed), running: Vec::new() }
+    }
+
+    async fn run(
+        &mut self,
+        scene: &Arc<Scene>,
+        workload: &Workload,
+        breaks: Duration,
+        tell: &mut impl FnMut(&Progress),
+    ) -> Result<()> {
+        self.pass(scene, workload, Instant::now() + BEFORE, "warming up", tell).await?;
+        let end = Instant::now() + breaks;
+        while Instant::now() < end {
+            for _ in 0..self.rng.random_range(1..=self.mix.together) {
+                self.break_something(scene).await;
+            }
+            while let Some(until) = self.running.iter().map(|(until, _)| *until).min() {
+                self.pass(scene, workload, until, "breaking", tell).await?;
+            }
+            let (least, most) = self.mix.peace;
+            let peace = seconds(self.rng.random_range(least..=most));
+            self.pass(scene, workload, Instant::now() + peace, "breaking", tell).await?;
+        }
+        Ok(())
+    }
+
+    /// Each fault draws from a seed of its own, so that what one finds does not change what comes after it.
+    async fn break_something(&mut self, scene: &Arc<Scene>) {
+        let Some(kind) = self.mix.kinds.choose(&mut self.rng).copied() else { return };
+        let lasts = kind.draw_duration(&mut self.rng).mul_f64(self.mix.stretch);
+        let mut own = StdRng::seed_from_u64(self.rng.random());
+        match faults::begin(scene, kind, &mut own).await {
+            Ok(Some(running)) => self.running.push((Instant::now() + lasts, running)),
+            Ok(None) => {}
+            Err(error) => scene.leave_out(format!("a {} could not be carried out: {error:#}", kind.name())),
+        }
+    }
+
+    /// Lets time pass until then, or until the first fault is over.
+    async fn pass(
+        &mut self,
+        scene: &Arc<Scene>,
+        workload: &Workload,
+        until: Instant,
+        doing: &'static str,
+        tell: &mut impl FnMut(&Progress),
+    ) -> Result<()> {
+        loop {
+            let (over, on): (Vec<_>, Vec<_>) =
+                self.running.drain(..).partition(|(until, _)| *until <= Instant::now());
+            self.running = on;
+            for (_, running) in over {
+                running.end(scene).await?;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            tell(&Progress {
+                doing,
+                elapsed: Duration::from_nanos(scene.clock.now().0),
+                faults: scene.faults_so_far(),
+                broken: self.running.iter().map(|(_, running)| running.title()).collect(),
+                tally: workload.tally(),
+            });
+            sleep(left.min(TELL_EVERY)).await;
+        }
+    }
+}
+
+/// What will be run.
+pub fn plan(mix: &Mix, options: &Options) -> Plan {
+    Plan {
+        mix: mix.name.to_owned(),
+        about: mix.about.to_owned(),
+        seed: options.seed,
+        seconds: options.breaks.as_secs(),
+        masters: MASTERS,
+        volumes: VOLUMES,
+        binary: options.version.clone(),
+        bug: options.bug.clone(),
+        replay: replay(mix, options),
+        must_reach: mix.must_reach.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+/// The load that a user's machine is put under.
+pub fn load() -> Load {
+    Load::default()
+}
+
+fn record(
+    mix: &Mix,
+    options: &Options,
+    scene: &Scene,
+    history: History,
+    quiet: Quiet,
+    loaded: Moment,
+) -> Record {
+    let mut record = Record {
+        plan: plan(mix, options),
+        began: humantime::format_rfc3339_micros(scene.clock.began()).to_string(),
+        loaded,
+        ended: scene.clock.now(),
+        history,
+        faults: Vec::new(),
+        leaders: Vec::new(),
+        lives: Vec::new(),
+        resources: Vec::new(),
+        reached: BTreeMap::new(),
+        quiet,
+        logs: scene.logs(),
+        left_out: Vec::new(),
+    };
+    note(scene, &mut record);
+    record
+}
+
+/// What was noted of the cluster so far.
+fn note(scene: &Scene, record: &mut Record) {
+    (record.lives, record.faults, record.left_out) = scene.noted();
+    record.ended = scene.clock.now();
+    let unknown = record.history.operations.iter().filter(|operation| operation.answer.is_unknown());
+    record.reached.insert("unknown_outcomes".to_owned(), unknown.count() as u64);
+    record.reached.insert("torn_connections".to_owned(), scene.links.torn());
+}
+
+fn replay(mix: &Mix, options: &Options) -> String {
+    let bug = options.bug.as_ref().map(|bug| format!(" --bug {bug}")).unwrap_or_default();
+    format!(
+        "{} prove --mix {} --seconds {} --seed {}{bug}",
+        options.binary.file_name().map_or_else(|| "hayrick".into(), |name| name.to_string_lossy()),
+        mix.name,
+        options.breaks.as_secs(),
+        options.seed
+    )
+}
+
+/// A seed that nobody chose.
+pub fn random_seed() -> u64 {
+    // Short enough to be said on the telephone.
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    StdRng::seed_from_u64(u64::try_from(now.as_nanos()).unwrap_or(0)).random_range(0..1_000_000)
+}

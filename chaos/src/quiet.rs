@@ -1,0 +1,220 @@
+//! After the storm: everything is made well, and then all is looked at.
+//!
+//! Healing is timed from the outside, with the load still on. Then the clients stop, repair gets the time that it needs, the
+//! masters are restarted so that writes which nobody committed are nobody's for good, and every key is read through every
+//! master.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use hayrick_launcher::Role;
+use tokio::task::block_in_place;
+use tokio::time::{Instant, sleep};
+
+use crate::history::{Answer, Call, History, Value};
+use crate::record::{CheckSeen, Quiet, StateSeen};
+use crate::scene::{PAUSE, Scene};
+use crate::workload::ask;
+
+const AGREED_TIMEOUT: Duration = Duration::from_secs(20);
+const HASH_TIMEOUT: Duration = Duration::from_secs(10);
+/// A key that cannot be read at once may be on a server that is busy.
+const READ_AGAIN: u32 = 20;
+/// Keys that are read at a time.
+const READS_AT_ONCE: usize = 12;
+
+/// Undoes whatever is still broken: every link passes, every disk is well, every member runs.
+pub(crate) fn heal(scene: &Scene) -> Result<()> {
+    scene.links.heal();
+    for role in [Role::Master, Role::Volume] {
+        for number in scene.members(role) {
+            scene.resume((role, number))?;
+            if scene.layout.is_chaos {
+                scene.order_disk((role, number), "")?;
+            }
+        }
+    }
+    scene.start_all()
+}
+
+/// How long it takes from now until every master takes a write, and gives it back; who ends meanwhile is started again.
+pub(crate) async fn serves_again(scene: &Arc<Scene>, patience: Duration) -> (Option<u64>, Option<u64>) {
+    let began = Instant::now();
+    let (mut written, mut read) = (None, None);
+    while began.elapsed() < patience && (written.is_none() || read.is_none()) {
+        // A server that had given up its disk ends late.
+        let _ = scene.start_all();
+        let masters = scene.members(Role::Master);
+        let each = masters.iter().map(|master| async move {
+            let key = format!("probe/{master}");
+            let stored = scene.client(*master).put(&key, "probe").await.is_ok();
+            (stored, stored && scene.client(*master).get(&key).await.is_ok())
+        });
+        let answers: Vec<(bool, bool)> = futures_util::future::join_all(each).await;
+        let after = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if written.is_none() && answers.iter().all(|(stored, _)| *stored) {
+            written = Some(after());
+        }
+        if read.is_none() && answers.iter().all(|(_, given)| *given) {
+            read = Some(after());
+        }
+        sleep(PAUSE).await;
+    }
+    (written, read)
+}
+
+/// Looks at all of it, once no client is at work any more. Each of what has to come to an end by itself has that long.
+pub(crate) async fn look(
+    scene: &Arc<Scene>,
+    history: &History,
+    quiet: &mut Quiet,
+    patience: Duration,
+) -> Result<()> {
+    let mut troubles = Vec::new();
+    troubles.extend(repaired(scene, patience).await.err());
+    troubles.extend(restart_masters(scene, patience).await.err());
+    let check = swept(scene, patience).await;
+    quiet.check = match check {
+        Ok(mut seen) => {
+            seen.wrong_copies.extend(troubles.iter().map(|trouble| format!("{trouble:#}")));
+            Some(seen)
+        }
+        Err(error) => {
+            scene.leave_out(format!("the check of all copies could not be made: {error:#}"));
+            None
+        }
+    };
+    read_all(scene, history, quiet).await;
+    quiet.states = states(scene).await;
+    Ok(())
+}
+
+async fn repaired(scene: &Arc<Scene>, patience: Duration) -> Result<()> {
+    let volumes = scene.members(Role::Volume).len();
+    scene
+        .until("all volumes are up and every object has its copies", patience, async || {
+            let leader = scene.leader().await.context("nobody leads")?;
+            let status = scene.status(leader).await.context("the leader does not answer")?;
+            let up = status.volumes.iter().filter(|volume| volume.state == "up").count();
+            ensure!(up >= volumes, "{up} of {volumes} volumes are up");
+            ensure!(status.under_replicated == 0, "{} objects lack copies", status.under_replicated);
+            ensure!(status.moves.is_empty(), "{} moves are under way", status.moves.len());
+            Ok(())
+        })
+        .await
+}
+
+/// An epoch ends with its gateway: what was appended under it and never committed is nobody's from then on.
+async fn restart_masters(scene: &Arc<Scene>, patience: Duration) -> Result<()> {
+    for number in scene.members(Role::Master) {
+        let process = scene.process((Role::Master, number));
+        if process.is_running() {
+            block_in_place(|| process.stop())?;
+        }
+        scene.spawn((Role::Master, number))?;
+        let what = format!("master {number} serves after a restart");
+        scene.until(&what, patience, async || Ok(scene.client(number).ready().await?)).await?;
+    }
+    Ok(())
+}
+
+/// Waits until what is nobody's is gone, and reads every copy of all that is left.
+async fn swept(scene: &Arc<Scene>, patience: Duration) -> Result<CheckSeen> {
+    let any = scene.members(Role::Master).first().copied().context("there is no master")?;
+    let client = scene.client(any);
+    let swept = scene
+        .until("what is nobody's is gone", patience, async || {
+            let total = client.check(false, |_| ()).await?.total;
+            for (what, sum) in [
+                ("nobody's", total.orphan),
+                ("unaccounted for", total.unaccounted),
+                ("left over", total.left_over),
+                ("moving", total.moving),
+            ] {
+                ensure!(sum.needles == 0, "{} needles are {what}, {} bytes", sum.needles, sum.bytes);
+            }
+            Ok(())
+        })
+        .await;
+    let report = client.check(true, |_| ()).await?;
+    let findings = report.findings.iter();
+    Ok(CheckSeen {
+        objects: report.total.live.needles,
+        wrong_copies: findings
+            .map(|finding| format!("{} {}: {}", finding.count, finding.kind, finding.lines.join("; ")))
+            .collect(),
+        unaccounted: swept.err().map(|error| format!("{error:#}")).into_iter().collect(),
+    })
+}
+
+/// Reads every key that was ever written, through every master.
+async fn read_all(scene: &Arc<Scene>, history: &History, quiet: &mut Quiet) {
+    let written = history.operations.iter().filter(|operation| operation.is_write());
+    let keys: BTreeSet<String> = written.filter_map(|operation| operation.key().map(str::to_owned)).collect();
+    let masters = scene.members(Role::Master);
+    let reads = keys.into_iter().map(|key| {
+        let masters = masters.clone();
+        async move {
+            let mut found = Vec::new();
+            for master in masters {
+                match read(scene, master, &key).await {
+                    Ok(value) => found.push(value),
+                    Err(why) => return (key, Err(format!("through master {master}: {why}"))),
+                }
+            }
+            (key, Ok(found))
+        }
+    });
+    let mut reads = stream::iter(reads).buffer_unordered(READS_AT_ONCE);
+    while let Some((key, found)) = reads.next().await {
+        match found {
+            Ok(found) => drop(quiet.found.insert(key, found)),
+            Err(why) => drop(quiet.unreadable.insert(key, why)),
+        }
+    }
+}
+
+async fn read(scene: &Scene, master: u32, key: &str) -> Result<Option<Value>, String> {
+    let mut last = String::new();
+    for _ in 0..READ_AGAIN {
+        match ask(scene.client(master), &Call::Get { key: key.to_owned() }, Bytes::new()).await {
+            Answer::Found(value) => return Ok(Some(value)),
+            Answer::Absent => return Ok(None),
+            Answer::Wrong { why } => return Err(why),
+            Answer::Refused { why, .. } | Answer::Unknown { why } => last = why,
+            other => last = format!("{other:?}"),
+        }
+        sleep(PAUSE).await;
+    }
+    Err(last)
+}
+
+/// The hash of each master's state, all at the same index if they get there.
+async fn states(scene: &Arc<Scene>) -> Vec<StateSeen> {
+    let http = reqwest::Client::builder().no_proxy().timeout(HASH_TIMEOUT).build().unwrap_or_default();
+    let began = Instant::now();
+    loop {
+        let mut states = Vec::new();
+        for master in scene.members(Role::Master) {
+            let addr = scene.process((Role::Master, master)).http_addr();
+            states.extend(state(&http, master, &format!("http://{addr}/-/status?state-hash")).await);
+        }
+        let indices: BTreeMap<u64, ()> = states.iter().map(|state| (state.applied, ())).collect();
+        let all = states.len() == scene.members(Role::Master).len();
+        if (all && indices.len() == 1) || began.elapsed() > AGREED_TIMEOUT {
+            return states;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn state(http: &reqwest::Client, master: u32, url: &str) -> Option<StateSeen> {
+    let text = http.get(url).send().await.ok()?.text().await.ok()?;
+    let status: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let hash = status["state_hash"].as_str()?.to_owned();
+    Some(StateSeen { master, applied: status["applied"].as_u64()?, hash })
+}

@@ -1,0 +1,93 @@
+//! A request, and what its answer means: done, failed for sure, or unknown.
+
+use bytes::Bytes;
+use hayrick_client::{Client, Condition as Asked, Error, ListOptions, PutOptions};
+
+use super::value;
+use crate::history::{Answer, Call, Condition, Value};
+
+/// More keys than a list of ours ever has.
+const LIST_LIMIT: u32 = 10_000;
+
+/// Asks, and says what came of it.
+pub(crate) async fn of(client: &Client, call: &Call, bytes: Bytes) -> Answer {
+    match call {
+        Call::Get { key } => get(client, key).await,
+        Call::Head { key } => match client.head(key).await {
+            Ok(meta) => found(&meta.etag),
+            Err(error) => failed_read(&error),
+        },
+        Call::Put { key, value, condition, .. } => {
+            let options = PutOptions { content_type: None, condition: asked(*condition) };
+            match client.put_with(key, bytes, &options).await {
+                Ok(outcome) if Value::from_etag(&outcome.etag) == Some(*value) => Answer::Stored,
+                Ok(outcome) => Answer::Wrong { why: format!("stored, with the ETag {:?}", outcome.etag) },
+                Err(error) => failed_write(&error),
+            }
+        }
+        Call::Delete { key, condition } => match client.delete_with(key, &asked(*condition)).await {
+            Ok(()) => Answer::Deleted,
+            Err(error) => failed_write(&error),
+        },
+        Call::List { prefix } => {
+            let options = ListOptions { limit: Some(LIST_LIMIT), start: None };
+            match client.list(prefix, &options).await {
+                Ok(page) if page.next.is_empty() => Answer::Listed(page.keys),
+                Ok(page) => Answer::Wrong { why: format!("a list of {} keys goes on", page.keys.len()) },
+                Err(error) => failed_read(&error),
+            }
+        }
+    }
+}
+
+async fn get(client: &Client, key: &str) -> Answer {
+    let object = match client.get(key).await {
+        Ok(object) => object,
+        Err(error) => return failed_read(&error),
+    };
+    let etag = object.meta().etag.clone();
+    match object.bytes().await {
+        Ok(bytes) if value::of(&bytes).to_string() == etag => found(&etag),
+        Ok(bytes) => Answer::Wrong {
+            why: format!("{} bytes with the MD5 {}, and the ETag {etag:?}", bytes.len(), value::of(&bytes)),
+        },
+        Err(error) => failed_read(&error),
+    }
+}
+
+fn found(etag: &str) -> Answer {
+    match Value::from_etag(etag) {
+        Some(value) => Answer::Found(value),
+        None => Answer::Wrong { why: format!("the ETag {etag:?} is no MD5") },
+    }
+}
+
+fn asked(condition: Condition) -> Asked {
+    match condition {
+        Condition::Always => Asked::None,
+        Condition::Absent => Asked::Absent,
+        Condition::Matches(value) => Asked::Matches(value.to_string()),
+    }
+}
+
+fn failed_read(error: &Error) -> Answer {
+    match error {
+        Error::NotFound { .. } => Answer::Absent,
+        Error::BadAnswer { .. } => Answer::Wrong { why: error.to_string() },
+        _ => refused(error),
+    }
+}
+
+fn failed_write(error: &Error) -> Answer {
+    match error {
+        Error::NotFound { .. } => Answer::Absent,
+        Error::PreconditionFailed { .. } => Answer::ConditionFailed,
+        Error::Refused { .. } | Error::NoMaster { .. } => refused(error),
+        // All that the contract does not call a refusal.
+        _ => Answer::Unknown { why: error.to_string() },
+    }
+}
+
+fn refused(error: &Error) -> Answer {
+    Answer::Refused { status: error.status().unwrap_or(0), why: error.to_string() }
+}

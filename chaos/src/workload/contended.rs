@@ -1,0 +1,92 @@
+//! Clients that get in each other's way on few keys.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hayrick_launcher::Role;
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use tokio::time::sleep;
+
+use super::Client;
+use crate::history::{Answer, Call, Condition, Operation, Value};
+
+/// How long a client thinks between two requests, at most.
+const THINKS_MS_MAX: u64 = 12;
+/// How long it waits after a failure, at most.
+const WAITS_MS_MAX: u64 = 60;
+/// Keys are left for new ones so often: a history of a few thousand operations is soon searched.
+const GENERATION_SECONDS: f64 = 10.0;
+/// How often in ten a failed or unknown request is made again, elsewhere.
+const REPEATS_IN_TEN: u32 = 5;
+
+impl Client {
+    /// Asks until it is told to stop.
+    pub(super) async fn contend(mut self) -> Vec<Operation> {
+        // What it believes each key to hold, for conditions that have a chance.
+        let mut believed: Option<(String, Value)> = None;
+        while !self.stops() {
+            let key = self.contended_key();
+            let (call, bytes) = self.draw(key, &believed);
+            let master = self.any_master();
+            let mut answer = self.ask(master, call.clone(), bytes.clone()).await;
+            if matches!(answer, Answer::Refused { .. } | Answer::Unknown { .. }) {
+                self.wait(WAITS_MS_MAX).await;
+                if !self.stops() && self.rng.random_range(0..10) < REPEATS_IN_TEN {
+                    let other = self.any_master();
+                    answer = self.ask(other, call.clone(), bytes).await;
+                }
+            }
+            match (&call, &answer) {
+                (Call::Get { key } | Call::Head { key }, Answer::Found(value)) => {
+                    believed = Some((key.clone(), *value));
+                }
+                (Call::Put { key, value, .. }, Answer::Stored) => believed = Some((key.clone(), *value)),
+                _ => {}
+            }
+            self.wait(THINKS_MS_MAX).await;
+        }
+        self.operations
+    }
+
+    fn contended_key(&mut self) -> String {
+        let number = self.rng.random_range(0..self.shared.load.contended_keys);
+        let generation = (self.shared.scene.clock.now().seconds() / GENERATION_SECONDS) as u64;
+        format!("contended/{generation}/{number}")
+    }
+
+    pub(super) fn any_master(&mut self) -> u32 {
+        let masters = self.shared.scene.members(Role::Master);
+        masters.choose(&mut self.rng).copied().unwrap_or(1)
+    }
+
+    pub(super) async fn wait(&mut self, ms_max: u64) {
+        sleep(Duration::from_millis(self.rng.random_range(0..=ms_max))).await;
+    }
+
+    fn draw(&mut self, key: String, believed: &Option<(String, Value)>) -> (Call, Bytes) {
+        let known = believed.as_ref().filter(|(of, _)| *of == key).map(|(_, value)| *value);
+        let matches = known.map_or(Condition::Absent, Condition::Matches);
+        match self.rng.random_range(0..100) {
+            0..=34 => (Call::Get { key }, Bytes::new()),
+            35..=41 => (Call::Head { key }, Bytes::new()),
+            42..=64 => self.put(key, Condition::Always),
+            65..=72 => self.put(key, Condition::Absent),
+            73..=80 => self.put(key, matches),
+            81..=89 => (Call::Delete { key, condition: Condition::Always }, Bytes::new()),
+            90..=93 => {
+                let condition = known.map_or(Condition::Always, Condition::Matches);
+                (Call::Delete { key, condition }, Bytes::new())
+            }
+            _ => {
+                let prefix = key.rsplit_once('/').map_or(String::new(), |(prefix, _)| format!("{prefix}/"));
+                (Call::List { prefix }, Bytes::new())
+            }
+        }
+    }
+
+    fn put(&mut self, key: String, condition: Condition) -> (Call, Bytes) {
+        let (value, bytes) = self.make_value();
+        (Call::Put { key, value, size_bytes: bytes.len() as u64, condition }, bytes)
+    }
+}
