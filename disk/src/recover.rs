@@ -19,6 +19,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use hayrick_metrics as metrics;
+
 use crate::append_file::{AppendFile, HEADER_BYTES, HeaderError, Loaded, write_zeros};
 use crate::disk::Disk;
 use crate::format::{ALIGN, FileId, Format, Owner};
@@ -349,6 +351,7 @@ fn settle<F: Format>(file: &AppendFile, scanned: &Scanned) -> io::Result<bool> {
     let torn_end = if content.end > unseen { content.end } else { scanned.content_to.max(scanned.end) };
     let torn: Range<u64> = scanned.end..torn_end;
     if !torn.is_empty() {
+        metrics::TAILS_CUT.increment();
         tracing::info!(file = %file.id(), start = torn.start, end = torn.end, "cut the torn tail of an append file");
         write_zeros(file.file(), torn.clone())?;
     }

@@ -9,16 +9,17 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Crate → what it may look at. The command line may look at everything.
-const MAY_LOOK_AT: [(&str, &[&str]); 14] = [
+const MAY_LOOK_AT: [(&str, &[&str]); 15] = [
     ("protocol", &[]),
-    ("disk", &["planted"]),
+    ("disk", &["planted", "metrics"]),
     ("planted", &[]),
-    ("rpc", &["protocol", "planted"]),
+    ("metrics", &[]),
+    ("rpc", &["protocol", "planted", "metrics"]),
     ("web", &["protocol"]),
     ("placement", &["protocol"]),
-    ("raft-store", &["protocol", "disk", "planted"]),
-    ("volume", &["protocol", "disk", "rpc", "web", "planted"]),
-    ("master", &["protocol", "disk", "rpc", "web", "placement", "raft-store", "planted"]),
+    ("raft-store", &["protocol", "disk", "planted", "metrics"]),
+    ("volume", &["protocol", "disk", "rpc", "web", "planted", "metrics"]),
+    ("master", &["protocol", "disk", "rpc", "web", "placement", "raft-store", "planted", "metrics"]),
     ("client", &["protocol"]),
     ("launcher", &[]),
     ("chaos", &["client", "launcher"]),

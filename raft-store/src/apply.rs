@@ -15,6 +15,7 @@ mod objects;
 mod reap;
 mod table;
 
+use hayrick_metrics as metrics;
 use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::command::{Command, Refusal, Reply, Session as Sending};
 use hayrick_protocol::record::{Garbage, ObjectRecord};
@@ -118,6 +119,8 @@ fn once(state: &mut State, sending: Sending, run: impl FnOnce(&mut State) -> Out
     let known = session.answer(&sending);
     state.changed.insert(RowKey::Session(sending.epoch));
     if let Some(known) = known {
+        // Told to nobody but people: the state is the same.
+        metrics::COMMANDS_REPEATED.increment();
         return Ok(known);
     }
     let reply = reply(run(state))?;

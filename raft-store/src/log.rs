@@ -20,6 +20,7 @@ use hayrick_disk::{
     Disk, DurableRecords, FileId, Format, Location, OpenError as StreamError, Owner, Record,
     Stream as AppendStream,
 };
+use hayrick_metrics as metrics;
 use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::held::Held;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
@@ -423,6 +424,7 @@ impl RaftLogStorage<Types> for Log {
     {
         let mut batch = AppendBatch::default();
         let entries: Vec<Entry> = entries.into_iter().collect();
+        metrics::LOG_ENTRIES.add(entries.len() as u64);
         for entry in entries {
             let bytes = entry_bytes(&entry);
             if !batch.is_empty()
@@ -543,6 +545,7 @@ impl Owner for Recorder {
     }
 
     fn durable(&mut self, records: DurableRecords<'_>) {
+        metrics::LOG_FLUSHES.increment();
         let mut index = self.index.lock();
         for (at, record) in records.iter() {
             index.begun(at.file);

@@ -14,8 +14,10 @@ use std::thread::{self, JoinHandle};
 
 use futures_util::{Stream, StreamExt};
 use hayrick_disk::Disk;
+use hayrick_metrics as metrics;
 use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::ObjectKey;
+use hayrick_protocol::command::{Refusal, Reply};
 use hayrick_protocol::record::ObjectRecord;
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::type_config::alias::SnapshotOf;
@@ -422,7 +424,21 @@ fn apply_commands(state: &mut State, rows: &mut dyn Rows, entry: &Entry) -> Resu
     let EntryPayload::Normal(commands) = &entry.payload else { return Ok(Replies::default()) };
     let damaged = |_| StoreError::Damaged(format!("entry {} does not parse", entry.log_id.index));
     let commands = commands.decode().map_err(damaged)?;
-    commands.into_iter().map(|command| apply(state, rows, command)).collect::<Result<_, _>>().map(Replies)
+    let replies = commands.into_iter().map(|command| apply(state, rows, command));
+    let replies: Vec<Reply> = replies.collect::<Result<_, _>>()?;
+    replies.iter().for_each(count);
+    Ok(Replies(replies))
+}
+
+/// Not in `apply`, which does nothing but compute.
+fn count(reply: &Reply) {
+    metrics::COMMANDS_APPLIED.increment();
+    match reply {
+        Reply::Refused(Refusal::StalePlacement) => metrics::STALE_PLACEMENTS.increment(),
+        Reply::Refused(Refusal::Fenced) => metrics::FENCED_COMMANDS.increment(),
+        Reply::Refused(Refusal::PreconditionFailed) => metrics::CONDITIONS_FAILED.increment(),
+        _ => {}
+    }
 }
 
 impl RaftStateMachine<Types> for Machine {
@@ -464,7 +480,9 @@ impl RaftStateMachine<Types> for Machine {
     ) -> Result<(), io::Error> {
         let (shared, meta) = (Arc::clone(&self.shared), meta.clone());
         let installed = tokio::task::spawn_blocking(move || shared.install(&meta, snapshot));
-        installed.await.map_err(io::Error::other)?
+        installed.await.map_err(io::Error::other)??;
+        metrics::SNAPSHOTS_INSTALLED.increment();
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<RaftSnapshot>, io::Error> {
@@ -482,6 +500,7 @@ impl RaftSnapshotBuilder<Types> for Machine {
         if !planted::is(Bug::LogPurgedEarly) {
             self.checkpoint().await?;
         }
+        metrics::SNAPSHOTS_BUILT.increment();
         Ok(snapshot_of(view))
     }
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use hayrick_metrics as metrics;
 use hayrick_protocol::NodeId;
 use hayrick_protocol::held::{self, LogPosition};
 use openraft::async_runtime::watch::WatchReceiver;
@@ -93,6 +94,12 @@ pub(crate) async fn run(raft: Raft<Types, Machine>, machine: Machine, told: watc
         let now = progress(&raft, cluster_changes);
         told.send_if_modified(|before| {
             let changed = *before != now;
+            match (before.role, now.role) {
+                (Role::Leader, Role::Leader) => {}
+                (_, Role::Leader) => metrics::ELECTIONS_WON.increment(),
+                (Role::Leader, _) => metrics::LEADERSHIPS_LOST.increment(),
+                _ => {}
+            }
             *before = now;
             changed
         });

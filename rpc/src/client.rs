@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use hayrick_metrics as metrics;
 use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::codec;
 use hayrick_protocol::limits::REQUESTS_IN_FLIGHT_MAX;
@@ -124,7 +125,11 @@ impl Client {
         let mut sent = false;
         let exchange = self.inner.exchange(M::METHOD, &payload, deadline, &mut sent);
         let answer = timeout_at(deadline, exchange).await;
-        let (head, body) = answer.unwrap_or(Err(CallError::Deadline { sent }))?;
+        let answer = answer.unwrap_or_else(|_| {
+            metrics::RPC_TIMEOUTS.increment();
+            Err(CallError::Deadline { sent })
+        });
+        let (head, body) = answer?;
         let reply = codec::decode(&head).map_err(|error| {
             CallError::BadReply(format!("{} of {}: {error}", M::NAME, self.inner.address))
         })?;
@@ -256,7 +261,10 @@ impl Inner {
             .and_then(|socket| socket.set_nodelay(true).map(|()| socket))
             .map_err(|error| not_sent(error.to_string()))?;
         match handshake::offer(&mut socket, &self.local, self.expects).await {
-            Ok(peer) => Ok(Link::start(socket, Arc::clone(&self.address), peer, version)),
+            Ok(peer) => {
+                metrics::RPC_OPENED.increment();
+                Ok(Link::start(socket, Arc::clone(&self.address), peer, version))
+            }
             Err(HandshakeError::Refused(refusal)) => Err(CallError::Refused(refusal)),
             Err(error) => Err(not_sent(error.to_string())),
         }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
+use hayrick_metrics as metrics;
 use hayrick_protocol::limits::{LARGE_FRAME_BYTES, REQUESTS_IN_FLIGHT_MAX, SEND_QUEUE_BYTES_MAX};
 use hayrick_protocol::messages::Method;
 use tokio::io::AsyncReadExt;
@@ -73,6 +74,7 @@ pub(crate) async fn run<H: Handler>(
     let peer = match shaken {
         Ok(peer) => peer,
         Err(error) => {
+            metrics::RPC_REFUSED.increment();
             tracing::debug!(address, %error, "no connection");
             return;
         }

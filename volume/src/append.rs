@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hayrick_disk::{Location, Record, SubmitError};
+use hayrick_metrics as metrics;
 use hayrick_protocol::digest;
 use hayrick_protocol::ids::NeedleId;
 use hayrick_protocol::messages::volume::{AppendError, Appended};
@@ -249,6 +250,11 @@ impl Store {
             let of_part = appended.clone();
             let submitted = self.stream.submit(records, move |result| {
                 let result = shared.in_reach(result);
+                match result {
+                    Ok(()) => metrics::NEEDLES_APPENDED.add(of_part.len() as u64),
+                    Err(AppendError::Full { .. }) => metrics::APPENDS_REFUSED_FULL.add(of_part.len() as u64),
+                    Err(_) => {}
+                }
                 for appended in of_part.iter().filter(|_| result.is_ok()) {
                     shared.damage.forget(appended.needle);
                 }

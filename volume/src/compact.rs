@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hayrick_disk::{FileId, Found, HEADER_BYTES, Location, Reader, Record, Stream};
+use hayrick_metrics as metrics;
 use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::digest;
 use hayrick_protocol::ids::{NeedleId, PlacementId};
@@ -193,6 +194,8 @@ impl Compactor {
                 self.remove(stream, segment)?;
                 self.tally.segments.fetch_add(1, Ordering::Relaxed);
                 self.tally.bytes.fetch_add(bytes.saturating_sub(moved_bytes), Ordering::Relaxed);
+                metrics::COMPACTIONS.increment();
+                metrics::BYTES_RECLAIMED.add(bytes.saturating_sub(moved_bytes));
                 return Ok(());
             }
             moved_bytes += self.move_all(stream, &reader, pause)?;

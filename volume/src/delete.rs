@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use hayrick_disk::Record;
+use hayrick_metrics as metrics;
 use hayrick_protocol::ids::{NeedleId, PlacementId};
 use hayrick_protocol::messages::volume::AppendError;
 use hayrick_protocol::needle;
@@ -82,6 +83,7 @@ impl Store {
                     let mut flights = shared.in_flight.lock();
                     ids.iter().for_each(|id| flights.drop_ends(*id));
                 }
+                metrics::TOMBSTONES.add(if result.is_ok() { ids.len() as u64 } else { 0 });
                 for id in ids.iter().filter(|_| result.is_ok()) {
                     shared.damage.forget(*id);
                 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hayrick_metrics as metrics;
 use hayrick_protocol::ids::{NeedleId, VolumeId};
 use hayrick_protocol::limits::{APPEND_BATCH_BYTES_MAX, APPEND_BATCH_NEEDLES_MAX, LIST_PAGE_NEEDLES_MAX};
 use hayrick_protocol::messages::volume::{
@@ -202,6 +203,7 @@ async fn pull_some(
     for (((id, was_dropped), len), outcome) in given.into_iter().zip(lens).zip(appended) {
         match outcome {
             Ok(_) => {
+                metrics::NEEDLES_PULLED.increment();
                 pulled.needles += 1;
                 pulled.bytes += len as u64;
             }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use hayrick_disk::{Disk, DurableRecords, File, FileId, HEADER_BYTES, Location, Owner};
+use hayrick_metrics as metrics;
 use hayrick_protocol::needle::{Header, Kind};
 use parking_lot::Mutex;
 
@@ -100,6 +101,7 @@ impl Owner for Keeper {
     }
 
     fn durable(&mut self, records: DurableRecords<'_>) {
+        metrics::SYNCS.increment();
         let mut index = self.shared.index.write();
         for (id, at) in records.iter().filter_map(|(at, record)| place(at, record)) {
             if let Err(error) = index.put(id, at) {
@@ -113,6 +115,7 @@ impl Owner for Keeper {
     }
 
     fn sealed(&mut self, file: FileId, _end: u64) {
+        metrics::SEGMENTS_SEALED.increment();
         // Nobody listens any more only when the store is closing; the next start asks again.
         let _ = self.jobs.send(Job::Index(file, None));
     }

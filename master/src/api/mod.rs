@@ -33,6 +33,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use hayrick_metrics as metrics;
 use hayrick_protocol::ObjectKey;
 use hayrick_web::{Parameters, Problem, parameter};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -81,6 +82,9 @@ async fn dispatch(State(master): State<Arc<Master>>, request: Request) -> Respon
         }
         response
     });
+    if response.status() == StatusCode::GATEWAY_TIMEOUT {
+        metrics::OUTCOMES_UNKNOWN.increment();
+    }
     if let Some(id) = fields.get(REQUEST_ID) {
         response.headers_mut().insert(REQUEST_ID, id.clone());
     }

@@ -16,6 +16,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
+use hayrick_metrics as metrics;
 use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::cluster_map::Placement;
 use hayrick_protocol::command::{Applied, Command, Commit, Precondition, Refusal};
@@ -142,9 +143,11 @@ async fn store(
         if !leader::wait_reachable(master, deadline).await {
             return Err(no_leader(master));
         }
-        let mut draft = match unfinished.take().filter(|draft| draft.is_for(&placement)) {
-            Some(draft) => draft,
-            None => {
+        let mut draft = match unfinished.take() {
+            Some(draft) if draft.is_for(&placement) => draft,
+            outdated => {
+                metrics::DRAFTS_REDONE.add(u64::from(outdated.is_some()));
+                drop(outdated);
                 let ticket = master.gateway.epochs.take(deadline).await.map_err(no_epoch(master))?;
                 Draft::new(master, object, placement, ticket)
             }
@@ -182,9 +185,13 @@ async fn store(
         match committed {
             Ok(applied) => return Ok(applied),
             Err(CommitError::Refused(Refusal::StalePlacement)) => {
+                metrics::DRAFTS_REDONE.increment();
                 target::moved(master, &draft.placement, deadline).await
             }
-            Err(CommitError::Refused(Refusal::Fenced)) => master.gateway.epochs.fenced(&draft.ticket),
+            Err(CommitError::Refused(Refusal::Fenced)) => {
+                metrics::DRAFTS_REDONE.increment();
+                master.gateway.epochs.fenced(&draft.ticket);
+            }
             Err(CommitError::Unknown) if planted::is(Bug::UnknownCommittedAnew) => {}
             Err(error) => return Err(commit_failed(master, &error)),
         }

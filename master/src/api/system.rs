@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
+use hayrick_metrics as metrics;
 use hayrick_web::{Parameters, Problem, parameter};
 use http::{HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
@@ -21,13 +22,13 @@ const READY_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
     let route = request.uri().path();
-    if !matches!(route, "/-/health" | "/-/ready" | "/-/status" | "/-/backup") {
+    if !matches!(route, "/-/health" | "/-/ready" | "/-/status" | "/-/metrics" | "/-/backup") {
         if matches!(*request.method(), Method::PUT | Method::DELETE) {
             // Meant as a key, which must not begin like this.
             super::key(request.uri())?;
         }
         let text = format!(
-            "there is no route {route}; there are /-/health, /-/ready, /-/status, /-/masters, /-/leader/ID, /-/volumes/ID/drain, \
+            "there is no route {route}; there are /-/health, /-/ready, /-/status, /-/metrics, /-/masters, /-/leader/ID, /-/volumes/ID/drain, \
              /-/rebalance, /-/move-rate, /-/undelete/KEY, /-/explain/KEY, /-/check and /-/backup"
         );
         return Err(Problem::new(StatusCode::NOT_FOUND, text));
@@ -45,6 +46,7 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
     match route {
         "/-/health" => Ok(plain(StatusCode::OK, "ok\n")),
         "/-/ready" => ready(master).await,
+        "/-/metrics" => Ok(metrics_answer()),
         _ => status(master, parameter(request.uri(), "state-hash").is_some()).await,
     }
 }
@@ -54,6 +56,14 @@ async fn ready(master: &Arc<Master>) -> Result<Response, Problem> {
     let linearized = linearize(master, Instant::now() + READY_PATIENCE).await;
     linearized.map_err(|NotLinearizable(text)| not_now(text))?;
     Ok(plain(StatusCode::OK, "ready\n"))
+}
+
+/// Asked often and for nothing else, so it waits for nobody.
+fn metrics_answer() -> Response {
+    let mut response = Response::new(Body::from(metrics::text(metrics::On::Master)));
+    let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE);
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
 }
 
 async fn status(master: &Arc<Master>, with_state_hash: bool) -> Result<Response, Problem> {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hayrick_metrics as metrics;
 use hayrick_protocol::cluster_map::VolumeState;
 use hayrick_protocol::command::{Command, StateChange};
 use hayrick_protocol::messages::master::Verdict;
@@ -152,6 +153,11 @@ impl Detect {
         };
         if next != state {
             info!(volume = volume.0, from = %state, to = %next, %finding, "a volume's state changes");
+            match next {
+                VolumeState::Suspect => metrics::VOLUMES_SUSPECTED.increment(),
+                VolumeState::Down => metrics::VOLUMES_DOWNED.increment(),
+                _ => {}
+            }
             decide(master, vec![StateChange { volume, from: state, to: next }]).await;
         }
         next

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use hayrick_metrics as metrics;
 use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::command::Command;
 use hayrick_protocol::{EpochId, NodeId};
@@ -43,9 +44,11 @@ pub(crate) async fn run(master: &Master) {
         }
         let ids = abandoned.iter().map(EpochId::to_string).collect::<Vec<_>>().join(", ");
         info!(epochs = ids, "fencing the epochs of a master that is gone");
+        let count = abandoned.len() as u64;
         let commands = abandoned.into_iter().map(Command::FenceEpoch).collect();
-        if let Err(error) = master.node.propose(commands, now + PATIENCE).await {
-            debug!(%error, "they are not fenced yet");
+        match master.node.propose(commands, now + PATIENCE).await {
+            Ok(_) => metrics::EPOCHS_FENCED.add(count),
+            Err(error) => debug!(%error, "they are not fenced yet"),
         }
     }
 }

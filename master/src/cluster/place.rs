@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hayrick_metrics as metrics;
 use hayrick_placement::Candidate;
 use hayrick_protocol::cluster_map::{ClusterConfig, ClusterMap, TableChange, Volume};
 use hayrick_protocol::command::{Command, Refusal, Reply};
@@ -86,6 +87,7 @@ impl Place {
                 return true;
             }
             info!(partitions = computed.len(), volumes = candidates.len(), "new placements");
+            metrics::TABLES_PROPOSED.increment();
             if !commit(master, &cluster, computed).await {
                 return false;
             }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use hayrick_metrics as metrics;
 use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::cluster_map::{VolumeState, VolumeStatus};
 use hayrick_protocol::command::Command;
@@ -193,7 +194,10 @@ async fn reap(master: &Master, rows: &[Row], failing: &mut BTreeSet<VolumeId>) -
         .filter(|(_, row)| members(&cluster, row).all(|volume| !failing.contains(&volume)))
         .map(|(version, _)| *version)
         .collect();
-    gone.is_empty() || commit(master, Command::Reaped(gone)).await
+    let objects = gone.len() as u64;
+    let reaped = gone.is_empty() || commit(master, Command::Reaped(gone)).await;
+    metrics::OBJECTS_REAPED.add(if reaped { objects } else { 0 });
+    reaped
 }
 
 /// Which needles each volume is to drop.

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use hayrick_metrics as metrics;
 use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::command::{Applied, Command, Refusal, Reply};
 use hayrick_protocol::limits::{BATCH_COMMANDS_MAX, PROPOSALS_WAITING_MAX};
@@ -171,6 +172,7 @@ impl Waiting {
             return None;
         }
         if Instant::now() < self.deadline && !planted::is(Bug::UnknownCommittedAnew) {
+            metrics::COMMITS_REPEATED.increment();
             return Some(self);
         }
         let _ = self.done.send(Err(CommitError::Unknown));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use hayrick_metrics as metrics;
 use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::messages::volume::{Read, ReadError};
 use hayrick_protocol::record::ObjectRecord;
@@ -131,6 +132,7 @@ pub(crate) async fn blocks(
                 Some((_, Ok(blocks))) => return Ok(blocks),
                 Some((volume, Err(why))) => {
                     debug!(volume = volume.0, needle = %record.needle, %why, "a read turns to the next member");
+                    metrics::READS_FAILED_OVER.increment();
                     failed.push((volume, why));
                     latest = next.next();
                     asked.extend(start(latest));
@@ -140,6 +142,7 @@ pub(crate) async fn blocks(
             () = sleep(SLOW), if next.len() > 0 && !asked.is_empty() => {
                 // Noted now: when the next one wins, nobody waits for what becomes of this one.
                 latest.iter().for_each(|slow| master.gateway.fetches.note_failure(*slow));
+                metrics::READS_FAILED_OVER.increment();
                 latest = next.next();
                 asked.extend(start(latest));
             }
@@ -214,6 +217,7 @@ pub(crate) async fn ask_one(
     let is_good =
         digest::table_crc(&table) == record.crc && digest::verify_blocks(&data, first as usize, &table);
     if !is_good && !planted::is(Bug::ChecksumNotVerified) {
+        metrics::DAMAGED_ANSWERS.increment();
         warn!(volume = volume.0, needle = %record.needle, "a volume answered with bytes that fail their checksum");
         return Err(Failure::Damaged("its bytes do not match the checksum in the index".into()));
     }

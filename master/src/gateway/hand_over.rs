@@ -4,6 +4,7 @@
 //! is an unknown outcome, never a reason for a second write.
 
 use bytes::Bytes;
+use hayrick_metrics as metrics;
 use hayrick_protocol::command::Applied;
 use hayrick_protocol::messages::master::{HandOver, HandOverError};
 use hayrick_protocol::{NodeId, limits};
@@ -27,6 +28,7 @@ pub(crate) async fn give(
     let others = master.voters().into_iter().filter(|id| *id != me && Some(*id) != leader);
     for other in leader.into_iter().chain(others) {
         let Some(client) = master.peers.master(other) else { continue };
+        metrics::HAND_OVERS.increment();
         info!(key = %request.key, to = other.0, "handing a PUT over: a volume cannot be reached from here");
         match client.call(request, vec![body.clone()], deadline).await {
             Ok((answer, _)) => return Some(answer),

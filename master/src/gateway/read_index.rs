@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use hayrick_metrics as metrics;
 use hayrick_planted::{self as planted, Bug};
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant, sleep, timeout_at};
@@ -71,10 +72,14 @@ async fn flight(master: Arc<Master>) {
             continue;
         }
         match leader::read_index(&master, Instant::now() + ATTEMPT).await {
-            Ok(index) => waiting.into_iter().for_each(|done| {
-                // A reader that is gone does not want to know.
-                let _ = done.send(index);
-            }),
+            Ok(index) => {
+                metrics::READ_ROUNDS.increment();
+                metrics::READS_CONFIRMED.add(waiting.len() as u64);
+                waiting.into_iter().for_each(|done| {
+                    // A reader that is gone does not want to know.
+                    let _ = done.send(index);
+                });
+            }
             Err(_) => {
                 queue.put_back(waiting);
                 sleep(RETRY).await;

@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hayrick_disk::{FileId, Location};
+use hayrick_metrics as metrics;
 use hayrick_protocol::ids::NeedleId;
 use parking_lot::Mutex;
 
@@ -202,6 +203,7 @@ impl Damage {
             return false;
         }
         let is_news = known.needles.insert(id, at) != Some(at);
+        metrics::NEEDLES_DAMAGED.add(u64::from(is_news));
         known.changes += u64::from(is_news);
         known.is_more(is_news);
         self.has_needles.store(true, Ordering::Relaxed);

@@ -1,9 +1,10 @@
-//! The volume port: needles by id, health, readiness and status, over HTTP.
+//! The volume port: needles by id, health, readiness, status and metrics, over HTTP.
 //!
 //! Owns the routes. Connections, limits and timeouts are `web`'s. A plain match instead of a router: this is the path
-//! that is measured against a bare file server, and there are four routes. Invariant: what is sent was verified.
+//! that is measured against a bare file server, and there are five routes. Invariant: what is sent was verified.
 
 mod health;
+mod metrics;
 mod needle;
 mod ready;
 mod status;
@@ -48,14 +49,14 @@ impl VolumePort {
     fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
         let path = request.uri().path();
         let id = path.strip_prefix(NEEDLES);
-        if id.is_none() && !matches!(path, health::PATH | ready::PATH | status::PATH) {
+        if id.is_none() && !matches!(path, health::PATH | ready::PATH | status::PATH | metrics::PATH) {
             return unknown(path).response(request.headers());
         }
         if request.method() != Method::GET && request.method() != Method::HEAD {
             return not_allowed(request);
         }
         // A health check may add what it likes, as some do against caches.
-        if !matches!(path, health::PATH | ready::PATH)
+        if !matches!(path, health::PATH | ready::PATH | metrics::PATH)
             && let Err(problem) = Parameters::NONE.check(request.uri())
         {
             return problem.response(request.headers());
@@ -64,6 +65,7 @@ impl VolumePort {
             (Some(id), _) => needle::get(&self.store, id, request),
             (None, health::PATH) => Ok(health::get()),
             (None, ready::PATH) => ready::get(&self.store),
+            (None, metrics::PATH) => Ok(metrics::get()),
             (None, _) => Ok(status::get(&self.store, &self.names)),
         };
         answer.unwrap_or_else(|problem| problem.response(request.headers()))
@@ -86,9 +88,9 @@ impl<B> Service<Request<B>> for VolumePort {
 
 fn unknown(path: &str) -> Problem {
     if path.starts_with("/-/") {
-        let (health, ready, status) = (health::PATH, ready::PATH, status::PATH);
+        let (health, ready, status, metrics) = (health::PATH, ready::PATH, status::PATH, metrics::PATH);
         let text = format!(
-            "there is no route {path} on a volume; there are {NEEDLES}ID, {health}, {ready} and {status}"
+            "there is no route {path} on a volume; there are {NEEDLES}ID, {health}, {ready}, {status} and {metrics}"
         );
         return Problem::new(StatusCode::NOT_FOUND, text);
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hayrick_metrics as metrics;
 use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::cluster_map::VolumeState;
 use hayrick_protocol::command::{Command, Examined, Reply};
@@ -110,6 +111,7 @@ async fn admit_complete(
     let commands =
         complete.iter().map(|placement| Command::ReplaceMember { placement: *placement, out, newcomer });
     let done = commit(master, &complete, commands.collect()).await?;
+    metrics::PLACEMENTS_REPAIRED.add(done.len() as u64);
     if !done.is_empty() {
         info!(placements = done.len(), volume = newcomer.0, "placements have another copy");
     }

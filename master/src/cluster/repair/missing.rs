@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hayrick_metrics as metrics;
 use hayrick_protocol::cluster_map::VolumeState;
 use hayrick_protocol::command::{Command, Examined, Named, Row};
 use hayrick_protocol::limits::NAMED_BATCH_MAX;
@@ -60,6 +61,7 @@ pub(super) async fn give_up(
         needles += unlisted.len() as u64;
         for named in unlisted.chunks(NAMED_BATCH_MAX) {
             commit(master, Command::Missing(named.to_vec())).await?;
+            metrics::NEEDLES_MISSING.add(named.len() as u64);
         }
         from = next;
     }
@@ -167,6 +169,7 @@ async fn take_back(
     }
     let count = found.len();
     commit(master, Command::Found { placement: examined, needles: found }).await?;
+    metrics::NEEDLES_FOUND.add(count as u64);
     info!(
         needles = count,
         volume = holder.0,

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hayrick_metrics as metrics;
 use hayrick_protocol::VolumeId;
 use hayrick_protocol::cluster_map::VolumeState;
 use hayrick_protocol::messages::volume::{Drop, DropError, ListPosition, Offer, Offered};
@@ -96,6 +97,7 @@ async fn page(
         let request = Drop { ticket, needles: dead };
         match client.call(&request, Vec::new(), Instant::now() + PATIENCE).await {
             Ok((Ok(()), _)) => {
+                metrics::ORPHANS_DROPPED.add(needles);
                 swept.needles += needles;
                 swept.bytes += dropped;
                 return Ok(next);

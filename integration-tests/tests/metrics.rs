@@ -1,0 +1,84 @@
+//! What `/-/metrics` shows, against what docs/metrics.md says of it: the operator who looks a name up finds it, and whoever
+//! reads the page can scrape what it promises.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use hayrick_integration_tests::{cluster, raw};
+use hayrick_launcher::{Process, Role};
+
+/// Where the page lies, and the sections of it that are about each kind of server.
+const PAGE: &str = "../docs/metrics.md";
+const OF_BOTH: &str = "Every server";
+
+/// Name → value, as a server shows them.
+type Shown = BTreeMap<String, u64>;
+
+async fn scrape(server: &Process) -> Result<Shown> {
+    let request = b"GET /-/metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answer = raw::send(server.http_addr(), request).await?;
+    ensure!(answer.status == Some(200), "{}: {}", server.name(), answer.text);
+    let content_type = answer.field("content-type").unwrap_or_default();
+    ensure!(content_type.starts_with("text/plain; version=0.0.4"), "{content_type}");
+    let mut shown = Shown::new();
+    let (mut described, mut typed) = (None, None);
+    for line in answer.body().lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            described = help.split_once(' ').filter(|(_, text)| !text.is_empty()).map(|(name, _)| name);
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            typed = kind.strip_suffix(" counter");
+        } else {
+            let (name, value) = line.split_once(' ').context("a name and a value")?;
+            ensure!(described == Some(name) && typed == Some(name), "{name} comes without HELP and TYPE");
+            shown.insert(name.to_owned(), value.parse().with_context(|| line.to_owned())?);
+        }
+    }
+    Ok(shown)
+}
+
+/// The names in the tables of the page that are about servers of this role, in order.
+fn documented(role: Role) -> Result<Vec<String>> {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE))?;
+    let section = match role {
+        Role::Master => "Masters",
+        Role::Volume => "Volumes",
+    };
+    let (mut names, mut is_meant) = (Vec::new(), false);
+    for line in page.lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            is_meant = title.starts_with(section) || title == OF_BOTH;
+        }
+        let name = line.strip_prefix("| `").and_then(|rest| rest.split('`').next());
+        names.extend(name.filter(|_| is_meant).map(str::to_owned));
+    }
+    names.sort();
+    Ok(names)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_shown_is_documented_and_counts_what_happens() -> Result<()> {
+    let cluster = cluster::start(3).await?;
+    let client = cluster::client(&[cluster.master(1).http_addr().to_string()])?;
+    client.put("a", "first").await?;
+    client.get("a").await?;
+
+    for server in cluster.processes() {
+        let shown: Vec<String> = scrape(server).await?.into_keys().collect();
+        let documented = documented(server.role())?;
+        ensure!(shown == documented, "{}: shown {shown:#?}, documented {documented:#?}", server.name());
+    }
+    let leader = scrape(cluster.master(cluster::leader(&cluster).await?)).await?;
+    ensure!(leader["hayrick_raft_elections_won_total"] > 0, "{leader:?}");
+    ensure!(leader["hayrick_apply_commands_total"] > 0 && leader["hayrick_raft_log_flushes_total"] > 0);
+    ensure!(leader["hayrick_leader_proposed_tables_total"] > 0, "{leader:?}");
+    let gateway = scrape(cluster.master(1)).await?;
+    ensure!(gateway["hayrick_gateway_confirmed_reads_total"] > 0, "{gateway:?}");
+    for volume in cluster.volumes() {
+        let volume = scrape(volume).await?;
+        ensure!(volume["hayrick_volume_appended_needles_total"] > 0, "each has a copy: {volume:?}");
+        ensure!(volume["hayrick_volume_syncs_total"] > 0, "{volume:?}");
+        ensure!(volume["hayrick_volume_damaged_needles_total"] == 0, "{volume:?}");
+    }
+    Ok(())
+}
