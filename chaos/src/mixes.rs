@@ -73,7 +73,7 @@ pub static ALL: [Mix; 24] = [
         "volume-kills",
         "Volumes are killed, one by one and all at once.",
         &[Kind::KillVolume, Kind::KillVolume, Kind::KillVolumes],
-        &["volumes_judged"],
+        &["leader_suspected_volumes"],
     ),
     mix(
         "majority-kills",
@@ -99,7 +99,7 @@ pub static ALL: [Mix; 24] = [
         &[Kind::StopGateway],
         &["elections"],
     ),
-    mix("volume-pauses", "Volumes stand still.", &[Kind::StopVolume], &["volumes_judged"]),
+    mix("volume-pauses", "Volumes stand still.", &[Kind::StopVolume], &["leader_suspected_volumes"]),
     mix(
         "one-way-cuts",
         "The leader is not heard, or hears nobody.",
@@ -117,13 +117,13 @@ pub static ALL: [Mix; 24] = [
         "gateway-volume-cuts",
         "A master does not hear of a volume, or of the other masters.",
         &[Kind::CutGatewayVolume, Kind::CutGatewayVolume, Kind::CutGateway],
-        &["requests_handed_over"],
+        &["gateway_handed_over_requests"],
     ),
     mix(
         "volume-cuts",
         "A volume is cut off, or volumes do not hear of each other.",
         &[Kind::CutVolume, Kind::CutVolume, Kind::CutVolumes],
-        &["volumes_judged"],
+        &["leader_suspected_volumes"],
     ),
     mix(
         "slow-links",
@@ -147,13 +147,13 @@ pub static ALL: [Mix; 24] = [
         "master-changes",
         "Masters are replaced by new ones while leaders die.",
         &[Kind::ReplaceMaster, Kind::KillLeader, Kind::TransferLeader],
-        &["elections", "snapshots_installed"],
+        &["elections", "raft_snapshots_installed"],
     ),
     mix(
         "volume-changes",
         "Volumes come, are drained, and lose their disks.",
         &[Kind::DrainVolume, Kind::WipeVolume, Kind::KillVolume],
-        &["placements_repaired"],
+        &["leader_repaired_placements"],
     ),
     mix(
         "wrong-disks",
@@ -172,7 +172,7 @@ pub static ALL: [Mix; 24] = [
             "power-cuts",
             "Processes are killed, and what they had not synced is lost.",
             &[Kind::KillAll, Kind::KillMaster, Kind::KillVolume, Kind::KillMajority],
-            &["elections"],
+            &["elections", "disk_cut_tails"],
         ),
         2,
     )),

@@ -88,7 +88,7 @@ pub(crate) async fn look(
             None
         }
     };
-    read_all(scene, history, quiet).await;
+    read_all(scene, history, quiet, Instant::now() + 2 * patience).await;
     quiet.states = states(scene).await;
     Ok(())
 }
@@ -151,8 +151,8 @@ async fn swept(scene: &Arc<Scene>, patience: Duration) -> Result<CheckSeen> {
     })
 }
 
-/// Reads every key that was ever written, through every master.
-async fn read_all(scene: &Arc<Scene>, history: &History, quiet: &mut Quiet) {
+/// Reads every key that was ever written, through every master; until the deadline those that cannot be read are tried again.
+async fn read_all(scene: &Arc<Scene>, history: &History, quiet: &mut Quiet, deadline: Instant) {
     let written = history.operations.iter().filter(|operation| operation.is_write());
     let keys: BTreeSet<String> = written.filter_map(|operation| operation.key().map(str::to_owned)).collect();
     let masters = scene.members(Role::Master);
@@ -161,7 +161,7 @@ async fn read_all(scene: &Arc<Scene>, history: &History, quiet: &mut Quiet) {
         async move {
             let mut found = Vec::new();
             for master in masters {
-                match read(scene, master, &key).await {
+                match read(scene, master, &key, deadline).await {
                     Ok(value) => found.push(value),
                     Err(why) => return (key, Err(format!("through master {master}: {why}"))),
                 }
@@ -178,9 +178,12 @@ async fn read_all(scene: &Arc<Scene>, history: &History, quiet: &mut Quiet) {
     }
 }
 
-async fn read(scene: &Scene, master: u32, key: &str) -> Result<Option<Value>, String> {
-    let mut last = String::new();
+async fn read(scene: &Scene, master: u32, key: &str, deadline: Instant) -> Result<Option<Value>, String> {
+    let mut last = "there was no time left to read it".to_owned();
     for _ in 0..READ_AGAIN {
+        if Instant::now() > deadline {
+            break;
+        }
         match ask(scene.client(master), &Call::Get { key: key.to_owned() }, Bytes::new()).await {
             Answer::Found(value) => return Ok(Some(value)),
             Answer::Absent => return Ok(None),

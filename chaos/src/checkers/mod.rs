@@ -22,11 +22,17 @@ mod testing;
 use crate::record::Record;
 use crate::verdict::Verdict;
 
-/// What those say that need no more than what clients saw, and who was said to lead: a run that these find wrong need not be
-/// looked at any further.
+/// What those say that need no more than what clients saw until service came back, and who was said to lead: a run that these
+/// find wrong need not be looked at any further.
 pub fn judge_history(record: &Record) -> Vec<Verdict> {
-    let checkers: [fn(&Record) -> Verdict; 5] =
-        [linearizability::check, deleted::check, no_effect::check, bytes::check, leaders::check];
+    let checkers: [fn(&Record) -> Verdict; 6] = [
+        linearizability::check,
+        deleted::check,
+        no_effect::check,
+        bytes::check,
+        leaders::check,
+        service::check,
+    ];
     checkers.iter().map(|check| check(record)).collect()
 }
 
