@@ -9,7 +9,9 @@ FUZZ_SECONDS ?= 60
 TEST_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help cluster test verify format lint graph deny unit integration fuzz bench soak soak-heal clean need-cargo need-deny
+
+.PHONY: help cluster test verify format lint graph deny unit integration fuzz bench soak soak-heal chaos \
+	chaos-self-test chaos-soak clean need-cargo need-deny
 
 help: ## list the targets
 	@echo 'Hayrick: make TARGET'
@@ -32,6 +34,7 @@ format: ## check the formatting
 
 lint: ## clippy, warnings denied
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p hayrick-cli --features chaos --all-targets -- -D warnings
 
 graph: ## check which crate looks at which
 	$(CARGO) test --quiet -p hayrick-integration-tests --test crate_graph
@@ -44,6 +47,7 @@ unit: ## the tests of every crate but the integration tests
 
 integration: ## real processes, real files, real HTTP
 	$(CARGO) build -p hayrick-cli -p hayrick-launcher
+	$(CARGO) build -p hayrick-cli --features chaos --bin hayrick-chaos
 	$(CARGO) test -p hayrick-integration-tests --no-fail-fast -- --test-threads=$(TEST_THREADS)
 
 # Where a nightly toolchain, cargo-fuzz and a C++ compiler are installed, libFuzzer does it; else a mutator of our own.
@@ -78,6 +82,25 @@ soak-heal: need-cargo ## repairs during which servers die, and a volume that han
 	HAYRICK_SEEDS=$(SEEDS) $(SOAKED) --test healing -- --nocapture a_repair_whose_servers_die
 	HAYRICK_HANG_SECONDS=$(HANG_SECONDS) $(SOAKED) --test hung_volume -- --nocapture
 SOAKED = HAYRICK_BIN=$(CURDIR)/target/release/hayrick $(CARGO) test -p hayrick-integration-tests
+
+# Real processes, broken on a schedule that is drawn from a seed; the report is chaos-report/index.html.
+CHAOS_BUILD = $(CARGO) build --release -p hayrick-cli --features chaos --bin hayrick-chaos
+PROVE = $(CURDIR)/target/release/hayrick-chaos prove $(if $(SEED),--seed $(SEED)) $(if $(MIX),--mix $(MIX))
+SEED ?=
+MIX ?=
+MINUTES ?= 12
+chaos: need-cargo ## break a cluster by every mix of faults in short, and judge what was seen (SEED, MIX, MINUTES)
+	@$(CHAOS_BUILD)
+	@exec $(PROVE) --minutes $(MINUTES)
+
+chaos-self-test: need-cargo ## show that each planted bug is caught, and nothing without one; writes the table of docs/chaos.md
+	@$(CHAOS_BUILD)
+	@exec $(PROVE) --self-test docs/chaos.md
+
+MIX_SECONDS ?= 180
+chaos-soak: need-cargo ## every mix for as long as one likes; goes on where it was interrupted (SEED=N, MIX_SECONDS)
+	@$(CHAOS_BUILD)
+	@exec $(PROVE) --minutes 100000 --seconds $(MIX_SECONDS) --resume
 
 clean: ## remove what was built, with it the figures in target/bench.json; never data
 	$(CARGO) clean

@@ -13,14 +13,14 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use hayrick_launcher::Role;
 use tokio::task::block_in_place;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::history::{Answer, Call, History, Value};
 use crate::record::{CheckSeen, Quiet, StateSeen};
 use crate::scene::{PAUSE, Scene};
 use crate::workload::ask;
 
-const AGREED_TIMEOUT: Duration = Duration::from_secs(20);
+const AGREED_TIMEOUT: Duration = Duration::from_secs(10);
 const HASH_TIMEOUT: Duration = Duration::from_secs(10);
 /// A key that cannot be read at once may be on a server that is busy.
 const READ_AGAIN: u32 = 20;
@@ -67,30 +67,27 @@ pub(crate) async fn serves_again(scene: &Arc<Scene>, patience: Duration) -> (Opt
     (written, read)
 }
 
-/// Looks at all of it, once no client is at work any more. Each of what has to come to an end by itself has that long.
-pub(crate) async fn look(
-    scene: &Arc<Scene>,
-    history: &History,
-    quiet: &mut Quiet,
-    patience: Duration,
-) -> Result<()> {
+/// Looks at all of it, once no client is at work any more. Each of what has to come to an end by itself has that long, and
+/// all of it three times as long.
+pub(crate) async fn look(scene: &Arc<Scene>, history: &History, quiet: &mut Quiet, patience: Duration) {
+    let deadline = Instant::now() + 3 * patience;
+    let left = || patience.min(deadline.saturating_duration_since(Instant::now()));
     let mut troubles = Vec::new();
-    troubles.extend(repaired(scene, patience).await.err());
-    troubles.extend(restart_masters(scene, patience).await.err());
-    let check = swept(scene, patience).await;
-    quiet.check = match check {
-        Ok(mut seen) => {
-            seen.wrong_copies.extend(troubles.iter().map(|trouble| format!("{trouble:#}")));
-            Some(seen)
-        }
-        Err(error) => {
-            scene.leave_out(format!("the check of all copies could not be made: {error:#}"));
-            None
-        }
-    };
-    read_all(scene, history, quiet, Instant::now() + 2 * patience).await;
+    troubles.extend(repaired(scene, left()).await.err());
+    for number in scene.members(Role::Master) {
+        troubles.extend(restart(scene, number, left()).await.err());
+    }
+    match timeout(left().max(PAUSE), swept(scene, left())).await {
+        Ok(Ok(seen)) => quiet.check = Some(seen),
+        Ok(Err(error)) => troubles.push(error.context("the check of all copies")),
+        Err(_) => troubles.push(anyhow::anyhow!("the check of all copies did not end in time")),
+    }
+    if !troubles.is_empty() {
+        let told = troubles.iter().map(|trouble| format!("{trouble:#}"));
+        quiet.check.get_or_insert_default().wrong_copies.extend(told);
+    }
+    read_all(scene, history, quiet, deadline.max(Instant::now() + PAUSE)).await;
     quiet.states = states(scene).await;
-    Ok(())
 }
 
 async fn repaired(scene: &Arc<Scene>, patience: Duration) -> Result<()> {
@@ -109,25 +106,22 @@ async fn repaired(scene: &Arc<Scene>, patience: Duration) -> Result<()> {
 }
 
 /// An epoch ends with its gateway: what was appended under it and never committed is nobody's from then on.
-async fn restart_masters(scene: &Arc<Scene>, patience: Duration) -> Result<()> {
-    for number in scene.members(Role::Master) {
-        let process = scene.process((Role::Master, number));
-        if process.is_running() {
-            block_in_place(|| process.stop())?;
-        }
-        scene.spawn((Role::Master, number))?;
-        let what = format!("master {number} serves after a restart");
-        scene.until(&what, patience, async || Ok(scene.client(number).ready().await?)).await?;
+async fn restart(scene: &Arc<Scene>, number: u32, patience: Duration) -> Result<()> {
+    let process = scene.process((Role::Master, number));
+    if process.is_running() {
+        block_in_place(|| process.stop())?;
     }
-    Ok(())
+    scene.spawn((Role::Master, number))?;
+    let what = format!("master {number} serves after a restart");
+    scene.until(&what, patience, async || Ok(scene.client(number).ready().await?)).await
 }
 
-/// Waits until what is nobody's is gone, and reads every copy of all that is left.
+/// Waits until what is nobody's is gone, for most of the time, and reads every copy of all that is left.
 async fn swept(scene: &Arc<Scene>, patience: Duration) -> Result<CheckSeen> {
     let any = scene.members(Role::Master).first().copied().context("there is no master")?;
     let client = scene.client(any);
     let swept = scene
-        .until("what is nobody's is gone", patience, async || {
+        .until("what is nobody's is gone", patience.mul_f64(0.7), async || {
             let total = client.check(false, |_| ()).await?.total;
             for (what, sum) in [
                 ("nobody's", total.orphan),

@@ -17,9 +17,11 @@ use crate::verdict::Outcome;
 /// What is planted is found in this time, the start of the cluster included.
 pub const AIM: Duration = Duration::from_secs(60);
 /// How long a run is broken: what shows needs some faults.
-const BREAKS: Duration = Duration::from_secs(20);
-/// How long an end is waited for. A healthy cluster needs less; one with a bug may never come to one.
-const PATIENCE: Duration = Duration::from_secs(30);
+const BREAKS: Duration = Duration::from_secs(16);
+/// How long an end is waited for: a cluster with a bug may never come to one, a healthy one needs less than the first even on
+/// a busy machine.
+const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE_WITH_BUG: Duration = Duration::from_secs(11);
 /// Between these lines of a document stands the table.
 const BEGIN: &str = "<!-- the table of the self-test: written by make chaos-self-test -->";
 const END: &str = "<!-- end of the table -->";
@@ -54,7 +56,7 @@ pub async fn run(
     let options = Options {
         bug: bug.map(str::to_owned),
         breaks: BREAKS,
-        patience: PATIENCE,
+        patience: if bug.is_some() { PATIENCE_WITH_BUG } else { PATIENCE },
         ends_early: bug.is_some(),
         ..options.clone()
     };

@@ -15,6 +15,7 @@ use hayrick_chaos::report::standing::{Standing, Summary};
 use hayrick_chaos::report::{self, Run};
 use hayrick_chaos::self_test::{self, Caught};
 use hayrick_chaos::verdict::Outcome;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::Exit;
 use crate::output::{self, Align};
@@ -98,9 +99,23 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
     runtime.block_on(async {
         tokio::select! {
             result = begin(&args, tasks) => result,
-            _ = tokio::signal::ctrl_c() => bail!("interrupted; run it again with --resume and the same --seed to go on"),
+            signal = told_to_stop() => {
+                signal?;
+                bail!("interrupted; run it again with --resume and the same --seed to go on")
+            }
         }
     })
+}
+
+/// Ends when somebody wants it to: the servers go with it, which they would not if it just died.
+async fn told_to_stop() -> Result<()> {
+    let mut kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+        .map(signal)
+        .into_iter()
+        .collect::<io::Result<Vec<_>>>()?;
+    let any = kinds.iter_mut().map(|kind| Box::pin(kind.recv()));
+    futures_util::future::select_all(any).await;
+    Ok(())
 }
 
 fn list() -> String {
