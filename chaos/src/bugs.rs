@@ -13,7 +13,21 @@ pub struct Planted {
     pub bug: &'static str,
     /// The faults that make it show.
     pub mix: &'static Mix,
+    /// How long these go on, in seconds.
+    pub seconds: u64,
 }
+
+const fn planted_in(mix: &'static Mix, bug: &'static str) -> Planted {
+    Planted { bug, mix, seconds: SECONDS }
+}
+
+/// What needs a leader of some standing needs longer.
+const fn planted_long(mix: &'static Mix, bug: &'static str, seconds: u64) -> Planted {
+    Planted { bug, mix, seconds }
+}
+
+/// Long enough for some ten faults.
+const SECONDS: u64 = 16;
 
 /// Followers need snapshots after a second or two without the leader.
 const SNAPSHOTS: &[(&str, &str)] = &[("--snapshot-after", "60"), ("--log-keep", "10")];
@@ -92,13 +106,16 @@ static GATEWAY_CUTS: Mix = mix(
     &[],
 );
 static LATE_GATEWAYS: Mix = with_flags(
-    mix(
-        "late-gateways",
-        "Masters stand still in the middle of requests that last long.",
-        &[Kind::StopGateway],
-        &[],
+    stretched(
+        mix(
+            "late-gateways",
+            "Masters stand still in the middle of requests that last longer than that.",
+            &[Kind::StopGateway],
+            &[],
+        ),
+        0.45,
     ),
-    &[("--request-timeout", "5s"), ("--reap-after", "10s")],
+    &[("--request-timeout", "4s"), ("--reap-after", "8s")],
 );
 static STALE_TABLES: Mix = with_flags(
     together(
@@ -176,37 +193,37 @@ static LONG_CUTS: Mix = stretched(
 
 /// All there are.
 pub static ALL: &[Planted] = &[
-    Planted { bug: "skip-sync", mix: &POWER_CUTS },
-    Planted { bug: "retry-failed-sync", mix: &FAILING_SYNCS },
-    Planted { bug: "failed-write-forgotten", mix: &FAILING_SYNCS },
-    Planted { bug: "torn-tail-accepted", mix: &TORN_TAILS },
-    Planted { bug: "vote-before-durable", mix: &LOST_VOTES },
-    Planted { bug: "vote-ignores-log", mix: &LATE_VOTERS },
-    Planted { bug: "read-without-read-index", mix: &LEADER_CUTS },
-    Planted { bug: "epoch-fence-ignored", mix: &LATE_GATEWAYS },
-    Planted { bug: "stale-placement-accepted", mix: &STALE_TABLES },
-    Planted { bug: "dedupe-dropped-at-snapshot", mix: &SNAPSHOTS_NEEDED },
-    Planted { bug: "deleted-resurrected", mix: &SNAPSHOTS_NEEDED },
-    Planted { bug: "snapshot-claims-more", mix: &SNAPSHOTS_NEEDED },
-    Planted { bug: "log-purged-early", mix: &MASTERS_KILLED },
-    Planted { bug: "apply-reads-clock", mix: &PEACE },
-    Planted { bug: "orphans-without-fence", mix: &SWEEPS },
-    Planted { bug: "orphans-kept", mix: &GATEWAY_KILLS },
-    Planted { bug: "ack-two-of-three", mix: &SLOW_VOLUMES },
-    Planted { bug: "follower-reads-own-state", mix: &GATEWAY_CUTS },
-    Planted { bug: "list-from-own-state", mix: &GATEWAY_CUTS },
-    Planted { bug: "404-for-lost", mix: &ALL_VOLUMES },
-    Planted { bug: "condition-at-gateway", mix: &PEACE },
-    Planted { bug: "definite-failure-took-effect", mix: &LEADER_DEATHS },
-    Planted { bug: "unknown-committed-anew", mix: &LEADER_DEATHS },
-    Planted { bug: "delete-acked-before-commit", mix: &LEADER_DEATHS },
-    Planted { bug: "repair-without-count", mix: &QUICK_REPAIRS },
-    Planted { bug: "reap-before-grace", mix: &PEACE },
-    Planted { bug: "full-for-ever", mix: &FULL_DISKS },
-    Planted { bug: "compact-unlinks-first", mix: &COMPACTION_KILLS },
-    Planted { bug: "segments-stay-open", mix: &SMALL_SEGMENTS },
-    Planted { bug: "checksum-not-verified", mix: &FLIPS },
-    Planted { bug: "reconnects-ever-later", mix: &LONG_CUTS },
+    planted_in(&POWER_CUTS, "skip-sync"),
+    planted_in(&FAILING_SYNCS, "retry-failed-sync"),
+    planted_in(&FAILING_SYNCS, "failed-write-forgotten"),
+    planted_in(&TORN_TAILS, "torn-tail-accepted"),
+    planted_in(&LOST_VOTES, "vote-before-durable"),
+    planted_in(&LATE_VOTERS, "vote-ignores-log"),
+    planted_in(&LEADER_CUTS, "read-without-read-index"),
+    planted_long(&LATE_GATEWAYS, "epoch-fence-ignored", 28),
+    planted_in(&STALE_TABLES, "stale-placement-accepted"),
+    planted_in(&SNAPSHOTS_NEEDED, "dedupe-dropped-at-snapshot"),
+    planted_in(&SNAPSHOTS_NEEDED, "deleted-resurrected"),
+    planted_in(&SNAPSHOTS_NEEDED, "snapshot-claims-more"),
+    planted_in(&MASTERS_KILLED, "log-purged-early"),
+    planted_in(&PEACE, "apply-reads-clock"),
+    planted_in(&SWEEPS, "orphans-without-fence"),
+    planted_in(&GATEWAY_KILLS, "orphans-kept"),
+    planted_in(&SLOW_VOLUMES, "ack-two-of-three"),
+    planted_in(&GATEWAY_CUTS, "follower-reads-own-state"),
+    planted_in(&GATEWAY_CUTS, "list-from-own-state"),
+    planted_in(&ALL_VOLUMES, "404-for-lost"),
+    planted_in(&PEACE, "condition-at-gateway"),
+    planted_in(&LEADER_DEATHS, "definite-failure-took-effect"),
+    planted_in(&LEADER_DEATHS, "unknown-committed-anew"),
+    planted_in(&LEADER_DEATHS, "delete-acked-before-commit"),
+    planted_in(&QUICK_REPAIRS, "repair-without-count"),
+    planted_in(&PEACE, "reap-before-grace"),
+    planted_in(&FULL_DISKS, "full-for-ever"),
+    planted_in(&COMPACTION_KILLS, "compact-unlinks-first"),
+    planted_in(&SMALL_SEGMENTS, "segments-stay-open"),
+    planted_in(&FLIPS, "checksum-not-verified"),
+    planted_in(&LONG_CUTS, "reconnects-ever-later"),
 ];
 
 /// The entry of this bug.

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::bugs::Planted;
-use crate::mixes::Mix;
 use crate::prove::{self, Options, Progress};
 use crate::report::Run;
 use crate::report::standing::Standing;
@@ -16,8 +15,6 @@ use crate::verdict::Outcome;
 
 /// What is planted is found in this time, the start of the cluster included.
 pub const AIM: Duration = Duration::from_secs(60);
-/// How long a run is broken: what shows needs some faults.
-const BREAKS: Duration = Duration::from_secs(16);
 /// How long an end is waited for: a cluster with a bug may never come to one, a healthy one needs less than the first even on
 /// a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -43,24 +40,24 @@ pub struct Caught {
     pub after: Duration,
 }
 
-/// Runs one mix with a bug, or without.
+/// Runs the faults that should show a bug, with it, or without any.
 ///
 /// # Errors
 /// As [`prove::run`].
 pub async fn run(
-    mix: &Mix,
+    planted: &Planted,
     options: &Options,
-    bug: Option<&str>,
+    with_bug: bool,
     tell: impl FnMut(&Progress),
 ) -> Result<Run> {
     let options = Options {
-        bug: bug.map(str::to_owned),
-        breaks: BREAKS,
-        patience: if bug.is_some() { PATIENCE_WITH_BUG } else { PATIENCE },
-        ends_early: bug.is_some(),
+        bug: with_bug.then(|| planted.bug.to_owned()),
+        breaks: Duration::from_secs(planted.seconds),
+        patience: if with_bug { PATIENCE_WITH_BUG } else { PATIENCE },
+        ends_early: with_bug,
         ..options.clone()
     };
-    prove::run(mix, &options, tell).await
+    prove::run(planted.mix, &options, tell).await
 }
 
 impl Caught {

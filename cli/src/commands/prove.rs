@@ -180,13 +180,12 @@ async fn self_test(args: &Args, document: &Path, options: Options) -> Result<Exi
         args.bug.as_deref().is_none_or(|bug| bug == planted.bug)
             && (args.mix.is_empty() || args.mix.iter().any(|name| names.contains(&name.as_str())))
     };
-    let (mut caught, mut mixes) = (Vec::new(), Vec::<&'static Mix>::new());
+    let (mut caught, mut without) = (Vec::new(), Vec::<&'static Planted>::new());
     let mut is_well = true;
     for planted in bugs::ALL.iter().filter(chosen) {
         let about = hayrick_planted::Bug::named(planted.bug).map_or("", hayrick_planted::Bug::about);
         let mut teller = Teller::new(planted.bug.to_owned());
-        let run =
-            self_test::run(planted.mix, &options, Some(planted.bug), |progress| teller.tell(progress)).await;
+        let run = self_test::run(planted, &options, true, |progress| teller.tell(progress)).await;
         teller.clear();
         let run = run.with_context(|| planted.bug.to_owned())?;
         let row = Caught::of(planted, about, &run);
@@ -194,15 +193,17 @@ async fn self_test(args: &Args, document: &Path, options: Options) -> Result<Exi
         let by = if row.is_caught() { row.by.join(", ") } else { "NOT CAUGHT".to_owned() };
         output::line(&format!("{:<28} {:>3} s  {by}: {}", row.bug, row.after.as_secs(), row.first))?;
         caught.push(row);
-        if mixes.iter().all(|mix| mix.name != planted.mix.name) {
-            mixes.push(planted.mix);
+        if without.iter().all(|other| (other.mix.name, other.seconds) != (planted.mix.name, planted.seconds))
+        {
+            without.push(planted);
         }
         keep_if(&args.report, &run, !caught.last().is_some_and(Caught::is_caught))?;
     }
     let mut clean = Vec::new();
-    for mix in mixes {
+    for planted in without {
+        let mix = planted.mix;
         let mut teller = Teller::new(format!("{} without a bug", mix.name));
-        let run = self_test::run(mix, &options, None, |progress| teller.tell(progress)).await;
+        let run = self_test::run(planted, &options, false, |progress| teller.tell(progress)).await;
         teller.clear();
         let run = run.with_context(|| mix.name.to_owned())?;
         let is_clean = self_test::is_clean(&run);
