@@ -15,25 +15,33 @@ pub struct Planted {
     pub mix: &'static Mix,
     /// How long these go on, in seconds.
     pub seconds: u64,
+    /// How long, in seconds, whatever has to come to an end by itself may take once all is mended, with the bug or without.
+    pub patience: u64,
 }
 
 const fn planted_in(mix: &'static Mix, bug: &'static str) -> Planted {
-    Planted { bug, mix, seconds: SECONDS }
+    Planted { bug, mix, seconds: SECONDS, patience: PATIENCE }
 }
 
 /// What needs a leader of some standing needs longer.
-const fn planted_long(mix: &'static Mix, bug: &'static str, seconds: u64) -> Planted {
-    Planted { bug, mix, seconds }
+const fn planted_long(mix: &'static Mix, bug: &'static str, seconds: u64, patience: u64) -> Planted {
+    Planted { bug, mix, seconds, patience }
 }
 
 /// Long enough for some ten faults.
 const SECONDS: u64 = 16;
+/// A healthy cluster needs half of it on a quiet machine.
+const PATIENCE: u64 = 18;
 
 /// Followers need snapshots after a second or two without the leader.
-const SNAPSHOTS: &[(&str, &str)] = &[("--snapshot-after", "60"), ("--log-keep", "10")];
+const SNAPSHOTS: &[(&str, &str)] = &[("--snapshot-after", "100"), ("--log-keep", "20")];
 /// A request outlives the death of a volume and the making of new copies.
-const LONG_REQUESTS: &[(&str, &str)] =
-    &[("--request-timeout", "10s"), ("--reap-after", "20s"), ("--repair-after", "1s")];
+const LONG_REQUESTS: &[(&str, &str)] = &[
+    ("--request-timeout", "6s"),
+    ("--reap-after", "12s"),
+    ("--repair-after", "1s"),
+    ("--partitions", "4096"),
+];
 const QUICK_REPAIR: &[(&str, &str)] = &[("--repair-after", "500ms")];
 
 const fn with_flags(mut mix: Mix, flags: &'static [(&'static str, &'static str)]) -> Mix {
@@ -200,8 +208,8 @@ pub static ALL: &[Planted] = &[
     planted_in(&LOST_VOTES, "vote-before-durable"),
     planted_in(&LATE_VOTERS, "vote-ignores-log"),
     planted_in(&LEADER_CUTS, "read-without-read-index"),
-    planted_long(&LATE_GATEWAYS, "epoch-fence-ignored", 28),
-    planted_in(&STALE_TABLES, "stale-placement-accepted"),
+    planted_long(&LATE_GATEWAYS, "epoch-fence-ignored", 25, 25),
+    planted_long(&STALE_TABLES, "stale-placement-accepted", 20, 30),
     planted_in(&SNAPSHOTS_NEEDED, "dedupe-dropped-at-snapshot"),
     planted_in(&SNAPSHOTS_NEEDED, "deleted-resurrected"),
     planted_in(&SNAPSHOTS_NEEDED, "snapshot-claims-more"),

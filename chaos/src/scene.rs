@@ -139,6 +139,9 @@ impl Scene {
             self.cluster.master(number).spawn()?;
             self.joined((Role::Master, number));
         }
+        for number in 1..=self.layout.masters {
+            block_in_place(|| self.cluster.master(number).wait_listening(READY_TIMEOUT))?;
+        }
         for number in 1..=self.layout.volumes {
             let volume = self.cluster.volume(number);
             block_in_place(|| volume.start())?;

@@ -15,10 +15,6 @@ use crate::verdict::Outcome;
 
 /// What is planted is found in this time, the start of the cluster included.
 pub const AIM: Duration = Duration::from_secs(60);
-/// How long an end is waited for: a cluster with a bug may never come to one, a healthy one needs less than the first even on
-/// a busy machine.
-const PATIENCE: Duration = Duration::from_secs(40);
-const PATIENCE_WITH_BUG: Duration = Duration::from_secs(11);
 /// Between these lines of a document stands the table.
 const BEGIN: &str = "<!-- the table of the self-test: written by make chaos-self-test -->";
 const END: &str = "<!-- end of the table -->";
@@ -53,7 +49,7 @@ pub async fn run(
     let options = Options {
         bug: with_bug.then(|| planted.bug.to_owned()),
         breaks: Duration::from_secs(planted.seconds),
-        patience: if with_bug { PATIENCE_WITH_BUG } else { PATIENCE },
+        patience: Duration::from_secs(planted.patience),
         ends_early: with_bug,
         ..options.clone()
     };
