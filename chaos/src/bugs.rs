@@ -4,7 +4,7 @@
 //! A harness that finds all of them, and nothing in the same runs without them, can be believed when it finds nothing.
 
 use crate::faults::Kind;
-use crate::mixes::{Mix, mix, powered, together};
+use crate::mixes::{Mix, mix, powered, together, with_flags};
 
 /// A planted bug, and the runs that should catch it.
 #[derive(Debug, Clone, Copy)]
@@ -43,11 +43,6 @@ const LONG_REQUESTS: &[(&str, &str)] = &[
     ("--partitions", "4096"),
 ];
 const QUICK_REPAIR: &[(&str, &str)] = &[("--repair-after", "500ms")];
-
-const fn with_flags(mut mix: Mix, flags: &'static [(&'static str, &'static str)]) -> Mix {
-    mix.master_flags = flags;
-    mix
-}
 
 const fn stretched(mut mix: Mix, times: f64) -> Mix {
     mix.stretch = times;

@@ -60,6 +60,11 @@ pub(crate) const fn powered(mut mix: Mix) -> Mix {
     mix
 }
 
+pub(crate) const fn with_flags(mut mix: Mix, flags: &'static [(&'static str, &'static str)]) -> Mix {
+    mix.master_flags = flags;
+    mix
+}
+
 pub(crate) const fn together(mut mix: Mix, together: usize) -> Mix {
     mix.together = together;
     mix
@@ -143,11 +148,14 @@ pub static ALL: [Mix; 24] = [
         &[Kind::RollingRestart, Kind::TransferLeader],
         &["elections"],
     ),
-    mix(
-        "master-changes",
-        "Masters are replaced by new ones while leaders die.",
-        &[Kind::ReplaceMaster, Kind::KillLeader, Kind::TransferLeader],
-        &["elections", "raft_snapshots_installed"],
+    with_flags(
+        mix(
+            "master-changes",
+            "Masters are replaced by new ones while leaders die.",
+            &[Kind::ReplaceMaster, Kind::KillLeader, Kind::TransferLeader],
+            &["elections", "raft_snapshots_installed"],
+        ),
+        &[("--snapshot-after", "200"), ("--log-keep", "50")],
     ),
     mix(
         "volume-changes",

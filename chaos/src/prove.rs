@@ -291,6 +291,7 @@ fn record(
         reached: BTreeMap::new(),
         quiet,
         logs: scene.logs(),
+        let_in: Vec::new(),
         left_out: Vec::new(),
     };
     note(scene, &mut record);
@@ -299,7 +300,7 @@ fn record(
 
 /// What was noted of the cluster so far.
 fn note(scene: &Scene, record: &mut Record) {
-    (record.lives, record.faults, record.left_out) = scene.noted();
+    scene.note_in(record);
     record.ended = scene.clock.now();
     let unknown = record.history.operations.iter().filter(|operation| operation.answer.is_unknown());
     record.reached.insert("unknown_outcomes".to_owned(), unknown.count() as u64);

@@ -34,6 +34,9 @@ pub struct Record {
     pub quiet: Quiet,
     /// Where the logs of the processes lie, by name (`master-1`).
     pub logs: BTreeMap<String, PathBuf>,
+    /// Masters that were let in with a disk that was not theirs any more, one sentence each.
+    #[serde(default)]
+    pub let_in: Vec<String>,
     /// What could not be done, and why: `libfaketime is not installed: no clock was shifted`.
     pub left_out: Vec<String>,
 }

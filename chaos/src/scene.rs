@@ -13,7 +13,7 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::Clock;
-use crate::record::{Fault, Life, LifeState};
+use crate::record::{Fault, Life, LifeState, Record};
 use crate::relay::{Links, Node};
 
 /// How long a new cluster may take to serve.
@@ -80,6 +80,7 @@ struct Notes {
     lives: Vec<Life>,
     faults: Vec<Fault>,
     left_out: BTreeSet<String>,
+    let_in: Vec<String>,
     /// Who ought to run once all is well.
     members: BTreeSet<Server>,
     paused: BTreeSet<Server>,
@@ -355,15 +356,23 @@ impl Scene {
         self.notes().left_out.insert(why.into());
     }
 
+    /// Notes that a master was let in with a disk that was not its own any more.
+    pub(crate) fn let_in(&self, what: String) {
+        self.notes().let_in.push(what);
+    }
+
     /// How many faults have been undone so far.
     pub(crate) fn faults_so_far(&self) -> usize {
         self.notes().faults.len()
     }
 
-    /// All that was noted.
-    pub(crate) fn noted(&self) -> (Vec<Life>, Vec<Fault>, Vec<String>) {
+    /// Puts all that was noted into the record.
+    pub(crate) fn note_in(&self, record: &mut Record) {
         let notes = self.notes();
-        (notes.lives.clone(), notes.faults.clone(), notes.left_out.iter().cloned().collect())
+        record.lives.clone_from(&notes.lives);
+        record.faults.clone_from(&notes.faults);
+        record.let_in.clone_from(&notes.let_in);
+        record.left_out = notes.left_out.iter().cloned().collect();
     }
 
     /// Where each process logs.

@@ -30,6 +30,14 @@ pub fn binary() -> Result<PathBuf> {
     beside_this_test("hayrick", "hayrick-cli")
 }
 
+/// The build that can be told to have a bug, in the directory where this test was built.
+///
+/// # Errors
+/// When there is none.
+pub fn chaos_binary() -> Result<PathBuf> {
+    beside_this_test("hayrick-chaos", "hayrick-cli --features chaos --bin hayrick-chaos")
+}
+
 /// The program behind `make cluster`, in the directory where this test was built.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ mod bounded;
 mod bytes;
 mod deleted;
 pub mod final_reads;
+mod identity;
 mod leaders;
 mod linearizability;
 mod no_effect;
@@ -39,7 +40,7 @@ pub fn judge_history(record: &Record) -> Vec<Verdict> {
 /// What all of them say, in the order in which people want to know it: what clients may rely on, what is left behind, and
 /// what is inside.
 pub fn judge(record: &Record) -> Vec<Verdict> {
-    let checkers: [fn(&Record) -> Verdict; 11] = [
+    let checkers: [fn(&Record) -> Verdict; 12] = [
         linearizability::check,
         acknowledged::check,
         deleted::check,
@@ -49,6 +50,7 @@ pub fn judge(record: &Record) -> Vec<Verdict> {
         space::check,
         states::check,
         leaders::check,
+        identity::check,
         service::check,
         bounded::check,
     ];
@@ -79,6 +81,7 @@ mod tests {
                 "space-accounted-for",
                 "masters-agree",
                 "one-leader-a-term",
+                "identity",
                 "service-comes-back",
                 "bounded",
             ]

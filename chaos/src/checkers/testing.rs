@@ -130,6 +130,7 @@ pub(crate) fn record(operations: Vec<Operation>) -> Record {
             ..Quiet::default()
         },
         logs: BTreeMap::new(),
+        let_in: Vec::new(),
         left_out: Vec::new(),
     }
 }

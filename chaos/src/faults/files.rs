@@ -11,15 +11,15 @@ use hayrick_launcher::Role;
 use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::task::block_in_place;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::membership::replace;
 use super::{Begun, Kind, Undo, any};
 use crate::clock::seconds;
-use crate::scene::{Scene, Server, name};
+use crate::scene::{PAUSE, Scene, Server, name};
 
-/// How long a server may take to refuse its directory, or to serve with it.
-const JUDGED_TIMEOUT: Duration = Duration::from_secs(20);
+/// Who was not let in after this time is not let in.
+const JUDGED_IN: Duration = Duration::from_secs(4);
 /// Bits that flip at a time.
 const FLIPS: (u32, u32) = (1, 8);
 /// So many bytes are looked at for some that are not zero.
@@ -89,7 +89,7 @@ async fn wipe_master(scene: &Arc<Scene>, rng: &mut StdRng) -> Result<Option<Begu
     let Some(victim) = any(scene, Role::Master, rng) else { return Ok(None) };
     scene.kill(victim)?;
     let own = set_aside(scene, victim)?;
-    is_not_taken_for_itself(scene, victim).await?;
+    is_not_taken_for_itself(scene, victim, "an empty disk").await?;
     put_back(scene, victim, &own)?;
     Ok(Some((name(victim), Undo::Start(vec![victim]))))
 }
@@ -97,26 +97,38 @@ async fn wipe_master(scene: &Arc<Scene>, rng: &mut StdRng) -> Result<Option<Begu
 async fn roll_back_master(scene: &Arc<Scene>, rng: &mut StdRng) -> Result<Option<Begun>> {
     let Some(victim) = any(scene, Role::Master, rng) else { return Ok(None) };
     let dir = scene.process(victim).data_dir().to_owned();
+    let Some(before) = scene.status(victim.1).await else { return Ok(None) };
     scene.kill(victim)?;
     let old = dir.with_extension("old");
     copy(&dir, &old)?;
     scene.spawn(victim)?;
     let patience = seconds(rng.random_range(GOES_ON_SECONDS.0..=GOES_ON_SECONDS.1));
     sleep(patience).await;
+    let after = scene.status(victim.1).await;
     scene.kill(victim)?;
     let own = set_aside(scene, victim)?;
     fs::rename(&old, &dir)?;
-    is_not_taken_for_itself(scene, victim).await?;
+    // Nobody can tell it from itself if nothing happened meanwhile.
+    if after.is_some_and(|after| after.applied > before.applied) {
+        is_not_taken_for_itself(scene, victim, "an older state of its disk").await?;
+    }
     put_back(scene, victim, &own)?;
     Ok(Some((name(victim), Undo::Start(vec![victim]))))
 }
 
-/// Starts a master on a directory that is not its own any more: it must end, or at least not serve. What it would have to be
-/// caught at otherwise is for the checkers: a vote given twice, an acknowledged write forgotten.
-async fn is_not_taken_for_itself(scene: &Arc<Scene>, victim: Server) -> Result<()> {
+/// Starts a master on a directory that is not its own any more: it must end by itself, or wait; if it serves, it was let in.
+async fn is_not_taken_for_itself(scene: &Arc<Scene>, victim: Server, what: &str) -> Result<()> {
     scene.spawn(victim)?;
     let process = scene.process(victim);
-    let _ = block_in_place(|| process.wait_ended(JUDGED_TIMEOUT.min(seconds(4.0))));
+    let client = scene.client(victim.1);
+    let until = Instant::now() + JUDGED_IN;
+    while process.is_running() && Instant::now() < until {
+        if client.ready().await.is_ok() {
+            scene.let_in(format!("{} was let in with {what}", name(victim)));
+            break;
+        }
+        sleep(PAUSE).await;
+    }
     scene.kill(victim)
 }
 

@@ -37,6 +37,7 @@ pub(super) fn record() -> Record {
         reached: Default::default(),
         quiet: Quiet::default(),
         logs: Default::default(),
+        let_in: Vec::new(),
         left_out: Vec::new(),
     }
 }
