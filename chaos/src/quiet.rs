@@ -20,6 +20,8 @@ use crate::record::{CheckSeen, Quiet, StateSeen};
 use crate::scene::{PAUSE, Scene};
 use crate::workload::ask;
 
+/// Reading all copies takes seconds.
+const READ_COPIES_TIMEOUT: Duration = Duration::from_secs(20);
 const AGREED_TIMEOUT: Duration = Duration::from_secs(10);
 const HASH_TIMEOUT: Duration = Duration::from_secs(10);
 /// A key that cannot be read at once may be on a server that is busy.
@@ -77,7 +79,7 @@ pub(crate) async fn look(scene: &Arc<Scene>, history: &History, quiet: &mut Quie
     for number in scene.members(Role::Master) {
         troubles.extend(restart(scene, number, left()).await.err());
     }
-    match timeout(left().max(PAUSE), swept(scene, left())).await {
+    match timeout(left() + READ_COPIES_TIMEOUT, swept(scene, left())).await {
         Ok(Ok(seen)) => quiet.check = Some(seen),
         Ok(Err(error)) => troubles.push(error.context("the check of all copies")),
         Err(_) => troubles.push(anyhow::anyhow!("the check of all copies did not end in time")),
@@ -116,12 +118,12 @@ async fn restart(scene: &Arc<Scene>, number: u32, patience: Duration) -> Result<
     scene.until(&what, patience, async || Ok(scene.client(number).ready().await?)).await
 }
 
-/// Waits until what is nobody's is gone, for most of the time, and reads every copy of all that is left.
+/// Waits until what is nobody's is gone, and reads every copy of all that is left.
 async fn swept(scene: &Arc<Scene>, patience: Duration) -> Result<CheckSeen> {
     let any = scene.members(Role::Master).first().copied().context("there is no master")?;
     let client = scene.client(any);
     let swept = scene
-        .until("what is nobody's is gone", patience.mul_f64(0.7), async || {
+        .until("what is nobody's is gone", patience, async || {
             let total = client.check(false, |_| ()).await?.total;
             for (what, sum) in [
                 ("nobody's", total.orphan),

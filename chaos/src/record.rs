@@ -126,6 +126,9 @@ pub struct Resources {
     pub memory_bytes: u64,
     /// Its open descriptors.
     pub descriptors: u64,
+    /// Those of files that have no name any more.
+    #[serde(default)]
+    pub nameless: u64,
     /// Its threads.
     pub threads: u64,
 }

@@ -20,6 +20,8 @@ const METRICS_TIMEOUT: Duration = Duration::from_millis(500);
 /// How counters are called on the wire, before and behind what they are called here.
 const METRIC_PREFIX: &str = "hayrick_";
 const METRIC_SUFFIX: &str = "_total";
+/// How the system marks the file of a descriptor that was unlinked.
+const NAMELESS: &[u8] = b" (deleted)";
 
 /// Everything that was seen so far.
 #[derive(Debug, Clone, Default)]
@@ -133,13 +135,27 @@ fn taken(at: crate::history::Moment, process: &str, pid: u32) -> Option<Resource
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next()?.parse().ok()
     };
+    let (descriptors, nameless) = descriptors(pid)?;
     Some(Resources {
         at,
         process: process.to_owned(),
         memory_bytes: field("VmRSS:")? * 1024,
-        descriptors: std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64,
+        descriptors,
+        nameless,
         threads: field("Threads:")?,
     })
+}
+
+/// How many descriptors a process has, and how many of files that were unlinked.
+fn descriptors(pid: u32) -> Option<(u64, u64)> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let (mut all, mut nameless) = (0, 0);
+    for entry in entries.flatten() {
+        all += 1;
+        let target = std::fs::read_link(entry.path()).unwrap_or_default();
+        nameless += u64::from(target.as_os_str().as_encoded_bytes().ends_with(NAMELESS));
+    }
+    Some((all, nameless))
 }
 
 /// The counters in a page of metrics, with their labels left out and their values added up.

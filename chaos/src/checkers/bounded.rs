@@ -26,6 +26,9 @@ const MEMORY_SLACK_BYTES: u64 = 64 * MIB;
 /// 1 Mi; a process that needs as many as this loses them.
 const DESCRIPTORS_MAX: u64 = 4096;
 
+/// What was unlinked is read on by who reads it just then, and closed. At the end nobody reads.
+const NAMELESS_MAX: u64 = 8;
+
 /// In each third, for a median that means something.
 const SAMPLES_MIN: usize = 5;
 
@@ -60,6 +63,10 @@ fn of_process(process: &str, samples: &[&Resources]) -> Vec<Evidence> {
     if let Some(sample) = samples.iter().find(|sample| sample.descriptors > DESCRIPTORS_MAX) {
         let what = format!("{process} had {} descriptors: more than {DESCRIPTORS_MAX}", sample.descriptors);
         evidence.push(Evidence { at: Some(sample.at), ..Evidence::says(what) });
+    }
+    if let Some(last) = samples.last().filter(|last| last.nameless > NAMELESS_MAX) {
+        let what = format!("{process} still has {} files open that were unlinked, at the end", last.nameless);
+        evidence.push(Evidence { at: Some(last.at), ..Evidence::says(what) });
     }
     let third = samples.len() / 3;
     if third >= SAMPLES_MIN {
@@ -99,10 +106,20 @@ mod tests {
             process: "master-1".to_owned(),
             memory_bytes: mib * MIB,
             descriptors: 100,
+            nameless: 3,
             threads: 9,
         };
         record.resources = memory_mib.iter().enumerate().map(sample).collect();
         record
+    }
+
+    #[test]
+    fn files_that_were_unlinked_and_stay_open_are_told() {
+        let mut record = sampled(&[10; 20]);
+        record.resources[5].nameless = 100;
+        assert_proved(&check(&record));
+        record.resources[19].nameless = 9;
+        assert_violated(&check(&record), "9 files open that were unlinked");
     }
 
     fn thirds(first: u64, second: u64, last: u64) -> Verdict {

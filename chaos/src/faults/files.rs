@@ -21,7 +21,7 @@ use crate::scene::{PAUSE, Scene, Server, name};
 /// Who was not let in after this time is not let in.
 const JUDGED_IN: Duration = Duration::from_secs(4);
 /// Bits that flip at a time.
-const FLIPS: (u32, u32) = (1, 8);
+const FLIPS: (u32, u32) = (1, 40);
 /// So many bytes are looked at for some that are not zero.
 const TRIES: usize = 10_000;
 /// How long a master goes on, in seconds, after its state was copied and before it is set back to it.

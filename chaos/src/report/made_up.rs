@@ -198,6 +198,7 @@ fn consumption(record: &mut Record) {
                 process: process.to_owned(),
                 memory_bytes: (40 << 20) + second * 300_000 + (second * 7919 % 13) * 100_000,
                 descriptors: 30 + second % 9,
+                nameless: 0,
                 threads: 12,
             });
         }

@@ -134,6 +134,7 @@ mod tests {
             process: "master-1".to_owned(),
             memory_bytes: if second == 1_234 { 9_000 } else { 10 + second % 7 },
             descriptors: 1,
+            nameless: 0,
             threads: 1,
         };
         let mut record = made_up::record();
