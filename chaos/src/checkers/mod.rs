@@ -42,7 +42,7 @@ pub fn judge_history(record: &Record) -> Vec<Verdict> {
 /// What all of them say, in the order in which people want to know it: what clients may rely on, what is left behind, and
 /// what is inside.
 pub fn judge(record: &Record) -> Vec<Verdict> {
-    let checkers: [fn(&Record) -> Verdict; 12] = [
+    let checkers: [fn(&Record) -> Verdict; 13] = [
         linearizability::check,
         acknowledged::check,
         deleted::check,
