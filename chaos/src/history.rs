@@ -115,6 +115,11 @@ pub enum Call {
         /// How they begin.
         prefix: String,
     },
+    /// Bring back what the last DELETE took away.
+    Undelete {
+        /// Of which key.
+        key: String,
+    },
 }
 
 /// What came of it.
@@ -150,6 +155,12 @@ pub enum Answer {
         /// The words.
         why: String,
     },
+    /// Undelete: what the last DELETE took away is there again.
+    BroughtBack,
+    /// Undelete: there is nothing (404): never was, or was reaped; no effect.
+    NothingToBringBack,
+    /// Undelete: an object has the key (409); no effect.
+    Taken,
 }
 
 impl Answer {
@@ -180,16 +191,18 @@ impl Operation {
     /// The one key that it is about; none for a list.
     pub fn key(&self) -> Option<&str> {
         match &self.call {
-            Call::Get { key } | Call::Head { key } | Call::Put { key, .. } | Call::Delete { key, .. } => {
-                Some(key)
-            }
+            Call::Get { key }
+            | Call::Head { key }
+            | Call::Put { key, .. }
+            | Call::Delete { key, .. }
+            | Call::Undelete { key } => Some(key),
             Call::List { .. } => None,
         }
     }
 
     /// Whether it would change something.
     pub fn is_write(&self) -> bool {
-        matches!(self.call, Call::Put { .. } | Call::Delete { .. })
+        matches!(self.call, Call::Put { .. } | Call::Delete { .. } | Call::Undelete { .. })
     }
 }
 

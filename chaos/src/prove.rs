@@ -170,6 +170,13 @@ fn master_flags(mix: &Mix) -> Vec<(&'static str, &'static str)> {
     common.chain(own).copied().collect()
 }
 
+/// What a flag of the masters says, which is a time that all mixes set.
+fn duration_of(mix: &Mix, flag: &str) -> Duration {
+    let flags = master_flags(mix);
+    let text = flags.iter().find(|(name, _)| *name == flag).expect("MASTER_FLAGS has it").1;
+    humantime::parse_duration(text).expect("the mixes are written in this crate")
+}
+
 /// When what is broken, and mended.
 struct Schedule<'a> {
     mix: &'a Mix,
@@ -258,6 +265,7 @@ pub fn plan(mix: &Mix, options: &Options) -> Plan {
         seconds: options.breaks.as_secs(),
         masters: MASTERS,
         volumes: VOLUMES,
+        reap_after_ms: u64::try_from(duration_of(mix, "--reap-after").as_millis()).unwrap_or(u64::MAX),
         binary: options.version.clone(),
         bug: options.bug.clone(),
         replay: replay(mix, options),
@@ -323,4 +331,21 @@ pub fn random_seed() -> u64 {
     // Short enough to be said on the telephone.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     StdRng::seed_from_u64(u64::try_from(now.as_nanos()).unwrap_or(0)).random_range(0..1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{bugs, mixes};
+
+    /// `deleted-can-be-brought-back` counts on it. Volumes that are nearly full drop garbage after twice `--request-timeout`.
+    #[test]
+    fn in_every_mix_what_is_deleted_is_kept_for_what_the_plan_says_even_on_a_full_volume() {
+        for mix in mixes::ALL.iter().chain(bugs::ALL.iter().map(|planted| planted.mix)) {
+            let (reap_after, request) =
+                (duration_of(mix, "--reap-after"), duration_of(mix, "--request-timeout"));
+            assert!(reap_after >= Duration::from_secs(4), "{}: {reap_after:?}", mix.name);
+            assert!(reap_after <= 2 * request, "{}: {reap_after:?}, {request:?}", mix.name);
+        }
+    }
 }

@@ -51,6 +51,7 @@ pub const CHECKERS: &[&str] = &[
     "linearizability",
     "acknowledged-is-durable",
     "deleted-stays-deleted",
+    "deleted-can-be-brought-back",
     "failures-have-no-effect",
     "every-byte-right",
     "replicas-complete",
@@ -170,7 +171,7 @@ bugs! {
     /// Garbage is dropped at once, whatever --reap-after says.
     ReapBeforeGrace = "reap-before-grace":
         "An undelete within --reap-after of its delete, or a reader of a large object that is overwritten \
-         meanwhile: linearizability, every-byte-right.",
+         meanwhile: deleted-can-be-brought-back, linearizability, every-byte-right.",
     /// A volume that was full stays so, though it has room again.
     FullForEver = "full-for-ever":
         "The disks of all volumes are full, and then are not: service-comes-back.",

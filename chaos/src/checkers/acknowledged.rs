@@ -50,10 +50,11 @@ pub(crate) fn check(record: &Record) -> Verdict {
     Verdict::of(NAME, PROMISE, figures, evidence)
 }
 
-/// The keys with exactly one PUT, which was acknowledged, and no DELETE.
+/// The keys with exactly one PUT, which was acknowledged, and no DELETE. An undelete takes nothing away.
 fn acknowledged_once(operations: &[Operation]) -> BTreeMap<&str, (&Operation, Value)> {
     let mut writes: BTreeMap<&str, Vec<&Operation>> = BTreeMap::new();
-    for operation in operations.iter().filter(|operation| operation.is_write()) {
+    let undeletes = |operation: &Operation| matches!(operation.call, Call::Undelete { .. });
+    for operation in operations.iter().filter(|operation| operation.is_write() && !undeletes(operation)) {
         if let Some(key) = operation.key() {
             writes.entry(key).or_default().push(operation);
         }
@@ -78,7 +79,7 @@ fn about<'a>(key: &str, what: String, history: impl IntoIterator<Item = &'a Oper
 mod tests {
     use super::*;
     use crate::checkers::testing::{
-        assert_proved, assert_violated, delete, put, record, record_found, value,
+        assert_proved, assert_violated, delete, put, record, record_found, undelete, value,
     };
 
     fn acknowledged() -> Vec<Operation> {
@@ -125,5 +126,18 @@ mod tests {
         assert_proved(&gone(vec![put("k", value(1)).unknown()]));
         assert_proved(&gone(vec![put("k", value(1)).stored(), delete("k").at(2..3).unknown()]));
         assert_proved(&gone(vec![put("k", value(1)).stored(), put("k", value(2)).at(2..3).stored()]));
+    }
+
+    #[test]
+    fn an_undelete_takes_nothing_away() {
+        let put = || put("k", value(1)).stored();
+        let gone = |operations| check(&record_found(operations, "k", &[None]));
+        assert_violated(
+            &gone(vec![put(), undelete("k").at(2..3).nothing_to_bring_back()]),
+            "not there at the end",
+        );
+        assert_violated(&gone(vec![put(), undelete("k").at(2..3).unknown()]), "not there at the end");
+        let deleted = delete("k").at(2..3).deleted();
+        assert_proved(&gone(vec![put(), deleted, undelete("k").at(4..5).brought_back()]));
     }
 }

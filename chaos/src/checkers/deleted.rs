@@ -1,5 +1,5 @@
-//! What was deleted stays deleted: a value that was last put before a DELETE began is not seen by an operation that began
-//! after that DELETE ended, nor at the end.
+//! What was deleted stays deleted: a value that was last put, or could last be brought back, before a DELETE began is not
+//! seen by an operation that began after that DELETE ended, nor at the end.
 //!
 //! Plain reasoning about single values, apart from the search of `linearizability`: either finds what the other should.
 
@@ -12,12 +12,13 @@ use crate::record::Record;
 use crate::verdict::{Evidence, Verdict};
 
 const NAME: &str = "deleted-stays-deleted";
-const PROMISE: &str = "What an acknowledged DELETE removed never comes back.";
+const PROMISE: &str = "What an acknowledged DELETE removed never comes back, unless somebody brings it back.";
 
 /// Looks at every observation of a value.
 pub(crate) fn check(record: &Record) -> Verdict {
     let operations = &record.history.operations;
     let puts = puts(operations.iter());
+    let undeletes = undeletes(operations);
     let deletes = Deletes::of(operations);
     let read_back = final_reads(record);
     let mut observations = 0;
@@ -26,14 +27,19 @@ pub(crate) fn check(record: &Record) -> Verdict {
         let Some((key, value)) = observed(operation) else { continue };
         observations += 1;
         let Some(puts) = puts.get(&(key, value)) else { continue };
-        let Some(last_end) = last_end(puts) else { continue };
+        let undeletes = undeletes.get(key).map_or(&[][..], Vec::as_slice);
+        let writes: Vec<&Operation> = puts
+            .iter()
+            .chain(undeletes)
+            .copied()
+            .filter(|write| !is_failure(write) && write.begun <= operation.ended)
+            .collect();
+        let Some(last_end) = last_end(&writes) else { continue };
         let Some(delete) = deletes.between(key, last_end, operation.begun) else { continue };
-        let mut history: Vec<Operation> =
-            puts.iter().filter(|put| !is_failure(put)).map(|&put| put.clone()).collect();
-        history.extend([delete.clone(), operation.clone()]);
+        let history = writes.into_iter().chain([delete, operation]).cloned().collect();
         evidence.push(Evidence {
             what: format!(
-                "{key} was deleted, and {value}, which was put before and not after, was seen again"
+                "{key} was deleted, and {value}, which was put before and not after, nor brought back, was seen again"
             ),
             at: Some(operation.ended),
             key: Some(key.to_owned()),
@@ -45,11 +51,21 @@ pub(crate) fn check(record: &Record) -> Verdict {
     Verdict::of(NAME, PROMISE, figures, evidence)
 }
 
-/// When the last PUT had ended that can have taken effect; none if one may still do so, or if there was none.
-fn last_end(puts: &[&Operation]) -> Option<Moment> {
-    let effective: Vec<_> = puts.iter().filter(|put| !is_failure(put)).collect();
-    let all_ended = effective.iter().all(|put| put.answer == Answer::Stored);
-    effective.iter().map(|put| put.ended).max().filter(|_| all_ended)
+/// When the last of these writes had ended; none if one may still take effect, or if there is none.
+fn last_end(writes: &[&Operation]) -> Option<Moment> {
+    let have_ended = writes.iter().all(|write| matches!(write.answer, Answer::Stored | Answer::BroughtBack));
+    writes.iter().map(|write| write.ended).max().filter(|_| have_ended)
+}
+
+/// By key. Any value of a key may be the one that they bring back.
+fn undeletes(operations: &[Operation]) -> HashMap<&str, Vec<&Operation>> {
+    let mut undeletes: HashMap<&str, Vec<&Operation>> = HashMap::new();
+    for operation in operations {
+        if let Call::Undelete { key } = &operation.call {
+            undeletes.entry(key).or_default().push(operation);
+        }
+    }
+    undeletes
 }
 
 /// The DELETEs after which there was nothing: they were acknowledged, or found nothing to delete.
@@ -100,7 +116,7 @@ mod tests {
     use super::*;
     use crate::checkers::testing::{
         assert_proved, assert_violated, delete, delete_if, get, head, put, put_if, record, record_found,
-        value,
+        undelete, value,
     };
 
     fn deleted() -> Vec<Operation> {
@@ -166,7 +182,37 @@ mod tests {
         ] {
             assert_proved(&check(&record([deleted(), vec![again, seen.clone()]].concat())));
         }
-        let failed = put("k", value(1)).at(6..7).refused();
-        assert_violated(&check(&record([deleted(), vec![failed, seen]].concat())), "k was deleted");
+        for no_excuse in [put("k", value(1)).at(6..7).refused(), put("k", value(1)).at(10..11).stored()] {
+            let verdict = check(&record([deleted(), vec![no_excuse, seen.clone()]].concat()));
+            assert_violated(&verdict, "k was deleted");
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_brought_back_may_be_seen_until_it_is_deleted_again() {
+        let seen = get("k").at(20..21).found(value(1));
+        let then = |undelete: Operation| check(&record([deleted(), vec![undelete, seen.clone()]].concat()));
+        for back in [
+            undelete("k").at(6..7).brought_back(),
+            undelete("k").by(2).at(0..1).unknown(),
+            undelete("k").at(6..7).unknown(),
+        ] {
+            assert_proved(&then(back));
+        }
+        for not_back in [
+            undelete("k").at(6..7).taken(),
+            undelete("k").at(6..7).nothing_to_bring_back(),
+            undelete("k").at(6..7).refused(),
+            undelete("other").at(6..7).brought_back(),
+            undelete("k").at(22..23).brought_back(),
+            undelete("k").at(22..23).unknown(),
+        ] {
+            assert_violated(&then(not_back), "k was deleted");
+        }
+        let back = undelete("k").at(6..7).brought_back();
+        let again = vec![back.clone(), delete("k").at(8..9).deleted(), seen.clone()];
+        let verdict = check(&record([deleted(), again].concat()));
+        assert_violated(&verdict, "k was deleted");
+        assert!(verdict.evidence[0].history.contains(&back), "{verdict:#?}");
     }
 }

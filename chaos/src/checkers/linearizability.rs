@@ -19,6 +19,8 @@ mod brute_force;
 mod executions;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod undelete_tests;
 
 use self::register::Step;
 use self::search::{Outcome, search};
@@ -28,8 +30,8 @@ use crate::record::Record;
 use crate::verdict::{self, EVIDENCE_MAX, Evidence, Verdict};
 
 const NAME: &str = "linearizability";
-const PROMISE: &str = "GET, HEAD, PUT and DELETE of a key are linearizable through any mix of masters, with conditions, \
-                       and so is what a list says of each key.";
+const PROMISE: &str = "GET, HEAD, PUT, DELETE and undelete of a key are linearizable through any mix of masters, with \
+                       conditions, and so is what a list says of each key.";
 
 /// Configurations that are visited for one key before the search is given up: some ten seconds and a few hundred MB at
 /// worst. A key with 20 000 operations, at which 16 clients are all the time and of which hundreds have no known outcome,

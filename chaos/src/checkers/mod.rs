@@ -19,6 +19,7 @@ mod space;
 mod states;
 #[cfg(test)]
 mod testing;
+mod undelete;
 
 use crate::record::Record;
 use crate::verdict::Verdict;
@@ -26,9 +27,10 @@ use crate::verdict::Verdict;
 /// What those say that need no more than what clients saw until service came back, and who was said to lead: a run that these
 /// find wrong need not be looked at any further.
 pub fn judge_history(record: &Record) -> Vec<Verdict> {
-    let checkers: [fn(&Record) -> Verdict; 6] = [
+    let checkers: [fn(&Record) -> Verdict; 7] = [
         linearizability::check,
         deleted::check,
+        undelete::check,
         no_effect::check,
         bytes::check,
         leaders::check,
@@ -40,10 +42,11 @@ pub fn judge_history(record: &Record) -> Vec<Verdict> {
 /// What all of them say, in the order in which people want to know it: what clients may rely on, what is left behind, and
 /// what is inside.
 pub fn judge(record: &Record) -> Vec<Verdict> {
-    let checkers: [fn(&Record) -> Verdict; 12] = [
+    let checkers: [fn(&Record) -> Verdict; 13] = [
         linearizability::check,
         acknowledged::check,
         deleted::check,
+        undelete::check,
         no_effect::check,
         bytes::check,
         replicas::check,
@@ -75,6 +78,7 @@ mod tests {
                 "linearizability",
                 "acknowledged-is-durable",
                 "deleted-stays-deleted",
+                "deleted-can-be-brought-back",
                 "failures-have-no-effect",
                 "every-byte-right",
                 "replicas-complete",

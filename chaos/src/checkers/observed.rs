@@ -31,5 +31,8 @@ pub(super) fn puts<'a>(
 
 /// Whether a write surely had no effect, and never will.
 pub(super) fn is_failure(write: &Operation) -> bool {
-    matches!(write.answer, Answer::Refused { .. } | Answer::ConditionFailed)
+    matches!(
+        write.answer,
+        Answer::Refused { .. } | Answer::ConditionFailed | Answer::NothingToBringBack | Answer::Taken
+    )
 }

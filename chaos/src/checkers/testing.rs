@@ -39,6 +39,10 @@ pub(crate) fn delete_if(key: &str, condition: Condition) -> Asked {
     asked(Call::Delete { key: key.to_owned(), condition })
 }
 
+pub(crate) fn undelete(key: &str) -> Asked {
+    asked(Call::Undelete { key: key.to_owned() })
+}
+
 pub(crate) fn list(prefix: &str) -> Asked {
     asked(Call::List { prefix: prefix.to_owned() })
 }
@@ -85,6 +89,18 @@ impl Asked {
 
     pub(crate) fn deleted(self) -> Operation {
         self.told(Answer::Deleted)
+    }
+
+    pub(crate) fn brought_back(self) -> Operation {
+        self.told(Answer::BroughtBack)
+    }
+
+    pub(crate) fn nothing_to_bring_back(self) -> Operation {
+        self.told(Answer::NothingToBringBack)
+    }
+
+    pub(crate) fn taken(self) -> Operation {
+        self.told(Answer::Taken)
     }
 
     pub(crate) fn condition_failed(self) -> Operation {
@@ -150,6 +166,7 @@ fn plan() -> Plan {
         seconds: 60,
         masters: 3,
         volumes: 4,
+        reap_after_ms: 4_000,
         binary: "0.1.0".to_owned(),
         bug: None,
         replay: "hayrick chaos --seed 1".to_owned(),

@@ -16,7 +16,7 @@ pub const AFTERMATH_MS: u64 = 5_000;
 /// How an operation ended, as far as its client can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// Answered for certain. 404 and 412 are answers as well: it takes a working cluster to give them.
+    /// Answered for certain. 404, 409 and 412 are answers as well: it takes a working cluster to give them.
     Acknowledged,
     /// Refused: without effect, now and later.
     Failed,
@@ -35,7 +35,10 @@ impl Ending {
             | Answer::Stored
             | Answer::Deleted
             | Answer::ConditionFailed
-            | Answer::Listed(_) => Self::Acknowledged,
+            | Answer::Listed(_)
+            | Answer::BroughtBack
+            | Answer::NothingToBringBack
+            | Answer::Taken => Self::Acknowledged,
             Answer::Refused { .. } => Self::Failed,
             Answer::Unknown { .. } => Self::Unknown,
             Answer::Wrong { .. } => Self::Wrong,
@@ -48,7 +51,7 @@ impl Ending {
 pub struct Counts {
     /// All of them.
     pub asked: u64,
-    /// Those that were answered for certain, 404 and 412 among them.
+    /// Those that were answered for certain, 404, 409 and 412 among them.
     pub acknowledged: u64,
     /// Those that failed for sure.
     pub failed: u64,
@@ -109,7 +112,7 @@ pub struct FaultFigures {
 pub struct Figures {
     /// All operations.
     pub operations: Counts,
-    /// The same by what was asked: `get`, `head`, `put`, `delete`, `list`.
+    /// The same by what was asked: `get`, `head`, `put`, `delete`, `undelete`, `list`.
     pub kinds: BTreeMap<&'static str, Counts>,
     /// By the kind of fault.
     pub faults: BTreeMap<String, FaultFigures>,
@@ -179,6 +182,7 @@ pub fn kind(call: &Call) -> &'static str {
         Call::Put { .. } => "put",
         Call::Delete { .. } => "delete",
         Call::List { .. } => "list",
+        Call::Undelete { .. } => "undelete",
     }
 }
 

@@ -71,6 +71,7 @@ pub(super) fn call(call: &Call, chars_max: usize) -> String {
         }
         Call::Delete { key, condition } => format!("{}{}", named("delete", key), only(*condition)),
         Call::List { prefix } => format!("list {}*", short(prefix, chars_max)),
+        Call::Undelete { key } => named("undelete", key),
     }
 }
 
@@ -98,6 +99,9 @@ pub(super) fn answer(answer: &Answer, chars_max: usize) -> String {
         Answer::Refused { status: 0, why } => short(&format!("refused, no master reached: {why}"), chars_max),
         Answer::Refused { status, why } => short(&format!("refused ({status}): {why}"), chars_max),
         Answer::Unknown { why } => short(&format!("unknown: {why}"), chars_max),
+        Answer::BroughtBack => "brought back".to_owned(),
+        Answer::NothingToBringBack => "nothing to bring back (404)".to_owned(),
+        Answer::Taken => "key is taken (409)".to_owned(),
     }
 }
 
@@ -139,7 +143,9 @@ mod tests {
         let put = Call::Put { key: "a".into(), value, size_bytes: 1, condition: Condition::Absent };
         assert_eq!(call(&put, 10), "put a ← 3f3f3f3f… if absent");
         assert_eq!(call(&Call::List { prefix: "p/".into() }, 10), "list p/*");
+        assert_eq!(call(&Call::Undelete { key: "a".into() }, 10), "undelete a");
         assert_eq!(answer(&Answer::Found(value), 40), "→ 3f3f3f3f…");
+        assert_eq!(answer(&Answer::NothingToBringBack, 40), "nothing to bring back (404)");
         assert_eq!(
             answer(&Answer::Refused { status: 503, why: "no quorum".into() }, 40),
             "refused (503): no quorum"

@@ -29,6 +29,7 @@ pub(crate) async fn of(client: &Client, call: &Call, bytes: Bytes) -> Answer {
             Ok(()) => Answer::Deleted,
             Err(error) => failed_write(&error),
         },
+        Call::Undelete { key } => undeleted(client.undelete(key).await),
         Call::List { prefix } => {
             let options = ListOptions { limit: Some(LIST_LIMIT), start: None };
             match client.list(prefix, &options).await {
@@ -67,6 +68,15 @@ fn asked(condition: Condition) -> Asked {
         Condition::Always => Asked::None,
         Condition::Absent => Asked::Absent,
         Condition::Matches(value) => Asked::Matches(value.to_string()),
+    }
+}
+
+fn undeleted(outcome: Result<(), Error>) -> Answer {
+    match outcome {
+        Ok(()) => Answer::BroughtBack,
+        Err(Error::NothingToBringBack { .. }) => Answer::NothingToBringBack,
+        Err(Error::Taken { .. }) => Answer::Taken,
+        Err(error) => failed_write(&error),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Many clients that write and read, and write down what they asked and were told.
 //!
 //! Two streams: `contended`, many clients on few keys, where what may be read depends on who was first; and `write_once`,
-//! thousands of keys that are written by one PUT, some deleted by one DELETE, and read now and then. All speak through
+//! thousands of keys that are written by one PUT, some deleted, and of those some brought back, and read now and then. All speak through
 //! random masters, repeat as a real client does, and keep every answer as `answer` classifies it.
 
 mod answer;

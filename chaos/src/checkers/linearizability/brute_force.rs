@@ -5,10 +5,17 @@ use crate::history::{Answer, Call, Condition, Operation, Value};
 
 /// Whether some order explains all answers.
 pub(super) fn is_linearizable(operations: &[Operation]) -> bool {
-    go_on(operations, &mut vec![false; operations.len()], None)
+    go_on(operations, &mut vec![false; operations.len()], Key { object: None, deleted: None })
 }
 
-fn go_on(operations: &[Operation], done: &mut Vec<bool>, object: Option<Value>) -> bool {
+/// The object, and what an undelete would bring back where there is none.
+#[derive(Clone, Copy)]
+struct Key {
+    object: Option<Value>,
+    deleted: Option<Value>,
+}
+
+fn go_on(operations: &[Operation], done: &mut Vec<bool>, key: Key) -> bool {
     let open: Vec<usize> = (0..operations.len()).filter(|&index| !done[index]).collect();
     if open.iter().all(|&index| may_never_happen(&operations[index])) {
         return true;
@@ -20,7 +27,7 @@ fn go_on(operations: &[Operation], done: &mut Vec<bool>, object: Option<Value>) 
         if !before_all {
             continue;
         }
-        if let Some(after) = apply(&operations[index], object) {
+        if let Some(after) = apply(&operations[index], key) {
             done[index] = true;
             let explained = go_on(operations, done, after);
             done[index] = false;
@@ -37,8 +44,28 @@ fn may_never_happen(operation: &Operation) -> bool {
     matches!(operation.answer, Answer::Unknown { .. } | Answer::Refused { .. } | Answer::Wrong { .. })
 }
 
-/// The object afterwards; none if the answer, or the effect, is not possible where the object is this.
-fn apply(operation: &Operation, object: Option<Value>) -> Option<Option<Value>> {
+/// What there is afterwards; none if the answer, or the effect, is not possible where there is this.
+fn apply(operation: &Operation, before: Key) -> Option<Key> {
+    let Key { object, deleted } = before;
+    let reaped = Key { deleted: None, ..before };
+    match (&operation.call, &operation.answer) {
+        (Call::Undelete { .. }, Answer::BroughtBack | Answer::Unknown { .. }) => {
+            let comes_back = if object.is_none() { deleted } else { None };
+            comes_back.map(|value| Key { object: Some(value), deleted: None })
+        }
+        (Call::Undelete { .. }, Answer::NothingToBringBack) => Some(reaped),
+        (Call::Undelete { .. }, Answer::Taken) => object.map(|_| before),
+        (Call::Delete { .. }, _) => {
+            let object = apply_to(operation, object)?;
+            let is_deleted = before.object.is_some() && object.is_none();
+            Some(Key { object, deleted: if is_deleted { before.object } else { deleted } })
+        }
+        _ => apply_to(operation, object).map(|object| Key { object, ..before }),
+    }
+}
+
+/// The object afterwards, of what does not ask for deleted ones.
+fn apply_to(operation: &Operation, object: Option<Value>) -> Option<Option<Value>> {
     let met = |condition: &Condition| match condition {
         Condition::Always => true,
         Condition::Absent => object.is_none(),

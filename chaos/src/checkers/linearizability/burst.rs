@@ -6,7 +6,8 @@
 //! misses no history that can be explained. "Seen" means: a read under way told what the write made of the object.
 //!
 //! 1. *A write of unknown outcome that is not seen, and whose next write could have taken place without it, did not
-//!    happen.* Left out, the next write finds what it needs all the same and leaves the same state behind. Such a write may
+//!    happen.* Left out, the next write finds what it needs all the same and leaves the same state behind, as each leaves
+//!    one that does not depend on the one before: an undelete too, where it is known what it brings back. Such a write may
 //!    take effect ever later, so it needs no place before somebody needs it; the last write of a burst is the operation
 //!    that ends, or seen by it.
 //! 2. *A write without a condition that is not seen, and right after which another one takes place that would have taken
@@ -22,7 +23,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::compiled::{Move, NOTHING, State, When};
+use super::compiled::{Move, State, When, is_there};
 use super::frontier::{Configuration, Frontier, Slots, Used, leaves_as_much};
 use super::search::Search;
 
@@ -45,7 +46,7 @@ struct Place {
 
 /// Whether a move is a write that takes place always.
 pub(super) fn is_blind(of: Move) -> bool {
-    of.when == When::Anything && of.to.is_some_and(|state| state != NOTHING)
+    of.when == When::Anything && of.to.is_some_and(is_there)
 }
 
 /// Puts into `next` all configurations in which the operation in `ending` has ended.

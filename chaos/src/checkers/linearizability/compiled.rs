@@ -5,6 +5,11 @@
 //! kind of write that may happen hundreds of times, instead of hundreds of choices. For the same reason a value that no
 //! guard names *any more* becomes [`UNNAMED`] with the end of the last step whose guard did: it is **forgotten**. A guard
 //! of a write of unknown outcome may be asked at any time, so the values that those name are never forgotten.
+//!
+//! Where something is brought back, or could not be, a deleted object leaves another state behind, [`DELETED`], than there
+//! is where nothing can come back. Keys without undeletes have no such state: no answer would tell it apart. From it to
+//! [`NOTHING`] leads the reaper, of whom nobody hears but who was told that there is nothing to bring back. So for each
+//! who was told so there is one write of unknown outcome more, that of the reaper; more than one each would be needless.
 
 use std::collections::HashMap;
 
@@ -15,10 +20,19 @@ use crate::history::Value;
 pub(super) type State = u32;
 /// There is none.
 pub(super) const NOTHING: State = 0;
+/// There is none, and what the last DELETE took away can be brought back.
+const DELETED: State = 1;
 /// A value that no guard names.
-pub(super) const UNNAMED: State = 1;
+pub(super) const UNNAMED: State = 2;
 /// From here on: the values that guards name.
-const NAMED_FROM: State = 2;
+const NAMED_FROM: State = 3;
+/// What was deleted is kept no longer.
+const REAP: Move = Move { when: When::Is(DELETED), to: Some(NOTHING) };
+
+/// Whether there is an object.
+pub(super) fn is_there(state: State) -> bool {
+    state >= UNNAMED
+}
 
 /// [`Guard`], with numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,8 +49,8 @@ impl When {
     pub(super) fn holds(self, state: State) -> bool {
         match self {
             Self::Anything => true,
-            Self::Something => state != NOTHING,
-            Self::Nothing => state == NOTHING,
+            Self::Something => is_there(state),
+            Self::Nothing => !is_there(state),
             Self::Is(wanted) => state == wanted,
             Self::IsNot(refused) => state != refused,
             Self::Never => false,
@@ -89,11 +103,16 @@ impl Compiled {
                 named.entry(value).or_insert(next);
             }
         }
-        let moves: Vec<Move> = steps.iter().map(|step| compile(step, &named)).collect();
+        let tells_deleted = |step: &Step<'_>| matches!(step.guard, Guard::Deleted | Guard::NotDeleted);
+        let gone = if steps.iter().any(tells_deleted) { DELETED } else { NOTHING };
+        let moves: Vec<Move> = steps.iter().map(|step| compile(step, &named, gone)).collect();
         let mut kinds = Kinds::default();
         let mut timed = Vec::with_capacity(2 * steps.len());
         for (index, (step, &its_move)) in steps.iter().zip(&moves).enumerate() {
             let begun = step.operation.begun;
+            if step.guard == Guard::NotDeleted {
+                timed.push((begun, false, Event::Possible { kind: kinds.of(REAP) }));
+            }
             if step.certain {
                 timed.push((begun, false, Event::Begun { step: index }));
                 timed.push((step.operation.ended.max(begun), true, Event::Ended { step: index }));
@@ -140,7 +159,7 @@ impl Kinds {
 
     fn stands_in(&self) -> Vec<u32> {
         let stands_in = |(index, kind): (usize, &Move)| {
-            let when = if kind.to == Some(NOTHING) { When::Something } else { When::Anything };
+            let when = if kind.to.is_some_and(is_there) { When::Anything } else { When::Something };
             self.known.get(&Move { when, ..*kind }).copied().unwrap_or(index as u32)
         };
         self.moves.iter().enumerate().map(stands_in).collect()
@@ -168,7 +187,8 @@ fn forgets(moves: &[Move], kinds: &[Move], events: &[Event], named: usize) -> Ve
     forgets
 }
 
-fn compile(step: &Step<'_>, named: &HashMap<Value, State>) -> Move {
+/// `gone` is what a DELETE leaves behind.
+fn compile(step: &Step<'_>, named: &HashMap<Value, State>, gone: State) -> Move {
     let state = |value: &Value| named.get(value).copied().unwrap_or(UNNAMED);
     let when = match step.guard {
         Guard::Anything => When::Anything,
@@ -176,11 +196,14 @@ fn compile(step: &Step<'_>, named: &HashMap<Value, State>) -> Move {
         Guard::Nothing => When::Nothing,
         Guard::Is(value) => When::Is(state(&value)),
         Guard::IsNot(value) => When::IsNot(state(&value)),
+        Guard::Deleted => When::Is(DELETED),
+        Guard::NotDeleted => When::IsNot(DELETED),
         Guard::Never => When::Never,
     };
     let to = match step.effect {
-        Effect::Stays => None,
-        Effect::Becomes(None) => Some(NOTHING),
+        // The search gives up where it is not known what comes back.
+        Effect::Stays | Effect::ComesBack => None,
+        Effect::Becomes(None) => Some(gone),
         Effect::Becomes(Some(value)) => Some(state(&value)),
     };
     Move { when, to }

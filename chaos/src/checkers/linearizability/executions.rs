@@ -19,12 +19,21 @@ pub(super) struct Shape {
     pub(super) deletes: bool,
     /// Of a hundred values, so many were written before.
     pub(super) reused_percent: u32,
+    /// What was deleted is brought back; there is only one value then.
+    pub(super) undeletes: bool,
 }
 
 impl Shape {
     /// Sixteen clients that are all at the same key all the time.
     pub(super) fn contended(operations: usize) -> Self {
-        Self { clients: 16, operations, unknown_percent: 3, deletes: true, reused_percent: 2 }
+        Self {
+            clients: 16,
+            operations,
+            unknown_percent: 3,
+            deletes: true,
+            reused_percent: 2,
+            undeletes: false,
+        }
     }
 }
 
@@ -38,6 +47,7 @@ pub(super) fn execution(seed: u64, shape: Shape) -> Vec<Operation> {
         shape,
         now: 0,
         object: None,
+        deleted: None,
         values: 0,
         late: Vec::new(),
         read: VecDeque::new(),
@@ -66,6 +76,8 @@ struct Run {
     shape: Shape,
     now: u64,
     object: Option<Value>,
+    /// What an undelete would bring back.
+    deleted: Option<Value>,
     values: u64,
     late: Vec<Call>,
     /// What was read lately.
@@ -115,6 +127,9 @@ impl Run {
             let call = self.late.swap_remove(index);
             self.apply(&call);
         }
+        if self.shape.undeletes && self.random.random_range(0..40) == 0 {
+            self.deleted = None;
+        }
     }
 
     fn call(&mut self) -> Call {
@@ -124,6 +139,7 @@ impl Run {
             8 => Call::Head { key },
             9 => Call::List { prefix: String::new() },
             10..12 if self.shape.deletes => Call::Delete { key, condition: self.condition(false) },
+            12..15 if self.shape.undeletes => Call::Undelete { key },
             _ => {
                 let (value, condition) = (self.value(), self.condition(true));
                 Call::Put { key, value, size_bytes: 16, condition }
@@ -132,6 +148,9 @@ impl Run {
     }
 
     fn value(&mut self) -> Value {
+        if self.shape.undeletes {
+            return numbered(1);
+        }
         if self.values == 0 || self.random.random_range(0..100) >= self.shape.reused_percent {
             self.values += 1;
             return numbered(self.values);
@@ -176,8 +195,14 @@ impl Run {
                 Answer::Stored
             }
             Call::Delete { .. } => {
-                self.object = None;
+                self.deleted = self.object.take();
                 Answer::Deleted
+            }
+            Call::Undelete { .. } if self.deleted.is_none() => Answer::NothingToBringBack,
+            Call::Undelete { .. } if object.is_some() => Answer::Taken,
+            Call::Undelete { .. } => {
+                self.object = self.deleted.take();
+                Answer::BroughtBack
             }
         }
     }

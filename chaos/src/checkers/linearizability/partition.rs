@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::register::Step;
+use super::register::{Step, resolve};
 use crate::history::{Answer, Call, Operation};
 
 /// The steps of every key that occurs, in no order.
@@ -29,6 +29,7 @@ pub(super) fn by_key<'a>(
             }
         }
     }
+    keys.values_mut().for_each(resolve);
     for (operation, prefix, listed) in lists {
         let listed: HashSet<&str> = listed.iter().map(String::as_str).collect();
         for (key, steps) in keys.range_mut(prefix..).take_while(|(key, _)| key.starts_with(prefix)) {

@@ -2,6 +2,12 @@
 //! request then made of it.
 //!
 //! A request that was refused had no effect and says nothing: it is no step. Neither is a read without an answer.
+//!
+//! What is deleted is kept for a while, and an undelete makes it the object again. In a register that is a second way of
+//! there being none. Only the *last* delete counts: where there is no object, that is what took it away, so no more than
+//! one value is to be remembered. An undelete looks for it first and takes it then, though, and of a PUT and a DELETE in
+//! between it need not know. So *which* value it brings back is only sure for keys under which all PUTs put the same one
+//! ([`resolve`]); those with others are not decided.
 
 use crate::history::{Answer, Call, Condition, Operation, Value};
 
@@ -18,6 +24,10 @@ pub(super) enum Guard {
     Is(Value),
     /// The object is not this, or there is none.
     IsNot(Value),
+    /// There is none, and what the last DELETE took away can be brought back.
+    Deleted,
+    /// There is one, or nothing can be brought back.
+    NotDeleted,
     /// No object justifies this answer: 412 to a write without a condition.
     Never,
 }
@@ -29,6 +39,8 @@ pub(super) enum Effect {
     Stays,
     /// It becomes this; none: it is gone.
     Becomes(Option<Value>),
+    /// It becomes what the last DELETE took away: not known yet, see [`resolve`], or not knowable.
+    ComesBack,
 }
 
 /// One operation, as one key sees it.
@@ -66,7 +78,15 @@ impl<'a> Step<'a> {
             (Call::Delete { condition, .. }, Answer::ConditionFailed | Answer::Absent) => {
                 (opposite(for_delete(*condition)), Effect::Stays)
             }
-            (Call::Put { .. } | Call::Delete { .. }, _) => (Guard::Never, Effect::Stays),
+            (Call::Undelete { .. }, Answer::BroughtBack | Answer::Unknown { .. }) => {
+                (Guard::Deleted, Effect::ComesBack)
+            }
+            // At any time it may have been too late; where there is an object, nothing may have been deleted.
+            (Call::Undelete { .. }, Answer::NothingToBringBack) => (Guard::NotDeleted, Effect::Stays),
+            (Call::Undelete { .. }, Answer::Taken) => (Guard::Something, Effect::Stays),
+            (Call::Put { .. } | Call::Delete { .. } | Call::Undelete { .. }, _) => {
+                (Guard::Never, Effect::Stays)
+            }
         };
         let certain = !matches!(operation.answer, Answer::Unknown { .. });
         Some(Self { operation, guard, effect, certain })
@@ -81,6 +101,29 @@ impl<'a> Step<'a> {
     /// Whether it only looks.
     pub(super) fn is_read(&self) -> bool {
         self.effect == Effect::Stays
+    }
+}
+
+/// Says of each undelete of a key what it brings back, if all PUTs that may have taken effect put the same value; if there
+/// was none, nothing can come back.
+pub(super) fn resolve(steps: &mut Vec<Step<'_>>) {
+    let comes_back = |step: &Step<'_>| step.effect == Effect::ComesBack;
+    if !steps.iter().any(comes_back) {
+        return;
+    }
+    let put = |step: &Step<'_>| match step.effect {
+        Effect::Becomes(value) => value,
+        Effect::Stays | Effect::ComesBack => None,
+    };
+    let Some(value) = steps.iter().find_map(put) else {
+        steps.retain(|step| step.certain || !comes_back(step));
+        let impossible = steps.iter_mut().filter(|step| comes_back(step));
+        impossible.for_each(|step| (step.guard, step.effect) = (Guard::Never, Effect::Stays));
+        return;
+    };
+    if steps.iter().filter_map(put).all(|other| other == value) {
+        let undeletes = steps.iter_mut().filter(|step| comes_back(step));
+        undeletes.for_each(|step| step.effect = Effect::Becomes(Some(value)));
     }
 }
 
@@ -117,5 +160,7 @@ fn opposite(guard: Guard) -> Guard {
         Guard::Nothing => Guard::Something,
         Guard::Is(value) => Guard::IsNot(value),
         Guard::IsNot(value) => Guard::Is(value),
+        Guard::Deleted => Guard::NotDeleted,
+        Guard::NotDeleted => Guard::Deleted,
     }
 }

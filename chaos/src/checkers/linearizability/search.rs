@@ -15,7 +15,7 @@
 use super::burst;
 use super::compiled::{Compiled, Event, Move, NOTHING, State, UNNAMED, When};
 use super::frontier::{Configuration, Frontier, Slots};
-use super::register::Step;
+use super::register::{Effect, Step};
 
 /// So many certain operations of one key may be under way at once: the width of [`Slots`].
 const AT_ONCE_MAX: usize = Slots::BITS as usize;
@@ -30,7 +30,7 @@ pub(super) enum Outcome {
         /// Of the steps that were searched.
         step: usize,
     },
-    /// The bound was reached.
+    /// The bound was reached, or the key has undeletes of one of several values.
     GivenUp,
 }
 
@@ -42,8 +42,12 @@ pub(super) struct Found {
     pub(super) visited: u64,
 }
 
-/// Searches through the steps of one key, which is absent at first; gives up after `visited_max` configurations.
+/// Searches through the steps of one key, which is absent at first; gives up after `visited_max` configurations, and at once
+/// where it is not known what an undelete brings back: the rules rest on that.
 pub(super) fn search(steps: &[Step<'_>], visited_max: u64) -> Found {
+    if steps.iter().any(|step| step.effect == Effect::ComesBack) {
+        return Found { outcome: Outcome::GivenUp, visited: 0 };
+    }
     let compiled = Compiled::of(steps);
     let mut search = Search::new(&compiled, visited_max);
     let outcome = search.run();

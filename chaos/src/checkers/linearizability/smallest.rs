@@ -103,7 +103,7 @@ impl Attempts<'_, '_> {
         let guard = match step.effect {
             _ if self.keep_conditions => step.guard,
             Effect::Becomes(None) => Guard::Something,
-            Effect::Becomes(Some(_)) | Effect::Stays => Guard::Anything,
+            Effect::Becomes(Some(_)) | Effect::Stays | Effect::ComesBack => Guard::Anything,
         };
         Step { certain: false, guard, ..step }
     }

@@ -18,7 +18,7 @@ use crate::checkers::testing::{
 };
 use crate::history::{Answer, Call, Condition, Moment, Operation, Value};
 
-fn outcome_of(operations: &[Operation]) -> Outcome {
+pub(super) fn outcome_of(operations: &[Operation]) -> Outcome {
     by_key(operations.iter())
         .values()
         .map(|steps| search(steps, VISITED_MAX).outcome)
@@ -26,7 +26,7 @@ fn outcome_of(operations: &[Operation]) -> Outcome {
         .unwrap_or(Outcome::Explained)
 }
 
-fn smallest_of(operations: &[Operation]) -> Option<Smallest<'_>> {
+pub(super) fn smallest_of(operations: &[Operation]) -> Option<Smallest<'_>> {
     let keys = by_key(operations.iter());
     let steps = keys.values().next()?;
     match search(steps, VISITED_MAX).outcome {
@@ -241,7 +241,7 @@ fn assert_is_least(broken: &[Operation], smallest: &Smallest<'_>, which: &str) {
 }
 
 /// What is left, without one of the needed ones: dropped if it is a read, loosened if it is a write.
-fn shown(smallest: &Smallest<'_>, without: Option<usize>) -> Vec<Operation> {
+pub(super) fn shown(smallest: &Smallest<'_>, without: Option<usize>) -> Vec<Operation> {
     let mut operations: Vec<Operation> = smallest.loose.iter().map(|step| loosened(step.operation)).collect();
     for (index, step) in smallest.needed.iter().enumerate() {
         if Some(index) != without {
@@ -253,7 +253,7 @@ fn shown(smallest: &Smallest<'_>, without: Option<usize>) -> Vec<Operation> {
     operations
 }
 
-fn loosened(operation: &Operation) -> Operation {
+pub(super) fn loosened(operation: &Operation) -> Operation {
     Operation { answer: Answer::Unknown { why: "loosened".to_owned() }, ..operation.clone() }
 }
 
@@ -360,7 +360,7 @@ fn any_condition() -> impl Strategy<Value = Condition> {
     prop_oneof![3 => Just(Condition::Always), 1 => Just(Condition::Absent), 2 => any_value().prop_map(Condition::Matches)]
 }
 
-fn any_operation() -> impl Strategy<Value = Operation> {
+pub(super) fn any_operation() -> impl Strategy<Value = Operation> {
     let unknown = || Answer::Unknown { why: String::new() };
     let read = prop_oneof![4 => any_value().prop_map(Answer::Found), 2 => Just(Answer::Absent)];
     let get = read.prop_map(|answer| get(KEY).told(answer));
@@ -402,7 +402,7 @@ proptest! {
     fn executions_with_one_answer_changed_agree_with_the_definition(
         seed in any::<u64>(), clients in 2..6_usize, unknown_percent in 0..50_u32, other in any_operation(), at in 0..7_usize
     ) {
-        let shape = Shape { clients, operations: 7, unknown_percent, deletes: true, reused_percent: 30 };
+        let shape = Shape { clients, operations: 7, unknown_percent, deletes: true, reused_percent: 30, undeletes: false };
         let mut operations = execution(seed, shape);
         operations[at] = Operation { begun: operations[at].begun, ended: operations[at].ended, ..other };
         let expected = is_linearizable(&operations);
