@@ -101,3 +101,20 @@ fn failed_write(error: &Error) -> Answer {
 fn refused(error: &Error) -> Answer {
     Answer::Refused { status: error.status().unwrap_or(0), why: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_became_of_an_undelete_is_told_apart() {
+        let message = String::new;
+        assert_eq!(undeleted(Ok(())), Answer::BroughtBack);
+        let nothing = Error::NothingToBringBack { message: message() };
+        assert_eq!(undeleted(Err(nothing)), Answer::NothingToBringBack);
+        assert_eq!(undeleted(Err(Error::Taken { message: message() })), Answer::Taken);
+        assert!(undeleted(Err(Error::Unknown { message: message() })).is_unknown());
+        let refused = undeleted(Err(Error::Refused { status: 503, message: message() }));
+        assert!(matches!(refused, Answer::Refused { status: 503, .. }), "{refused:?}");
+    }
+}

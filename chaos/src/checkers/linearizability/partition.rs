@@ -29,7 +29,7 @@ pub(super) fn by_key<'a>(
             }
         }
     }
-    keys.values_mut().for_each(resolve);
+    keys.values_mut().for_each(|steps| resolve(steps));
     for (operation, prefix, listed) in lists {
         let listed: HashSet<&str> = listed.iter().map(String::as_str).collect();
         for (key, steps) in keys.range_mut(prefix..).take_while(|(key, _)| key.starts_with(prefix)) {

@@ -106,7 +106,7 @@ impl<'a> Step<'a> {
 
 /// Says of each undelete of a key what it brings back, if all PUTs that may have taken effect put the same value; if there
 /// was none, nothing can come back.
-pub(super) fn resolve(steps: &mut Vec<Step<'_>>) {
+pub(super) fn resolve(steps: &mut [Step<'_>]) {
     let comes_back = |step: &Step<'_>| step.effect == Effect::ComesBack;
     if !steps.iter().any(comes_back) {
         return;
@@ -116,7 +116,6 @@ pub(super) fn resolve(steps: &mut Vec<Step<'_>>) {
         Effect::Stays | Effect::ComesBack => None,
     };
     let Some(value) = steps.iter().find_map(put) else {
-        steps.retain(|step| step.certain || !comes_back(step));
         let impossible = steps.iter_mut().filter(|step| comes_back(step));
         impossible.for_each(|step| (step.guard, step.effect) = (Guard::Never, Effect::Stays));
         return;
