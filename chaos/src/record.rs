@@ -56,8 +56,8 @@ pub struct Plan {
     pub masters: u32,
     /// How many volumes.
     pub volumes: u32,
-    /// For how long what was deleted can be brought back (`--reap-after`).
-    pub reap_after_ms: u64,
+    /// For how long at least what was deleted can be brought back: `--reap-after`, or less where volumes may be nearly full.
+    pub deleted_kept_ms: u64,
     /// The version of the binary, and whether it can break disks.
     pub binary: String,
     /// The planted bug, if any.

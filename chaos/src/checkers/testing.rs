@@ -166,7 +166,7 @@ fn plan() -> Plan {
         seconds: 60,
         masters: 3,
         volumes: 4,
-        reap_after_ms: 4_000,
+        deleted_kept_ms: 4_000,
         binary: "0.1.0".to_owned(),
         bug: None,
         replay: "hayrick chaos --seed 1".to_owned(),

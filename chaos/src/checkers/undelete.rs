@@ -1,5 +1,5 @@
-//! What was deleted can be brought back: an undelete that is over before `--reap-after` has passed since the DELETE *began* is
-//! not told that there is nothing, unless another undelete may have brought it back already.
+//! What was deleted can be brought back: an undelete that is over within the time for which deleted objects are kept, from the
+//! *beginning* of the DELETE on, is not told that there is nothing, unless another undelete may have brought it back already.
 //!
 //! The servers count from when they learn of a delete, which they do after its request was made. So what is counted here is
 //! never longer than what they count. Which object comes back, and whether it is there then, is for `linearizability`.
@@ -17,7 +17,7 @@ const PROMISE: &str = "What a DELETE took away can be brought back until --reap-
 /// Looks at every undelete that was told what there was.
 pub(crate) fn check(record: &Record) -> Verdict {
     let keys = Key::all(&record.history.operations);
-    let reap_after_ns = record.plan.reap_after_ms.saturating_mul(1_000_000);
+    let kept_ns = record.plan.deleted_kept_ms.saturating_mul(1_000_000);
     let (mut in_time, mut brought_back) = (0, 0);
     let mut evidence = Vec::new();
     for (name, key) in &keys {
@@ -25,7 +25,7 @@ pub(crate) fn check(record: &Record) -> Verdict {
             brought_back += u32::from(undelete.answer == Answer::BroughtBack);
             let Some(delete) = key.deleted_before(undelete) else { continue };
             let took_ns = undelete.ended.0.saturating_sub(delete.begun.0);
-            if took_ns >= reap_after_ns || key.may_be_back(delete, undelete) {
+            if took_ns >= kept_ns || key.may_be_back(delete, undelete) {
                 continue;
             }
             in_time += 1;
@@ -34,7 +34,7 @@ pub(crate) fn check(record: &Record) -> Verdict {
                     what: format!(
                         "{name} was deleted, and {:.3} s later there was nothing to bring back, though it is kept for {:.3} s",
                         Moment(took_ns).seconds(),
-                        Moment(reap_after_ns).seconds()
+                        Moment(kept_ns).seconds()
                     ),
                     at: Some(undelete.ended),
                     key: Some((*name).to_owned()),

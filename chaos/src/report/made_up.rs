@@ -21,7 +21,7 @@ pub(super) fn record() -> Record {
             seconds: 60,
             masters: 3,
             volumes: 3,
-            reap_after_ms: 4_000,
+            deleted_kept_ms: 4_000,
             binary: "hayrick 0.1.0".to_owned(),
             bug: None,
             replay: "make chaos MIX=leader-kills SEED=8150734 SECONDS=60".to_owned(),
