@@ -50,6 +50,12 @@ const fn stretched(mut mix: Mix, times: f64) -> Mix {
     mix
 }
 
+const fn quick(mut mix: Mix) -> Mix {
+    mix.peace = (0.1, 0.7);
+    mix.stretch = 0.4;
+    mix
+}
+
 const fn segments(mut mix: Mix, size: &'static str) -> Mix {
     mix.segment_size = size;
     mix
@@ -73,12 +79,12 @@ static FAILING_SYNCS: Mix = powered(together(
     ),
     3,
 ));
-static TORN_TAILS: Mix = powered(mix(
+static TORN_TAILS: Mix = powered(quick(mix(
     "torn-tails",
-    "Servers are killed again and again, and a part of what was not synced is lost.",
-    &[Kind::KillAll, Kind::KillMaster, Kind::KillMajority],
+    "Masters are killed again and again, and a part of what was not synced is lost.",
+    &[Kind::KillMajority, Kind::KillMaster, Kind::KillAll],
     &[],
-));
+)));
 static LOST_VOTES: Mix = powered(together(
     mix(
         "lost-votes",
@@ -203,7 +209,7 @@ pub static ALL: &[Planted] = &[
     planted_in(&POWER_CUTS, "skip-sync"),
     planted_in(&FAILING_SYNCS, "retry-failed-sync"),
     planted_in(&FAILING_SYNCS, "failed-write-forgotten"),
-    planted_in(&TORN_TAILS, "torn-tail-accepted"),
+    planted_long(&TORN_TAILS, "torn-tail-accepted", 25, PATIENCE),
     planted_in(&LOST_VOTES, "vote-before-durable"),
     planted_in(&LATE_VOTERS, "vote-ignores-log"),
     planted_in(&LEADER_CUTS, "read-without-read-index"),

@@ -113,8 +113,8 @@ pub static ALL: [Mix; 24] = [
     ),
     mix(
         "leader-cut-off",
-        "The leader and everybody else do not hear of each other.",
-        &[Kind::CutLeader],
+        "The leader and the other masters, or a master and everybody else, do not hear of each other.",
+        &[Kind::CutLeader, Kind::CutLeader, Kind::IsolateMaster],
         &["elections"],
     ),
     mix("bridges", "Two masters do not hear of each other, the third hears both.", &[Kind::CutBridge], &[]),

@@ -45,6 +45,8 @@ const MASTER_FLAGS: [(&str, &str); 8] = [
 const VOLUME_FLAGS: [(&str, &str); 1] = [("--scrub-rate", "100MiB")];
 /// The load runs alone before the first fault, so that there is something to lose.
 const BEFORE: Duration = Duration::from_secs(2);
+/// See the checker of this.
+const AGAIN_MAX: Duration = Duration::from_secs(16);
 /// Between two words of how it goes.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -112,7 +114,7 @@ pub async fn run(mix: &Mix, options: &Options, mut tell: impl FnMut(&Progress)) 
     tell_phase("healing", &mut tell);
     quiet::heal(&scene)?;
     let loaded = clock.now();
-    let (writes_again_ms, reads_again_ms) = quiet::serves_again(&scene, options.patience).await;
+    let (writes_again_ms, reads_again_ms) = quiet::serves_again(&scene, again_patience(options)).await;
     let history = workload.finish().await?;
     let quiet = Quiet { writes_again_ms, reads_again_ms, ..Quiet::default() };
     let mut record = record(mix, options, &scene, history, quiet, loaded);
@@ -123,7 +125,8 @@ pub async fn run(mix: &Mix, options: &Options, mut tell: impl FnMut(&Progress)) 
     }
     if verdicts.iter().all(|verdict| verdict.outcome != Outcome::Violated) {
         tell_phase("reading everything back", &mut tell);
-        quiet::look(&scene, &record.history, &mut record.quiet, options.patience).await;
+        let (patience, early) = (options.patience, options.ends_early);
+        quiet::look(&scene, &record.history, &mut record.quiet, patience, early).await;
         note(&scene, &mut record);
         watch.add_to(&mut record);
         tell_phase("judging", &mut tell);
@@ -131,6 +134,11 @@ pub async fn run(mix: &Mix, options: &Options, mut tell: impl FnMut(&Progress)) 
     }
     scene.cluster.kill_all()?;
     Ok(Run { record, verdicts })
+}
+
+/// Service that is not back in this time breaks the promise; how late it is in the end is of interest otherwise.
+fn again_patience(options: &Options) -> Duration {
+    if options.ends_early { AGAIN_MAX.min(options.patience) } else { options.patience }
 }
 
 /// Removes what a run left on the disk, unless somebody will want to look at it.

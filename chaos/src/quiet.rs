@@ -70,13 +70,23 @@ pub(crate) async fn serves_again(scene: &Arc<Scene>, patience: Duration) -> (Opt
 }
 
 /// Looks at all of it, once no client is at work any more. Each of what has to come to an end by itself has that long, and
-/// all of it three times as long.
-pub(crate) async fn look(scene: &Arc<Scene>, history: &History, quiet: &mut Quiet, patience: Duration) {
+/// all of it three times as long. If it `ends_early`, the first thing that does not come to its end is the last one looked at.
+pub(crate) async fn look(
+    scene: &Arc<Scene>,
+    history: &History,
+    quiet: &mut Quiet,
+    patience: Duration,
+    ends_early: bool,
+) {
     let deadline = Instant::now() + 3 * patience;
     let left = || patience.min(deadline.saturating_duration_since(Instant::now()));
     let mut troubles = Vec::new();
     troubles.extend(repaired(scene, left()).await.err());
     for number in scene.members(Role::Master) {
+        if ends_early && !troubles.is_empty() {
+            quiet.check.get_or_insert_default().wrong_copies.extend(in_words(&troubles));
+            return;
+        }
         troubles.extend(restart(scene, number, left()).await.err());
     }
     match timeout(left() + READ_COPIES_TIMEOUT, swept(scene, left())).await {
@@ -85,11 +95,14 @@ pub(crate) async fn look(scene: &Arc<Scene>, history: &History, quiet: &mut Quie
         Err(_) => troubles.push(anyhow::anyhow!("the check of all copies did not end in time")),
     }
     if !troubles.is_empty() {
-        let told = troubles.iter().map(|trouble| format!("{trouble:#}"));
-        quiet.check.get_or_insert_default().wrong_copies.extend(told);
+        quiet.check.get_or_insert_default().wrong_copies.extend(in_words(&troubles));
     }
     read_all(scene, history, quiet, deadline.max(Instant::now() + PAUSE)).await;
     quiet.states = states(scene).await;
+}
+
+fn in_words(troubles: &[anyhow::Error]) -> impl Iterator<Item = String> {
+    troubles.iter().map(|trouble| format!("{trouble:#}"))
 }
 
 async fn repaired(scene: &Arc<Scene>, patience: Duration) -> Result<()> {

@@ -58,6 +58,7 @@ pub const CHECKERS: &[&str] = &[
     "space-accounted-for",
     "masters-agree",
     "one-leader-a-term",
+    "identity",
     "service-comes-back",
     "bounded",
 ];
