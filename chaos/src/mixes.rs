@@ -31,6 +31,8 @@ pub struct Mix {
     pub must_reach: &'static [&'static str],
 }
 
+/// The counter of what only a power cut leaves.
+pub(crate) const TORN_TAILS: &str = "disk_cut_tails";
 const PEACE: (f64, f64) = (0.5, 2.5);
 /// So small that segments are sealed and compacted within minutes.
 const SEGMENT_SIZE: &str = "4MiB";
@@ -180,7 +182,7 @@ pub static ALL: [Mix; 24] = [
             "power-cuts",
             "Processes are killed, and what they had not synced is lost.",
             &[Kind::KillAll, Kind::KillMaster, Kind::KillVolume, Kind::KillMajority],
-            &["elections", "disk_cut_tails"],
+            &["elections", TORN_TAILS],
         ),
         2,
     )),

@@ -15,7 +15,7 @@ use crate::checkers;
 use crate::clock::{Clock, seconds};
 use crate::faults::{self, Running};
 use crate::history::{History, Moment};
-use crate::mixes::Mix;
+use crate::mixes::{self, Mix};
 use crate::quiet;
 use crate::record::{Plan, Quiet, Record};
 use crate::report::Run;
@@ -283,8 +283,14 @@ pub fn plan(mix: &Mix, options: &Options) -> Plan {
         binary: options.version.clone(),
         bug: options.bug.clone(),
         replay: replay(mix, options),
-        must_reach: mix.must_reach.iter().map(|name| (*name).to_owned()).collect(),
+        must_reach: must_reach(mix, options),
     }
+}
+
+/// A kill leaves no torn tail unless it is a power cut.
+fn must_reach(mix: &Mix, options: &Options) -> Vec<String> {
+    let can = |name: &&&str| options.is_chaos || **name != mixes::TORN_TAILS;
+    mix.must_reach.iter().filter(can).map(|name| (*name).to_owned()).collect()
 }
 
 /// The load that a user's machine is put under.

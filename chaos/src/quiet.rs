@@ -20,6 +20,8 @@ use crate::record::{CheckSeen, Quiet, StateSeen};
 use crate::scene::{PAUSE, Scene};
 use crate::workload::ask;
 
+/// Between two readings of all copies.
+const MENDED_PAUSE: Duration = Duration::from_secs(1);
 /// Reading all copies takes seconds.
 const READ_COPIES_TIMEOUT: Duration = Duration::from_secs(20);
 const AGREED_TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,7 +91,7 @@ pub(crate) async fn look(
         }
         troubles.extend(restart(scene, number, left()).await.err());
     }
-    match timeout(left() + READ_COPIES_TIMEOUT, swept(scene, left())).await {
+    match timeout(2 * left() + READ_COPIES_TIMEOUT, swept(scene, left())).await {
         Ok(Ok(seen)) => quiet.check = Some(seen),
         Ok(Err(error)) => troubles.push(error.context("the check of all copies")),
         Err(_) => troubles.push(anyhow::anyhow!("the check of all copies did not end in time")),
@@ -149,7 +151,13 @@ async fn swept(scene: &Arc<Scene>, patience: Duration) -> Result<CheckSeen> {
             Ok(())
         })
         .await;
-    let report = client.check(true, |_| ()).await?;
+    // What flipped and was not read since comes to light now, and is mended; what does not go by that is broken.
+    let mut report = client.check(true, |_| ()).await?;
+    let until = Instant::now() + patience;
+    while !report.findings.is_empty() && Instant::now() < until {
+        sleep(MENDED_PAUSE).await;
+        report = client.check(true, |_| ()).await?;
+    }
     let findings = report.findings.iter();
     Ok(CheckSeen {
         objects: report.total.live.needles,

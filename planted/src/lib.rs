@@ -57,7 +57,7 @@ pub const CHECKERS: &[&str] = &[
     "replicas-complete",
     "space-accounted-for",
     "masters-agree",
-    "one-leader-a-term",
+    "leadership-goes-on",
     "identity",
     "service-comes-back",
     "bounded",
@@ -85,7 +85,7 @@ bugs! {
     /// A vote is answered before it is written down, which follows a second later.
     VoteBeforeDurable = "vote-before-durable":
         "SIGKILL of the leader, and of another master within a second after the election, while unsynced writes \
-         are lost: service-comes-back (the master finds itself rolled back), one-leader-a-term.",
+         are lost: service-comes-back (the master finds itself rolled back), leadership-goes-on.",
     /// A vote is given to whoever asks for it, though his log ends before the own one.
     VoteIgnoresLog = "vote-ignores-log":
         "SIGKILL of a follower under writes, then of the leader, SIGSTOP of the other follower, and the \

@@ -84,7 +84,7 @@ mod tests {
                 "replicas-complete",
                 "space-accounted-for",
                 "masters-agree",
-                "one-leader-a-term",
+                "leadership-goes-on",
                 "identity",
                 "service-comes-back",
                 "bounded",
