@@ -153,6 +153,7 @@ fn tasks(args: &Args) -> Result<Vec<Task>> {
 
 fn named(name: &str) -> Result<&'static Mix> {
     mixes::named(name)
+        .or_else(|| bugs::mix_named(name))
         .with_context(|| format!("there is no mix {name:?}; hayrick prove --list shows those there are"))
 }
 
