@@ -85,13 +85,16 @@ pub(crate) async fn read_index(master: &Master, deadline: Instant) -> Result<u64
 
 /// The leader, if it can be asked: this master with a majority, or one that this is connected to.
 pub(crate) fn reachable(master: &Master) -> Option<NodeId> {
-    current(master).filter(|leader| {
-        if *leader == master.options.id {
-            master.node.has_quorum()
-        } else {
-            master.peers.master(*leader).is_some_and(|client| client.is_connected())
-        }
-    })
+    current(master).filter(|leader| can_be_asked(master, *leader))
+}
+
+/// Whether this leader can: this master with a majority, or one that this is connected to.
+pub(crate) fn can_be_asked(master: &Master, leader: NodeId) -> bool {
+    if leader == master.options.id {
+        master.node.has_quorum()
+    } else {
+        master.peers.master(leader).is_some_and(|client| client.is_connected())
+    }
 }
 
 /// Whether nothing can come of waiting for a leader: there is none that can be asked, and no majority of the masters,

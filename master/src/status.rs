@@ -40,11 +40,13 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
     let waiting = waiting(master, &cluster, &config, &counts, told.as_ref().map(|told| &told.waiting[..]));
     let told = told.unwrap_or_default();
     let counters = &status.counters;
+    // The leader of that term: by now there may be another.
+    let named = status.leader.filter(|leader| leader::can_be_asked(master, *leader));
     Ok(json!({
         "cluster": config.cluster.to_string(),
         "node": options.id.0,
         "version": env!("CARGO_PKG_VERSION"),
-        "leader": leader::reachable(master).map(|id| id.0),
+        "leader": named.map(|id| id.0),
         "term": status.term,
         "committed": status.committed,
         "applied": status.applied,

@@ -374,11 +374,14 @@ impl Store {
         let stream = self.stream.status();
         let free_bytes = self.options.free_bytes(&self.shared.disk, stream.room_bytes);
         let (bad, bad_bytes) = self.shared.damage.figures();
+        // One at a time: who reads the index while it reads it waits for ever, as soon as a writer came in between.
+        let needles = self.shared.index.read().needles();
+        let dead_bytes = self.dead_bytes(&stream.files);
         VolumeStatus {
             capacity_bytes: self.options.capacity_bytes,
             used_bytes: self.shared.disk.taken_bytes(),
             free_bytes,
-            needles: self.shared.index.read().needles(),
+            needles,
             segments: stream.files.len() as u64,
             bad,
             bad_bytes,
@@ -386,7 +389,7 @@ impl Store {
             read_only: stream.poisoned,
             stalled_ms: stream.stalled_ms,
             uncompared: self.shared.damage.is_uncompared(),
-            dead_bytes: self.dead_bytes(&stream.files),
+            dead_bytes,
         }
     }
 
@@ -547,6 +550,33 @@ mod tests {
     use hayrick_protocol::needle::Body;
 
     use super::*;
+
+    /// How often the index is written while the status is asked for: where it hung, a tenth was enough.
+    const WRITTEN: u64 = 200_000;
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn the_status_never_waits_for_itself_while_needles_arrive() {
+        let options = StoreOptions::new("/needles", 64 << 20);
+        let store = Arc::new(Store::open(Arc::new(FaultyDisk::new(1)), options).expect("the store opens"));
+        let (asking, is_done) = (Arc::clone(&store), Arc::new(AtomicBool::default()));
+        let done = Arc::clone(&is_done);
+        // Left behind if it hangs.
+        thread::spawn(move || {
+            while !done.load(Ordering::Relaxed) {
+                asking.status();
+            }
+        });
+        let (written, outcome) = mpsc::channel();
+        thread::spawn(move || {
+            for _ in 0..WRITTEN {
+                drop(store.shared.index.write());
+            }
+            is_done.store(true, Ordering::Relaxed);
+            let _ = written.send(());
+        });
+        outcome.recv_timeout(PATIENCE).expect("neither waits for ever");
+    }
 
     #[test]
     fn a_store_that_hangs_while_it_closes_keeps_the_lock() {
