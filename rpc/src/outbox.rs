@@ -194,8 +194,11 @@ impl Outbox {
         queue.chunks.clear();
         queue.tail = BytesMut::new();
         queue.socket = None;
+        let written_bytes = queue.written_bytes;
+        // Outside the lock: who is woken may be polled on the spot (`brief`), and takes it.
+        drop(queue);
         self.written.notify_waiters();
-        queue.written_bytes
+        written_bytes
     }
 
     /// Done once all that was queued is written, or the connection is gone.
@@ -277,5 +280,41 @@ fn advance(chunks: &mut VecDeque<Bytes>, mut written_bytes: usize) {
         }
         written_bytes -= first.len();
         chunks.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::brief::Brief;
+
+    async fn outbox() -> Outbox {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let socket = TcpStream::connect(address).await.expect("it listens");
+        Outbox::new(socket.into_split().1)
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_room_and_is_polled_where_it_is_woken_learns_that_the_connection_ended() {
+        let outbox = Arc::new(outbox().await);
+        let chunk = Bytes::from(vec![0; SEND_QUEUE_BYTES_MAX]);
+        let large = Payload::new(Vec::new(), vec![chunk]).expect("it fits a frame");
+        outbox.try_push(Header::ALIVE, &large).expect("there is room");
+        let (tell, told) = mpsc::channel();
+        let pushing = Arc::clone(&outbox);
+        Brief::start(Box::pin(async move {
+            let pushed = pushing.push(Header::ALIVE, &Payload::empty(), Company::Others).await;
+            tell.send(pushed).expect("the test waits");
+        }));
+        assert_eq!(told.try_recv(), Err(mpsc::TryRecvError::Empty), "there is no room");
+        thread::spawn(move || outbox.close());
+        let pushed = told.recv_timeout(Duration::from_secs(20)).expect("it is woken, and gets the lock");
+        assert_eq!(pushed, Err(PushError::Closed));
     }
 }
