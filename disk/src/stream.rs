@@ -434,8 +434,10 @@ impl<F: Format> Stream<F> {
         let reserve_is_whole =
             || zero_ahead::free_bytes(shared).is_ok_and(|free| free >= shared.options.reserve_bytes);
         let is_open_to_all = !shared.in_reserve.load(Ordering::Relaxed) || reserve_is_whole();
+        // In a statement of its own, so that the lock is let go of before others are taken.
+        let files = shared.files.read().keys().copied().collect();
         Status {
-            files: shared.files.read().keys().copied().collect(),
+            files,
             allocated_bytes: shared.allocated_bytes.load(Ordering::Relaxed),
             end: active.as_ref().map_or(0, |file| file.end()),
             active: active.map(|file| file.id()),
