@@ -10,13 +10,13 @@ TEST_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 
-.PHONY: help cluster test verify format lint graph deny unit integration fuzz bench soak soak-heal chaos \
-	chaos-self-test chaos-soak clean need-cargo need-deny
+.PHONY: help cluster test verify format lint graph deny unit integration fuzz bench soak soak-crash soak-heal \
+	soak-chaos chaos chaos-self-test clean need-cargo need-deny
 
 help: ## list the targets
 	@echo 'Hayrick: make TARGET'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make cluster BASE_PORT=9090 DIR=./hayrick-cluster    three masters and four volumes'
 	@echo '  make bench ROWS=put-1k-c32,get-1k-c32                only these rows'
@@ -70,7 +70,9 @@ bench: need-cargo ## measure engine and cluster against this machine's limits, i
 
 # The same tests as in `make unit`, with more of the histories that are drawn from a seed.
 HISTORIES ?= 10000
-soak: need-cargo soak-heal ## crash tests with many more histories, and soak-heal, for an hour or so (HISTORIES)
+soak: soak-crash soak-heal soak-chaos ## the three below, one after the other: some hours
+
+soak-crash: need-cargo ## crash tests with many more histories, for an hour or so (HISTORIES)
 	HAYRICK_HISTORIES=$(HISTORIES) $(CARGO) test --release -p hayrick-disk -p hayrick-raft-store -p hayrick-volume -- \
 		acked_records acknowledged_ at_every_crash
 
@@ -98,9 +100,9 @@ chaos-self-test: need-cargo ## show that each planted bug is caught, and nothing
 	@exec $(PROVE) --self-test docs/chaos.md
 
 MIX_SECONDS ?= 180
-chaos-soak: need-cargo ## every mix for as long as one likes; goes on where it was interrupted (SEED=N, MIX_SECONDS)
+soak-chaos: need-cargo ## every mix for MIX_SECONDS, 180 unless said; goes on where it was interrupted (SEED, MIX_SECONDS)
 	@$(CHAOS_BUILD)
-	@exec $(PROVE) --minutes 100000 --seconds $(MIX_SECONDS) --resume
+	@exec $(PROVE) --minutes 100000 --seconds $(MIX_SECONDS) --resume $(if $(SEED),,--seed 1)
 
 clean: ## remove what was built, with it the figures in target/bench.json; never data
 	$(CARGO) clean
