@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use hayrick_client::{Client, Condition, Error, PutOptions};
 use hayrick_integration_tests::proxy::{Answers, Proxy};
 use hayrick_integration_tests::{cluster, ledger, wait};
-use hayrick_launcher::Cluster;
+use hayrick_launcher::{Cluster, Role};
 use tokio::task::block_in_place;
 
 const ROUNDS: usize = 20;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use hayrick_integration_tests::proxy::{Answers, Proxy};
 use hayrick_integration_tests::{cluster, wait};
-use hayrick_launcher::Cluster;
+use hayrick_launcher::{Cluster, Role};
 use serde_json::Value;
 use tokio::task::block_in_place;
 
