@@ -100,21 +100,22 @@ pub async fn run(mix: &Mix, options: &Options, mut tell: impl FnMut(&Progress)) 
         std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
     }
     let clock = Clock::start();
-    let tell_phase = |doing, tell: &mut dyn FnMut(&Progress)| {
+    let phase = |doing, faults, tally| {
         let elapsed = Duration::from_nanos(clock.now().0);
-        tell(&Progress { doing, elapsed, faults: 0, broken: Vec::new(), tally: Tally::default() });
+        Progress { doing, elapsed, faults, broken: Vec::new(), tally }
     };
-    tell_phase("starting a cluster", &mut tell);
+    tell(&phase("starting a cluster", 0, Tally::default()));
     let scene = Scene::start(layout(mix, options, &dir), clock).await.context("the cluster did not start")?;
     let watch = Watch::start(&scene);
     let workload = Workload::start(&scene, options.load, options.seed);
     let mut schedule = Schedule::new(mix, options);
     schedule.run(&scene, &workload, options.breaks, &mut tell).await?;
 
-    tell_phase("healing", &mut tell);
+    tell(&phase("healing", scene.faults_so_far(), workload.tally()));
     quiet::heal(&scene)?;
     let loaded = clock.now();
     let (writes_again_ms, reads_again_ms) = quiet::serves_again(&scene, again_patience(options)).await;
+    let tally = workload.tally();
     let history = workload.finish().await?;
     let quiet = Quiet { writes_again_ms, reads_again_ms, ..Quiet::default() };
     let mut record = record(mix, options, &scene, history, quiet, loaded);
@@ -124,12 +125,12 @@ pub async fn run(mix: &Mix, options: &Options, mut tell: impl FnMut(&Progress)) 
         verdicts = checkers::judge_history(&record);
     }
     if verdicts.iter().all(|verdict| verdict.outcome != Outcome::Violated) {
-        tell_phase("reading everything back", &mut tell);
+        tell(&phase("reading everything back", scene.faults_so_far(), tally));
         let (patience, early) = (options.patience, options.ends_early);
         quiet::look(&scene, &record.history, &mut record.quiet, patience, early).await;
         note(&scene, &mut record);
         watch.add_to(&mut record);
-        tell_phase("judging", &mut tell);
+        tell(&phase("judging", scene.faults_so_far(), tally));
         verdicts = checkers::judge(&record);
     }
     scene.cluster.kill_all()?;

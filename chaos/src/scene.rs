@@ -106,9 +106,8 @@ impl Scene {
         for (flag, value) in &layout.volume_flags {
             builder = builder.volume_arg(*flag).volume_arg(*value);
         }
-        if let Some(bug) = &layout.bug {
-            builder = builder.env("HAYRICK_BUG", bug);
-        }
+        // In any case: who runs without a bug is not to inherit one.
+        builder = builder.env("HAYRICK_BUG", layout.bug.as_deref().unwrap_or_default());
         let mut cluster = builder.build()?;
         for _ in 0..layout.spare_masters {
             cluster.add_master(1)?;

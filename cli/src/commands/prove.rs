@@ -15,6 +15,7 @@ use hayrick_chaos::report::standing::{Standing, Summary};
 use hayrick_chaos::report::{self, Run};
 use hayrick_chaos::self_test::{self, Caught};
 use hayrick_chaos::verdict::Outcome;
+use hayrick_planted::Bug;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::Exit;
@@ -94,16 +95,28 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
             "--bug needs the build for chaos tests: cargo build -p hayrick-cli --features chaos --bin hayrick-chaos"
         );
     }
+    if let Some(bug) = &args.bug
+        && Bug::named(bug).is_none()
+    {
+        let names: Vec<&str> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+        bail!("there is no bug {bug:?}; there are: {}", names.join(", "));
+    }
     let tasks = tasks(&args)?;
+    let running = tasks[0].options.dir.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         tokio::select! {
-            result = begin(&args, tasks) => result,
-            signal = told_to_stop() => {
-                signal?;
-                bail!("interrupted; run it again with --resume and the same --seed to go on")
-            }
+            result = begin(&args, tasks) => Some(result),
+            signal = told_to_stop() => signal.err().map(Err),
         }
+    });
+    // With it go the servers.
+    drop(runtime);
+    result.unwrap_or_else(|| {
+        if running.exists() {
+            std::fs::remove_dir_all(&running).with_context(|| running.display().to_string())?;
+        }
+        bail!("interrupted; run it again with --resume and the same --seed to go on")
     })
 }
 
@@ -184,7 +197,7 @@ async fn self_test(args: &Args, document: &Path, options: Options) -> Result<Exi
     let (mut caught, mut without) = (Vec::new(), Vec::<&'static Planted>::new());
     let mut is_well = true;
     for planted in bugs::ALL.iter().filter(chosen) {
-        let about = hayrick_planted::Bug::named(planted.bug).map_or("", hayrick_planted::Bug::about);
+        let about = Bug::named(planted.bug).map_or("", Bug::about);
         let mut teller = Teller::new(planted.bug.to_owned());
         let run = self_test::run(planted, &options, true, |progress| teller.tell(progress)).await;
         teller.clear();
@@ -341,5 +354,29 @@ impl Teller {
         if self.is_watched {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn there_are_faults_that_show_every_planted_bug() {
+        let planted: BTreeSet<&str> = Bug::ALL.iter().map(|bug| bug.name()).collect();
+        let shown: BTreeSet<&str> = bugs::ALL.iter().map(|planted| planted.bug).collect();
+        assert_eq!(planted, shown);
+    }
+
+    #[test]
+    fn a_proof_of_five_minutes_has_several_mixes_and_one_of_many_has_all() {
+        let count = |minutes| by_lot(1, minutes).len();
+        assert!((5..=10).contains(&count(5)), "{}", count(5));
+        assert_eq!(count(1), 1);
+        // Those that only the build for chaos tests can run are left out.
+        assert_eq!(count(100), by_lot(2, 1000).len());
+        assert!(count(100) >= mixes::ALL.len() - 1);
     }
 }
