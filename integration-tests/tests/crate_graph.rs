@@ -40,7 +40,7 @@ const MAY_LOOK_AT: [(&str, &[&str]); 15] = [
             "planted",
         ],
     ),
-    ("integration-tests", &["client", "launcher"]),
+    ("integration-tests", &["client", "launcher", "chaos"]),
 ];
 /// The only crate that may name openraft, whose types must not leak.
 const OPENRAFT_ONLY_IN: &str = "raft-store";
