@@ -108,18 +108,8 @@ fn in_words(troubles: &[anyhow::Error]) -> impl Iterator<Item = String> {
 }
 
 async fn repaired(scene: &Arc<Scene>, patience: Duration) -> Result<()> {
-    let volumes = scene.members(Role::Volume).len();
-    scene
-        .until("all volumes are up and every object has its copies", patience, async || {
-            let leader = scene.leader().await.context("nobody leads")?;
-            let status = scene.status(leader).await.context("the leader does not answer")?;
-            let up = status.volumes.iter().filter(|volume| volume.state == "up").count();
-            ensure!(up >= volumes, "{up} of {volumes} volumes are up");
-            ensure!(status.under_replicated == 0, "{} objects lack copies", status.under_replicated);
-            ensure!(status.moves.is_empty(), "{} moves are under way", status.moves.len());
-            Ok(())
-        })
-        .await
+    let what = "all volumes are up and every object has its copies";
+    scene.until(what, patience, async || scene.is_whole().await).await
 }
 
 /// An epoch ends with its gateway: what was appended under it and never committed is nobody's from then on.

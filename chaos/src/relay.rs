@@ -62,7 +62,24 @@ pub struct Trouble {
     pub bytes_per_s: u64,
 }
 
-type Troubles = BTreeMap<(Node, Node), Trouble>;
+impl Trouble {
+    /// Both at once.
+    fn and(self, other: Self) -> Self {
+        let narrow = [self.bytes_per_s, other.bytes_per_s].into_iter().filter(|rate| *rate > 0).min();
+        Self {
+            held: self.held || other.held,
+            torn_per_mille: self.torn_per_mille.max(other.torn_per_mille),
+            delay: self.delay + other.delay,
+            bytes_per_s: narrow.unwrap_or(0),
+        }
+    }
+}
+
+/// Who brought trouble, so that it can be ended without that of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cause(pub u64);
+
+type Troubles = BTreeMap<(Node, Node), BTreeMap<Cause, Trouble>>;
 
 /// All links of a cluster.
 pub struct Links {
@@ -75,9 +92,15 @@ pub struct Links {
 /// One way of one connection.
 #[derive(Clone)]
 struct Way {
-    link: (Node, Node),
+    dialler: Node,
+    target: Target,
+    /// From the dialler to the target, or back.
+    is_forth: bool,
     shared: Shared,
 }
+
+/// Who is behind a relay; asked each time, as a volume may get a number, and another one, while connections last.
+type Target = Arc<dyn Fn() -> Node + Send + Sync>;
 
 /// What all ways look at.
 #[derive(Clone)]
@@ -97,8 +120,8 @@ impl Links {
         }
     }
 
-    /// Puts a relay before the server that listens at `target`; where the others shall dial instead. `node` is asked at each
-    /// connection, as a volume gets its number late.
+    /// Puts a relay before the server that listens at `target`, which is `node` at any time; where the others shall dial
+    /// instead.
     ///
     /// # Errors
     /// When no port is free.
@@ -114,19 +137,29 @@ impl Links {
             chunks: Arc::clone(&self.chunks),
             torn: Arc::clone(&self.torn),
         };
+        let node: Target = Arc::new(node);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 // Closed by one end, or the target is not there: the other end sees its connection closed.
-                tokio::spawn(relay(client, target, node(), shared.clone()));
+                tokio::spawn(relay(client, target, Arc::clone(&node), shared.clone()));
             }
         });
         Ok(addr)
     }
 
-    /// Makes this the trouble of all that `from` sends to `to`.
-    pub fn trouble(&self, from: Node, to: Node, trouble: Trouble) {
+    /// From now on all that `from` sends to `to` has this trouble of this cause, beside those of others.
+    pub fn trouble(&self, cause: Cause, from: Node, to: Node, trouble: Trouble) {
         self.troubles.send_modify(|troubles| {
-            troubles.insert((from, to), trouble);
+            troubles.entry((from, to)).or_default().insert(cause, trouble);
+        });
+    }
+
+    /// What had this cause is over.
+    pub fn end(&self, cause: Cause) {
+        self.troubles.send_modify(|troubles| {
+            for of_link in troubles.values_mut() {
+                of_link.remove(&cause);
+            }
         });
     }
 
@@ -141,27 +174,38 @@ impl Links {
     }
 }
 
-async fn relay(mut client: TcpStream, target: SocketAddr, to: Node, shared: Shared) -> Result<()> {
+/// All that is wrong with one way of a link.
+fn of(troubles: &Troubles, link: (Node, Node)) -> Trouble {
+    let causes = troubles.get(&link).into_iter().flat_map(BTreeMap::values);
+    causes.fold(Trouble::default(), |all, one| all.and(*one))
+}
+
+async fn relay(mut client: TcpStream, addr: SocketAddr, target: Target, shared: Shared) -> Result<()> {
     let mut hello = [0; HELLO_BYTES];
     timeout(HELLO_TIMEOUT, client.read_exact(&mut hello)).await??;
     let id = hello[ROLE_AT + 1..ROLE_AT + 9].try_into().map(u64::from_le_bytes)?;
-    let from = if hello[ROLE_AT] == ROLE_MASTER { Node::Master(id) } else { Node::Volume(id) };
+    let dialler = if hello[ROLE_AT] == ROLE_MASTER { Node::Master(id) } else { Node::Volume(id) };
 
-    let server = TcpStream::connect(target).await?;
+    let server = TcpStream::connect(addr).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let forth = Way { link: (from, to), shared: shared.clone() };
-    let back = Way { link: (to, from), shared };
+    let forth = Way { dialler, target, is_forth: true, shared };
+    let back = Way { is_forth: false, ..forth.clone() };
     let forth = forth.pass(hello.to_vec(), from_client, to_server);
     let back = back.pass(Vec::new(), from_server, to_client);
     tokio::select! { result = forth => result, result = back => result }
 }
 
 impl Way {
+    fn link(&self) -> (Node, Node) {
+        let target = (self.target)();
+        if self.is_forth { (self.dialler, target) } else { (target, self.dialler) }
+    }
+
     fn trouble(&self) -> Trouble {
-        self.shared.troubles.borrow().get(&self.link).copied().unwrap_or_default()
+        of(&self.shared.troubles.borrow(), self.link())
     }
 
     /// Passes on what comes this way, until that ends.
@@ -197,8 +241,8 @@ impl Way {
     ) -> Result<()> {
         while let Some((due, chunk)) = under_way.recv().await {
             sleep_until(due).await;
-            let link = self.link;
-            let well = |troubles: &Troubles| !troubles.get(&link).is_some_and(|trouble| trouble.held);
+            let link = self.link();
+            let well = |troubles: &Troubles| !of(troubles, link).held;
             self.shared.troubles.wait_for(well).await?;
             let trouble = self.trouble();
             if let Some(part) = self.tears(&trouble, chunk.len()) {
@@ -230,6 +274,7 @@ impl Way {
 mod tests {
     use super::*;
 
+    const CAUSE: Cause = Cause(1);
     const PATIENCE: Duration = Duration::from_secs(10);
     /// Long enough that what does not come in it is held.
     const HELD: Duration = Duration::from_millis(200);
@@ -265,7 +310,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_held_one_way_comes_late_and_the_other_way_is_free() {
         let (links, mut one, mut two) = ends().await;
-        links.trouble(Node::Master(1), Node::Master(2), Trouble { held: true, ..Trouble::default() });
+        links.trouble(CAUSE, Node::Master(1), Node::Master(2), Trouble { held: true, ..Trouble::default() });
         one.write_all(b"held").await.unwrap();
         two.write_all(b"free").await.unwrap();
         comes(&mut one, b"free").await;
@@ -276,9 +321,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn one_trouble_ends_without_another() {
+        let (links, mut one, mut two) = ends().await;
+        let held = Trouble { held: true, ..Trouble::default() };
+        for cause in [CAUSE, Cause(2)] {
+            links.trouble(cause, Node::Master(1), Node::Master(2), held);
+        }
+        one.write_all(b"held").await.unwrap();
+        links.end(CAUSE);
+        let mut byte = [0];
+        assert!(timeout(HELD, two.read_exact(&mut byte)).await.is_err(), "the other still holds it");
+        links.end(Cause(2));
+        comes(&mut two, b"held").await;
+    }
+
+    #[test]
+    fn two_troubles_are_as_bad_as_both() {
+        let slow = Trouble { delay: HELD, bytes_per_s: 10, ..Trouble::default() };
+        let torn = Trouble { delay: HELD, torn_per_mille: 7, bytes_per_s: 3, ..Trouble::default() };
+        let both = Trouble { held: false, torn_per_mille: 7, delay: 2 * HELD, bytes_per_s: 3 };
+        assert_eq!(slow.and(torn), both);
+        assert_eq!(slow.and(Trouble::default()), slow);
+    }
+
+    #[tokio::test]
     async fn what_is_torn_ends_within_a_message_at_both_ends() {
         let (links, mut one, mut two) = ends().await;
         links.trouble(
+            CAUSE,
             Node::Master(1),
             Node::Master(2),
             Trouble { torn_per_mille: 1000, ..Trouble::default() },
@@ -296,7 +366,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_link_delays_and_keeps_the_order() {
         let (links, mut one, mut two) = ends().await;
-        links.trouble(Node::Master(1), Node::Master(2), Trouble { delay: HELD, ..Trouble::default() });
+        links.trouble(CAUSE, Node::Master(1), Node::Master(2), Trouble { delay: HELD, ..Trouble::default() });
         let sent = Instant::now();
         one.write_all(b"first").await.unwrap();
         one.write_all(b"second").await.unwrap();

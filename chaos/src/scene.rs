@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use hayrick_client::{Client, Status};
 use hayrick_launcher::{Cluster, Process, Role};
 use tokio::task::block_in_place;
@@ -145,7 +145,7 @@ impl Scene {
         for number in 1..=self.layout.volumes {
             let volume = self.cluster.volume(number);
             block_in_place(|| volume.start())?;
-            self.learn_number(number);
+            self.learn_numbers();
             self.joined((Role::Volume, number));
         }
         let up = self.layout.volumes as usize;
@@ -155,7 +155,7 @@ impl Scene {
                 client.ready().await?;
                 let status = client.status().await?;
                 let seen = status.volumes.iter().filter(|volume| volume.state == "up").count();
-                anyhow::ensure!(seen == up, "master {number} sees {seen} volumes up");
+                ensure!(seen == up, "master {number} sees {seen} volumes up");
             }
             Ok(())
         })
@@ -214,10 +214,14 @@ impl Scene {
         }
     }
 
-    /// Takes note of the number that the cluster gave a volume, once that listens.
-    pub(crate) fn learn_number(&self, volume: u32) {
-        if let Some(id) = self.cluster.volume(volume).server_id() {
-            self.numbers.lock().unwrap_or_else(PoisonError::into_inner).insert(volume, id.into());
+    /// Takes note of the numbers that the cluster gave the volumes: of new ones once they listen, and of those that got
+    /// another one with an empty disk.
+    pub(crate) fn learn_numbers(&self) {
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        for volume in self.cluster.volumes() {
+            if let Some(id) = volume.server_id() {
+                numbers.insert(volume.number(), id.into());
+            }
         }
     }
 
@@ -317,6 +321,18 @@ impl Scene {
         }
         let leader = seen.into_iter().filter(|(_, leader)| leader.is_some()).max()?.1?;
         u32::try_from(leader).ok()
+    }
+
+    /// That every object has all its copies, and every volume is up, as the leader sees it; or what is not so.
+    pub(crate) async fn is_whole(&self) -> Result<()> {
+        let leader = self.leader().await.context("nobody leads")?;
+        let status = self.status(leader).await.context("the leader does not answer")?;
+        let volumes = self.members(Role::Volume).len();
+        let up = status.volumes.iter().filter(|volume| volume.state == "up").count();
+        ensure!(up >= volumes, "{up} of {volumes} volumes are up");
+        ensure!(status.under_replicated == 0, "{} objects lack copies", status.under_replicated);
+        ensure!(status.moves.is_empty(), "{} moves are under way", status.moves.len());
+        Ok(())
     }
 
     /// How a master sees the cluster, if it says so soon.

@@ -104,6 +104,7 @@ async fn resources(scene: Arc<Scene>, seen: Arc<Mutex<Seen>>) {
     let http = reqwest::Client::builder().no_proxy().timeout(METRICS_TIMEOUT).build().unwrap_or_default();
     loop {
         ticks.tick().await;
+        scene.learn_numbers();
         let at = scene.clock.now();
         let mut asked = JoinSet::new();
         for process in scene.cluster.processes() {

@@ -6,9 +6,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use hayrick_chaos::relay::{self, Node, Trouble};
+use hayrick_chaos::relay::{self, Cause, Node, Trouble};
 use hayrick_launcher::{Cluster, Role};
 
+/// Held or slow: one trouble goes on beside the other until all are healed.
+const HELD: Cause = Cause(1);
+const SLOW: Cause = Cause(2);
 /// Nothing is torn here, so nothing is drawn.
 const SEED: u64 = 0;
 
@@ -38,19 +41,19 @@ impl Links {
     /// From now on nothing that this master sends comes to another one.
     pub fn hold_from(&self, id: u32) {
         let held = Trouble { held: true, ..Trouble::default() };
-        self.others(id).for_each(|other| self.links.trouble(node(id), other, held));
+        self.others(id).for_each(|other| self.links.trouble(HELD, node(id), other, held));
     }
 
     /// From now on nothing that another master sends comes to this one.
     pub fn hold_to(&self, id: u32) {
         let held = Trouble { held: true, ..Trouble::default() };
-        self.others(id).for_each(|other| self.links.trouble(other, node(id), held));
+        self.others(id).for_each(|other| self.links.trouble(HELD, other, node(id), held));
     }
 
     /// From now on all that this master sends comes to the others so much later.
     pub fn slow_from(&self, id: u32, delay: Duration) {
         let slow = Trouble { delay, ..Trouble::default() };
-        self.others(id).for_each(|other| self.links.trouble(node(id), other, slow));
+        self.others(id).for_each(|other| self.links.trouble(SLOW, node(id), other, slow));
     }
 
     /// Everything comes through at once, also what has waited.

@@ -31,7 +31,7 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
     match kind {
         Kind::FlipSegment => flip_volume(scene, rng),
         Kind::FlipIndex => flip_master(scene, rng).await,
-        Kind::WipeVolume => wipe_volume(scene, rng),
+        Kind::WipeVolume => wipe_volume(scene, rng).await,
         Kind::WipeMaster => wipe_master(scene, rng).await,
         _ => roll_back_master(scene, rng).await,
     }
@@ -78,7 +78,11 @@ fn rotten(scene: &Scene, role: Role, rng: &mut StdRng) -> Option<Server> {
     Some(victim)
 }
 
-fn wipe_volume(scene: &Scene, rng: &mut StdRng) -> Result<Option<Begun>> {
+/// Only while every object has all its copies: what is wiped sooner may be the last one, and nobody promised to keep that.
+async fn wipe_volume(scene: &Scene, rng: &mut StdRng) -> Result<Option<Begun>> {
+    if scene.is_whole().await.is_err() {
+        return Ok(None);
+    }
     let Some(victim) = any(scene, Role::Volume, rng) else { return Ok(None) };
     scene.kill(victim)?;
     fs::remove_dir_all(scene.process(victim).data_dir())?;

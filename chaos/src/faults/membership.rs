@@ -81,7 +81,7 @@ async fn drain(scene: &Arc<Scene>, rng: &mut StdRng) -> Result<Option<Begun>> {
     if let Some(newcomer) = scene.spare(Role::Volume) {
         let process = scene.process(newcomer);
         if block_in_place(|| process.start()).is_ok() {
-            scene.learn_number(newcomer.1);
+            scene.learn_numbers();
             scene.joined(newcomer);
             what = format!("{} came, ", name(newcomer));
         }

@@ -20,6 +20,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 
 use crate::clock::seconds;
 use crate::record;
+use crate::relay::Cause;
 use crate::scene::{Scene, Server, name};
 
 macro_rules! kinds {
@@ -184,8 +185,8 @@ enum Undo {
     Start(Vec<Server>),
     /// Let these go on.
     Resume(Vec<Server>),
-    /// Let everything through on all links.
-    Heal,
+    /// Let through what this one held, slowed or tore.
+    Links(Cause),
     /// Well disks for these, and a new start for those that gave up.
     Disks(Vec<Server>),
     /// What came back with a wrong clock comes back with the right one.
@@ -250,7 +251,7 @@ impl Running {
             Undo::Nothing => {}
             Undo::Start(servers) => servers.into_iter().try_for_each(|server| scene.spawn(server))?,
             Undo::Resume(servers) => servers.into_iter().try_for_each(|server| scene.resume(server))?,
-            Undo::Heal => scene.links.heal(),
+            Undo::Links(cause) => scene.links.end(cause),
             Undo::Disks(servers) => disk::end(scene, servers).await?,
             Undo::Clocks(servers) => process::right_clocks(scene, servers)?,
         }

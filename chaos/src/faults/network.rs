@@ -7,7 +7,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::{Begun, Kind, Undo, any, follower, leader, shuffled};
-use crate::relay::{Node, Trouble};
+use crate::relay::{Cause, Node, Trouble};
 use crate::scene::{Scene, Server, name};
 
 const HELD: Trouble = Trouble { held: true, torn_per_mille: 0, delay: Duration::ZERO, bytes_per_s: 0 };
@@ -19,97 +19,102 @@ const TORN_PER_MILLE: (u32, u32) = (2, 40);
 const BYTES_PER_S: (u64, u64) = (64 << 10, 1 << 20);
 
 pub(super) async fn begin(scene: &Scene, kind: Kind, rng: &mut StdRng) -> Option<Begun> {
+    let troubles = Troubles { scene, cause: Cause(rng.random()) };
     let what = match kind {
         Kind::CutFromLeader | Kind::CutToLeader | Kind::CutLeader => {
             let leader = leader(scene).await?;
             let masters = others(scene, leader, &[Role::Master]);
-            hold(scene, leader, &masters, kind != Kind::CutToLeader, kind != Kind::CutFromLeader)?
+            troubles.hold(leader, &masters, kind != Kind::CutToLeader, kind != Kind::CutFromLeader)?
         }
         Kind::CutGateway => {
             let gateway = follower(scene, rng).await?;
-            hold(scene, gateway, &others(scene, gateway, &[Role::Master]), true, true)?
+            troubles.hold(gateway, &others(scene, gateway, &[Role::Master]), true, true)?
         }
         Kind::IsolateMaster => {
             let master = any(scene, Role::Master, rng)?;
-            hold(scene, master, &others(scene, master, &[Role::Master, Role::Volume]), true, true)?
+            troubles.hold(master, &others(scene, master, &[Role::Master, Role::Volume]), true, true)?
         }
         Kind::CutBridge => {
             let masters = shuffled(scene, Role::Master, rng);
             let [one, two, ..] = masters[..] else { return None };
-            cut(scene, one, two)?
+            troubles.cut(one, two)?
         }
-        Kind::CutGatewayVolume => cut(scene, any(scene, Role::Master, rng)?, any(scene, Role::Volume, rng)?)?,
+        Kind::CutGatewayVolume => {
+            troubles.cut(any(scene, Role::Master, rng)?, any(scene, Role::Volume, rng)?)?
+        }
         Kind::CutVolume => {
             let volume = any(scene, Role::Volume, rng)?;
-            hold(scene, volume, &others(scene, volume, &[Role::Master, Role::Volume]), true, true)?
+            troubles.hold(volume, &others(scene, volume, &[Role::Master, Role::Volume]), true, true)?
         }
         Kind::CutVolumes => {
             let volumes = nodes(scene, Role::Volume);
-            between(scene, &volumes, &volumes, |_| HELD);
+            troubles.between(&volumes, || HELD);
             "all volumes".to_owned()
         }
-        _ => everywhere(scene, kind, rng),
+        _ => troubles.everywhere(kind, rng),
     };
-    Some((what, Undo::Heal))
+    Some((what, Undo::Links(troubles.cause)))
 }
 
-/// Holds what one server sends to others, what they send to it, or both.
-fn hold(scene: &Scene, server: Server, others: &[Node], from: bool, to: bool) -> Option<String> {
-    let node = scene.node(server)?;
-    for other in others {
-        if from {
-            scene.links.trouble(node, *other, HELD);
+/// What one fault does to links.
+struct Troubles<'a> {
+    scene: &'a Scene,
+    cause: Cause,
+}
+
+impl Troubles<'_> {
+    /// Holds what one server sends to others, what they send to it, or both.
+    fn hold(&self, server: Server, others: &[Node], from: bool, to: bool) -> Option<String> {
+        let node = self.scene.node(server)?;
+        for other in others {
+            if from {
+                self.scene.links.trouble(self.cause, node, *other, HELD);
+            }
+            if to {
+                self.scene.links.trouble(self.cause, *other, node, HELD);
+            }
         }
-        if to {
-            scene.links.trouble(*other, node, HELD);
+        Some(name(server))
+    }
+
+    /// Neither hears of the other.
+    fn cut(&self, one: Server, two: Server) -> Option<String> {
+        let (first, second) = (self.scene.node(one)?, self.scene.node(two)?);
+        self.between(&[first, second], || HELD);
+        Some(format!("{} and {}", name(one), name(two)))
+    }
+
+    fn everywhere(&self, kind: Kind, rng: &mut StdRng) -> String {
+        let all = [nodes(self.scene, Role::Master), nodes(self.scene, Role::Volume)].concat();
+        match kind {
+            Kind::SlowLinks => {
+                // Each way of each link has a delay of its own, and half of them none.
+                let (least, most) = DELAY_MS;
+                self.between(&all, || {
+                    let ms = if rng.random() { rng.random_range(least..=most) } else { 0 };
+                    Trouble { delay: Duration::from_millis(ms), ..Trouble::default() }
+                });
+                format!("{least} to {most} ms")
+            }
+            Kind::TearLinks => {
+                let torn_per_mille = rng.random_range(TORN_PER_MILLE.0..=TORN_PER_MILLE.1);
+                self.between(&all, || Trouble { torn_per_mille, ..Trouble::default() });
+                format!("{torn_per_mille} ‰")
+            }
+            _ => {
+                let bytes_per_s = rng.random_range(BYTES_PER_S.0..=BYTES_PER_S.1);
+                self.between(&all, || Trouble { bytes_per_s, ..Trouble::default() });
+                format!("{} KiB/s", bytes_per_s >> 10)
+            }
         }
     }
-    Some(name(server))
-}
 
-/// Neither hears of the other.
-fn cut(scene: &Scene, one: Server, two: Server) -> Option<String> {
-    let (first, second) = (scene.node(one)?, scene.node(two)?);
-    scene.links.trouble(first, second, HELD);
-    scene.links.trouble(second, first, HELD);
-    Some(format!("{} and {}", name(one), name(two)))
-}
-
-fn everywhere(scene: &Scene, kind: Kind, rng: &mut StdRng) -> String {
-    let all = [nodes(scene, Role::Master), nodes(scene, Role::Volume)].concat();
-    match kind {
-        Kind::SlowLinks => {
-            // Each way of each link has a delay of its own, and half of them none.
-            let (least, most) = DELAY_MS;
-            between(scene, &all, &all, |rng| Trouble {
-                delay: Duration::from_millis(if rng.random() { rng.random_range(least..=most) } else { 0 }),
-                ..Trouble::default()
-            });
-            format!("{least} to {most} ms")
-        }
-        Kind::TearLinks => {
-            let torn_per_mille = rng.random_range(TORN_PER_MILLE.0..=TORN_PER_MILLE.1);
-            between(scene, &all, &all, |_| Trouble { torn_per_mille, ..Trouble::default() });
-            format!("{torn_per_mille} ‰")
-        }
-        _ => {
-            let bytes_per_s = rng.random_range(BYTES_PER_S.0..=BYTES_PER_S.1);
-            between(scene, &all, &all, |_| Trouble { bytes_per_s, ..Trouble::default() });
-            format!("{} KiB/s", bytes_per_s >> 10)
-        }
-    }
-}
-
-/// Troubles every way from the one to the other, each with a trouble of its own.
-fn between(
-    scene: &Scene,
-    from: &[Node],
-    to: &[Node],
-    trouble: impl Fn(&mut rand::rngs::ThreadRng) -> Trouble,
-) {
-    for one in from {
-        for other in to.iter().filter(|other| *other != one) {
-            scene.links.trouble(*one, *other, trouble(&mut rand::rng()));
+    /// Troubles every way between these, each with a trouble of its own.
+    fn between(&self, nodes: &[Node], mut trouble: impl FnMut() -> Trouble) {
+        for from in nodes {
+            for to in nodes.iter().filter(|to| *to != from) {
+                self.scene.links.trouble(self.cause, *from, *to, trouble());
+            }
         }
     }
 }
