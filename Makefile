@@ -100,9 +100,10 @@ chaos-self-test: need-cargo ## show that each planted bug is caught, and nothing
 	@exec $(PROVE) --self-test docs/chaos.md
 
 MIX_SECONDS ?= 180
-soak-chaos: need-cargo ## every mix for MIX_SECONDS, 180 unless said; goes on where it was interrupted (SEED, MIX_SECONDS)
+soak-chaos: need-cargo ## every mix for MIX_SECONDS (180); goes on where it was interrupted; writes its tables into docs/chaos.md (SEED)
 	@$(CHAOS_BUILD)
-	@exec $(PROVE) --minutes 100000 --seconds $(MIX_SECONDS) --resume $(if $(SEED),,--seed 1)
+	@exec $(PROVE) --minutes 100000 --seconds $(MIX_SECONDS) --resume $(if $(SEED),,--seed 1) \
+		$(if $(MIX),,--figures docs/chaos.md)
 
 clean: ## remove what was built, with it the figures in target/bench.json; never data
 	$(CARGO) clean

@@ -79,11 +79,14 @@ static FAILING_SYNCS: Mix = powered(together(
     ),
     3,
 ));
-static TORN_TAILS: Mix = powered(quick(mix(
-    "torn-tails",
-    "Masters are killed again and again, and a part of what was not synced is lost.",
-    &[Kind::KillMajority, Kind::KillMaster, Kind::KillAll],
-    &[],
+static TORN_TAILS: Mix = powered(quick(together(
+    mix(
+        "torn-tails",
+        "Servers with slow disks are killed again and again, and a part of what was not synced is lost.",
+        &[Kind::SlowDisk, Kind::SlowDisk, Kind::KillMajority, Kind::KillMaster, Kind::KillAll],
+        &[],
+    ),
+    3,
 )));
 static LOST_VOTES: Mix = powered(together(
     mix(
@@ -94,19 +97,16 @@ static LOST_VOTES: Mix = powered(together(
     ),
     2,
 ));
-static LATE_VOTERS: Mix = together(
-    mix(
-        "late-voters",
-        "Masters that missed something come back when the leader dies.",
-        &[Kind::StopGateway, Kind::CutGateway, Kind::KillLeader, Kind::KillLeader],
-        &[],
-    ),
-    2,
+static STALE_CANDIDATES: Mix = mix(
+    "stale-candidates",
+    "Masters that missed something stand for election when the leader dies.",
+    &[Kind::StaleCandidate],
+    &[],
 );
-static LEADER_CUTS: Mix = mix(
-    "leader-cuts",
-    "The leader and the other masters do not hear of each other.",
-    &[Kind::CutLeader],
+static STALE_LEADERS: Mix = mix(
+    "stale-leaders",
+    "The leader stands still, or is cut off, until there is another.",
+    &[Kind::StopLeader, Kind::StopLeader, Kind::CutLeader],
     &[],
 );
 static GATEWAY_CUTS: Mix = mix(
@@ -211,8 +211,8 @@ pub static ALL: &[Planted] = &[
     planted_in(&FAILING_SYNCS, "failed-write-forgotten"),
     planted_long(&TORN_TAILS, "torn-tail-accepted", 25, PATIENCE),
     planted_in(&LOST_VOTES, "vote-before-durable"),
-    planted_in(&LATE_VOTERS, "vote-ignores-log"),
-    planted_in(&LEADER_CUTS, "read-without-read-index"),
+    planted_in(&STALE_CANDIDATES, "vote-ignores-log"),
+    planted_in(&STALE_LEADERS, "read-without-read-index"),
     planted_long(&LATE_GATEWAYS, "epoch-fence-ignored", 25, 25),
     planted_long(&STALE_TABLES, "stale-placement-accepted", 20, 30),
     planted_in(&SNAPSHOTS_NEEDED, "dedupe-dropped-at-snapshot"),

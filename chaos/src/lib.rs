@@ -6,6 +6,7 @@
 pub mod bugs;
 pub mod checkers;
 pub mod clock;
+pub mod document;
 pub mod faults;
 pub mod history;
 pub mod kept;

@@ -75,7 +75,12 @@ pub(crate) const fn together(mut mix: Mix, together: usize) -> Mix {
 /// All there are.
 pub static ALL: [Mix; 24] = [
     mix("leader-kills", "The leader is killed, again and again.", &[Kind::KillLeader], &["elections"]),
-    mix("master-kills", "Any master is killed.", &[Kind::KillMaster, Kind::KillLeader], &["elections"]),
+    mix(
+        "master-kills",
+        "Any master is killed, and those that missed something stand for election.",
+        &[Kind::KillMaster, Kind::KillLeader, Kind::StaleCandidate],
+        &["elections"],
+    ),
     mix(
         "volume-kills",
         "Volumes are killed, one by one and all at once.",

@@ -45,6 +45,8 @@ const MASTER_FLAGS: [(&str, &str); 8] = [
 const VOLUME_FLAGS: [(&str, &str); 1] = [("--scrub-rate", "100MiB")];
 /// The load runs alone before the first fault, so that there is something to lose.
 const BEFORE: Duration = Duration::from_secs(2);
+/// Faults that come together begin so many seconds one after the other.
+const APART: std::ops::Range<f64> = 0.0..1.0;
 /// See the checker of this.
 const AGAIN_MAX: Duration = Duration::from_secs(16);
 /// Between two words of how it goes.
@@ -214,7 +216,11 @@ impl<'a> Schedule<'a> {
         self.pass(scene, workload, Instant::now() + BEFORE, "warming up", tell).await?;
         let end = Instant::now() + breaks;
         while Instant::now() < end {
-            for _ in 0..self.rng.random_range(1..=self.mix.together) {
+            for more in 0..self.rng.random_range(1..=self.mix.together) {
+                if more > 0 {
+                    let apart = seconds(self.rng.random_range(APART));
+                    self.pass(scene, workload, Instant::now() + apart, "breaking", tell).await?;
+                }
                 self.break_something(scene).await;
             }
             while let Some(until) = self.running.iter().map(|(until, _)| *until).min() {

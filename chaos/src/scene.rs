@@ -84,6 +84,10 @@ struct Notes {
     /// Who ought to run once all is well.
     members: BTreeSet<Server>,
     paused: BTreeSet<Server>,
+    /// Who was killed and not started since.
+    killed: BTreeSet<Server>,
+    /// Whose disk is broken.
+    bad_disks: BTreeSet<Server>,
     /// Whose disk rots, by role.
     rotten: BTreeMap<Role, Server>,
 }
@@ -185,7 +189,14 @@ impl Scene {
         let path = self.disk_orders(server);
         let beside = path.with_extension("new");
         std::fs::write(&beside, format!("{always}{orders}"))?;
-        std::fs::rename(&beside, &path).with_context(|| path.display().to_string())
+        std::fs::rename(&beside, &path).with_context(|| path.display().to_string())?;
+        let bad_disks = &mut self.notes().bad_disks;
+        if orders.is_empty() {
+            bad_disks.remove(&server)
+        } else {
+            bad_disks.insert(server)
+        };
+        Ok(())
     }
 
     /// The process of a server.
@@ -265,12 +276,23 @@ impl Scene {
         self.notes().rotten.insert(server.0, server);
     }
 
+    /// Whether a fault of this disk is there now.
+    pub(crate) fn has_bad_disk(&self, server: Server) -> bool {
+        self.notes().bad_disks.contains(&server)
+    }
+
+    /// Whether a server ended by itself.
+    pub(crate) fn gave_up(&self, server: Server) -> bool {
+        !self.process(server).is_running() && !self.notes().killed.contains(&server)
+    }
+
     pub(crate) fn kill(&self, server: Server) -> Result<()> {
         match block_in_place(|| self.process(server).kill()) {
             Err(hayrick_launcher::Error::NotRunning { .. }) => {}
             other => other?,
         }
         self.notes().paused.remove(&server);
+        self.notes().killed.insert(server);
         self.lives(server, LifeState::Dead);
         Ok(())
     }
@@ -280,6 +302,7 @@ impl Scene {
         match self.process(server).spawn() {
             Err(hayrick_launcher::Error::Running { .. }) => Ok(()),
             Ok(()) => {
+                self.notes().killed.remove(&server);
                 self.lives(server, LifeState::Runs);
                 Ok(())
             }

@@ -1,11 +1,9 @@
 //! The harness put to the test: it must find each planted bug, and nothing in the same runs without one.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::bugs::Planted;
 use crate::prove::{self, Options, Progress};
@@ -15,9 +13,6 @@ use crate::verdict::Outcome;
 
 /// What is planted is found in this time, the start of the cluster included.
 pub const AIM: Duration = Duration::from_secs(60);
-/// Between these lines of a document stands the table.
-const BEGIN: &str = "<!-- the table of the self-test: written by make chaos-self-test -->";
-const END: &str = "<!-- end of the table -->";
 
 /// What came of one bug.
 #[derive(Debug, Clone)]
@@ -83,20 +78,8 @@ pub fn is_clean(run: &Run) -> bool {
         && run.verdicts.iter().all(|verdict| verdict.outcome != Outcome::NotDecidedInTime)
 }
 
-/// Writes the table into a document, between the two lines that are there for it.
-///
-/// # Errors
-/// When the document cannot be read or written, or has no such lines.
-pub fn write_table(document: &Path, caught: &[Caught], clean: &[(String, bool)], head: &str) -> Result<()> {
-    let text = fs::read_to_string(document).with_context(|| document.display().to_string())?;
-    let (before, rest) = text.split_once(BEGIN).with_context(|| format!("no line {BEGIN:?}"))?;
-    let (_, after) = rest.split_once(END).with_context(|| format!("no line {END:?}"))?;
-    let table = table(caught, clean, head);
-    fs::write(document, format!("{before}{BEGIN}\n{table}{END}{after}"))
-        .with_context(|| document.display().to_string())
-}
-
-fn table(caught: &[Caught], clean: &[(String, bool)], head: &str) -> String {
+/// The table of what came of all of them, as Markdown.
+pub fn table(caught: &[Caught], clean: &[(String, bool)], head: &str) -> String {
     let mut text = format!(
         "{head}\n\n| bug | what the servers do | faults | caught by | after |\n|---|---|---|---|---|\n"
     );
@@ -122,10 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_replaces_the_one_before_and_nothing_else() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let document = dir.path().join("chaos.md");
-        fs::write(&document, format!("# Title\n\n{BEGIN}\nold\n{END}\n\nrest\n")).expect("written");
+    fn the_table_says_of_each_bug_by_what_it_was_caught_and_whether_the_rest_was_quiet() {
         let caught = Caught {
             bug: "x".to_owned(),
             about: "Does.".to_owned(),
@@ -134,10 +114,11 @@ mod tests {
             first: String::new(),
             after: Duration::from_secs(7),
         };
-        write_table(&document, &[caught], &[("m".to_owned(), true)], "Head.").expect("written");
-        let text = fs::read_to_string(&document).expect("there");
-        assert!(text.starts_with("# Title\n\n") && text.ends_with(&format!("{END}\n\nrest\n")), "{text}");
-        assert!(text.contains("| `x` | Does. | m | bounded | 7 s |") && !text.contains("old"), "{text}");
-        assert!(write_table(&dir.path().join("none.md"), &[], &[], "").is_err());
+        let missed = Caught { by: Vec::new(), ..caught.clone() };
+        let text = table(&[caught, missed], &[("m".to_owned(), true)], "Head.");
+        assert!(text.contains("| `x` | Does. | m | bounded | 7 s |"), "{text}");
+        assert!(text.contains("| `x` | Does. | m | **not caught** |  |"), "{text}");
+        assert!(text.contains("nothing was found"), "{text}");
+        assert!(table(&[], &[("m".to_owned(), false)], "").contains("was found in m"));
     }
 }

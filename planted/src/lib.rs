@@ -80,7 +80,7 @@ bugs! {
          service-comes-back.",
     /// A record whose header can be read counts as whole when a stream is opened, whatever became of its body.
     TornTailAccepted = "torn-tail-accepted":
-        "SIGKILL of masters under load, again and again, while a part of the unsynced writes is lost: \
+        "SIGKILL of masters with slow disks under load, again and again, while a part of the unsynced writes is lost: \
          service-comes-back, masters-agree.",
     /// A vote is answered before it is written down, which follows a second later.
     VoteBeforeDurable = "vote-before-durable":
@@ -88,9 +88,9 @@ bugs! {
          are lost: service-comes-back (the master finds itself rolled back), leadership-goes-on.",
     /// A vote is given to whoever asks for it, though his log ends before the own one.
     VoteIgnoresLog = "vote-ignores-log":
-        "SIGKILL of a follower under writes, then of the leader, SIGSTOP of the other follower, and the \
-         start of both that were killed, some times; or cuts to that effect: acknowledged-is-durable, \
-         masters-agree, service-comes-back.",
+        "A follower is cut off under writes; then SIGKILL of the leader, and SIGSTOP of the other follower until \
+         the first one hears of nobody and asks it for its vote: acknowledged-is-durable, masters-agree, \
+         linearizability.",
     /// A leader answers a read-index from what it has applied, without hearing of a majority.
     ReadWithoutReadIndex = "read-without-read-index":
         "SIGSTOP of the leader, reads sent to it after another leader took writes, SIGCONT; or a cut \

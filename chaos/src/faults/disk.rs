@@ -7,9 +7,10 @@ use anyhow::Result;
 use hayrick_launcher::Role;
 use rand::Rng;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use tokio::task::block_in_place;
 
-use super::{Begun, Kind, Undo, any, names, running};
+use super::{Begun, Kind, Undo, names, running};
 use crate::scene::{Scene, Server, name};
 
 /// A server whose disk failed may end by itself; so long it is waited for, to be started anew.
@@ -21,7 +22,10 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         return Ok(None);
     }
     if kind == Kind::FullDisks {
-        let volumes = running(scene, Role::Volume);
+        let volumes = well(scene, Role::Volume);
+        if volumes.is_empty() {
+            return Ok(None);
+        }
         volumes.iter().try_for_each(|volume| scene.order_disk(*volume, "full = true\n"))?;
         return Ok(Some((names(&volumes), Undo::Disks(volumes))));
     }
@@ -30,7 +34,7 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         _ if rng.random() => Role::Master,
         _ => Role::Volume,
     };
-    let Some(victim) = any(scene, role, rng) else { return Ok(None) };
+    let Some(victim) = well(scene, role).choose(rng).copied() else { return Ok(None) };
     let (orders, what) = match kind {
         Kind::SlowDisk => {
             let ms = rng.random_range(20..=400);
@@ -51,13 +55,18 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
     Ok(Some((what, Undo::Disks(vec![victim]))))
 }
 
+/// Those whose disk has no fault: two of one disk would both end with the first.
+fn well(scene: &Scene, role: Role) -> Vec<Server> {
+    running(scene, role).into_iter().filter(|server| !scene.has_bad_disk(*server)).collect()
+}
+
 /// The disks are well again. Who gave up for want of a disk is started by somebody who mended it.
 pub(super) async fn end(scene: &Scene, servers: Vec<Server>) -> Result<()> {
     for server in servers {
         scene.order_disk(server, "")?;
         let process = scene.process(server);
         let _ = block_in_place(|| process.wait_ended(ENDS_TIMEOUT));
-        if !process.is_running() {
+        if scene.gave_up(server) {
             scene.spawn(server)?;
         }
     }

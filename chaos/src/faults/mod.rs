@@ -69,6 +69,8 @@ kinds! {
     StopLeader = "stop-leader",
     /// SIGSTOP of a master that does not lead and has requests under way, for longer than its epoch lasts or not.
     StopGateway = "stop-gateway",
+    /// SIGKILL of the leader, after which a master that missed the last second of writes asks for the vote of one that has them.
+    StaleCandidate = "stale-candidate",
     /// SIGSTOP of a volume.
     StopVolume = "stop-volume",
     /// Nothing that the leader sends reaches the other masters; what they send reaches it.
@@ -148,6 +150,7 @@ impl Kind {
         match self {
             Self::KillLeader | Self::KillMaster | Self::KillVolume => (0.2, 3.0),
             Self::KillMajority | Self::KillAll | Self::KillVolumes => (0.1, 1.5),
+            Self::StaleCandidate => (0.5, 2.0),
             Self::StopLeader => (1.5, 4.0),
             Self::StopGateway => (2.0, 9.0),
             Self::FlipSegment | Self::FlipIndex | Self::ShiftClock => (0.2, 1.0),
@@ -211,6 +214,7 @@ pub(crate) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         | Kind::StopVolume
         | Kind::RollingRestart
         | Kind::ShiftClock => process::begin(scene, kind, rng).await?,
+        Kind::StaleCandidate => network::stale_candidate(scene, rng).await?,
         Kind::CutFromLeader
         | Kind::CutToLeader
         | Kind::CutLeader

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use anyhow::Result;
 use hayrick_launcher::Role;
 use rand::Rng;
 use rand::rngs::StdRng;
+use tokio::time::sleep;
 
 use super::{Begun, Kind, Undo, any, follower, leader, shuffled};
 use crate::relay::{Cause, Node, Trouble};
@@ -17,6 +19,10 @@ const DELAY_MS: (u64, u64) = (5, 200);
 const TORN_PER_MILLE: (u32, u32) = (2, 40);
 /// What comes through a narrow link.
 const BYTES_PER_S: (u64, u64) = (64 << 10, 1 << 20);
+/// What a stale candidate missed, in time.
+const MISSED: Duration = Duration::from_secs(1);
+/// A follower that hears of no leader has stood for election by then: twice the longest timeout of an election.
+const ELECTION_MAX: Duration = Duration::from_secs(2);
 
 pub(super) async fn begin(scene: &Scene, kind: Kind, rng: &mut StdRng) -> Option<Begun> {
     let troubles = Troubles { scene, cause: Cause(rng.random()) };
@@ -54,6 +60,24 @@ pub(super) async fn begin(scene: &Scene, kind: Kind, rng: &mut StdRng) -> Option
         _ => troubles.everywhere(kind, rng),
     };
     Some((what, Undo::Links(troubles.cause)))
+}
+
+/// A follower is cut off while others write; then the leader dies, and the other follower stands still until the first one has
+/// asked for its vote.
+pub(super) async fn stale_candidate(scene: &Scene, rng: &mut StdRng) -> Result<Option<Begun>> {
+    let Some(leader) = leader(scene).await else { return Ok(None) };
+    let followers = shuffled(scene, Role::Master, rng).into_iter().filter(|master| *master != leader);
+    let [stale, voter] = followers.collect::<Vec<_>>()[..] else { return Ok(None) };
+    let troubles = Troubles { scene, cause: Cause(rng.random()) };
+    troubles.hold(stale, &others(scene, stale, &[Role::Master]), true, true);
+    sleep(MISSED).await;
+    scene.pause(voter)?;
+    scene.kill(leader)?;
+    scene.links.end(troubles.cause);
+    sleep(ELECTION_MAX).await;
+    scene.resume(voter)?;
+    let what = format!("{} stands, {} votes, {} is dead", name(stale), name(voter), name(leader));
+    Ok(Some((what, Undo::Start(vec![leader]))))
 }
 
 /// What one fault does to links.

@@ -107,6 +107,15 @@ pub struct FaultFigures {
     pub longest_without_read: Option<Gap>,
 }
 
+impl FaultFigures {
+    /// Takes in those of the same kind in another run.
+    pub fn add(&mut self, other: Self) {
+        self.times += other.times;
+        self.longest_without_write = longer(self.longest_without_write, other.longest_without_write);
+        self.longest_without_read = longer(self.longest_without_read, other.longest_without_read);
+    }
+}
+
 /// The figures of one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Figures {

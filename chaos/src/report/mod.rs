@@ -8,6 +8,7 @@
 //! all text goes through `maud`, which escapes it, and the page forbids every script, its own included.
 
 pub mod figures;
+pub mod markdown;
 pub mod series;
 pub mod standing;
 

@@ -7,10 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::builder::BoolishValueParser;
 use hayrick_chaos::bugs::{self, Planted};
+use hayrick_chaos::document;
 use hayrick_chaos::kept;
 use hayrick_chaos::mixes::{self, Mix};
 use hayrick_chaos::prove::{self, Options, Progress};
 use hayrick_chaos::report::figures::Figures;
+use hayrick_chaos::report::markdown;
 use hayrick_chaos::report::standing::{Standing, Summary};
 use hayrick_chaos::report::{self, Run};
 use hayrick_chaos::self_test::{self, Caught};
@@ -77,6 +79,9 @@ pub(crate) struct Args {
     /// Show that each planted bug is found, and write the table of them into this document; only in the build for chaos tests
     #[arg(long, env = "HAYRICK_SELF_TEST", value_name = "FILE", hide = !cfg!(feature = "chaos"))]
     self_test: Option<PathBuf>,
+    /// Write the figures of each mix into this document
+    #[arg(long, env = "HAYRICK_FIGURES", value_name = "FILE", hide = true)]
+    figures: Option<PathBuf>,
 }
 
 /// One mix that shall run.
@@ -187,7 +192,7 @@ async fn begin(args: &Args, tasks: Vec<Task>) -> Result<Exit> {
 }
 
 /// Each planted bug, or those of the mixes that were named; then the same runs without a bug.
-async fn self_test(args: &Args, document: &Path, options: Options) -> Result<Exit> {
+async fn self_test(args: &Args, written_into: &Path, options: Options) -> Result<Exit> {
     let begun = hayrick_launcher::Deadline::after(Duration::MAX);
     let chosen = |planted: &&Planted| {
         let names = [planted.bug, planted.mix.name];
@@ -232,7 +237,7 @@ async fn self_test(args: &Args, document: &Path, options: Options) -> Result<Exi
         options.version,
         begun.elapsed().as_secs_f64() / 60.0
     );
-    self_test::write_table(document, &caught, &clean, &head)?;
+    document::replace_table(written_into, "self-test", &self_test::table(&caught, &clean, &head))?;
     let found = caught.iter().filter(|row| row.is_caught()).count();
     let quiet = clean.iter().filter(|(_, clean)| *clean).count();
     output::line(&format!(
@@ -284,6 +289,10 @@ async fn run_all(args: &Args, tasks: Vec<Task>) -> Result<Exit> {
         // Each time, so that there is something to look at while the others run.
         report::write(&args.report, &runs).with_context(|| args.report.display().to_string())?;
         prove::clean_up(runs.last().expect("one was pushed"), &task.options.dir)?;
+    }
+    if let Some(written_into) = &args.figures {
+        let head = format!("Seed {seed}, {seconds} s each, `{}`.", tasks[0].options.version);
+        document::replace_table(written_into, "mixes", &format!("{head}\n\n{}", markdown::tables(&runs)))?;
     }
     output::line(&verdict(&runs, &args.report))?;
     Ok(if Summary::of(&runs).standing == Standing::Held { Exit::Done } else { Exit::Failed })
