@@ -11,7 +11,7 @@
 pub const VARIABLE: &str = "HAYRICK_BUG";
 
 macro_rules! bugs {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal: $shows:literal,)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, shown_by $shown_by:tt: $shows:literal,)+) => {
         /// A bug that can be planted; what the process does then.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Bug {
@@ -36,7 +36,14 @@ macro_rules! bugs {
                 }
             }
 
-            /// Which fault makes it show, and after the colon which of [`CHECKERS`] see it.
+            /// Which of [`CHECKERS`] find what it does. Whatever else is found in a run with this bug does not come of it.
+            pub const fn shown_by(self) -> &'static [&'static str] {
+                match self {
+                    $(Self::$variant => &$shown_by,)+
+                }
+            }
+
+            /// Which faults make it show.
             pub const fn shows(self) -> &'static str {
                 match self {
                     $(Self::$variant => $shows,)+
@@ -46,7 +53,7 @@ macro_rules! bugs {
     };
 }
 
-/// What a run is judged by, as [`Bug::shows`] calls it.
+/// What a run is judged by, as [`Bug::shown_by`] calls it.
 pub const CHECKERS: &[&str] = &[
     "linearizability",
     "acknowledged-is-durable",
@@ -65,130 +72,124 @@ pub const CHECKERS: &[&str] = &[
 
 bugs! {
     /// Appends are acknowledged without an fdatasync.
-    SkipSync = "skip-sync":
-        "SIGKILL of all volumes, or of most masters, at once, while unsynced writes are lost at a kill: \
-         acknowledged-is-durable, linearizability.",
+    SkipSync = "skip-sync", shown_by ["acknowledged-is-durable", "linearizability", "service-comes-back"]:
+        "SIGKILL of all volumes, or of most masters, at once, while unsynced writes are lost at a kill.",
     /// An fdatasync that failed is tried once more, and if that succeeds, what it should have made durable is
     /// acknowledged.
-    RetryFailedSync = "retry-failed-sync":
+    RetryFailedSync = "retry-failed-sync",
+        shown_by ["acknowledged-is-durable", "linearizability", "service-comes-back"]:
         "Every second or third sync of all volumes, or of most masters, fails and loses its writes, then SIGKILL \
-         of those while unsynced writes are lost: acknowledged-is-durable, service-comes-back.",
+         of those while unsynced writes are lost.",
     /// A write or an fdatasync of an append stream that failed is not remembered, so that its batch is acknowledged
     /// and the next one is written in its place.
-    FailedWriteForgotten = "failed-write-forgotten":
-        "Every third sync or write of a volume or a master fails: replicas-complete, acknowledged-is-durable, \
-         service-comes-back.",
+    FailedWriteForgotten = "failed-write-forgotten",
+        shown_by ["replicas-complete", "acknowledged-is-durable", "linearizability", "service-comes-back"]:
+        "Every third sync or write of a volume or a master fails.",
     /// A record whose header can be read counts as whole when a stream is opened, whatever became of its body.
-    TornTailAccepted = "torn-tail-accepted":
-        "SIGKILL of masters with slow disks under load, again and again, while a part of the unsynced writes is lost: \
-         service-comes-back, masters-agree.",
+    TornTailAccepted = "torn-tail-accepted", shown_by ["service-comes-back", "masters-agree"]:
+        "SIGKILL of masters with slow disks under load, again and again, while a part of the unsynced writes is \
+         lost.",
     /// A vote is answered before it is written down, which follows a second later.
-    VoteBeforeDurable = "vote-before-durable":
+    VoteBeforeDurable = "vote-before-durable", shown_by ["service-comes-back", "leadership-goes-on"]:
         "SIGKILL of the leader, and of another master within a second after the election, while unsynced writes \
-         are lost: service-comes-back (the master finds itself rolled back), leadership-goes-on.",
+         are lost: that master finds itself rolled back, or votes twice.",
     /// A vote is given to whoever asks for it, though his log ends before the own one.
-    VoteIgnoresLog = "vote-ignores-log":
+    VoteIgnoresLog = "vote-ignores-log", shown_by ["acknowledged-is-durable", "masters-agree", "linearizability"]:
         "A follower is cut off under writes; then SIGKILL of the leader, and SIGSTOP of the other follower until \
-         the first one hears of nobody and asks it for its vote: acknowledged-is-durable, masters-agree, \
-         linearizability.",
+         the first one hears of nobody and asks it for its vote.",
     /// A leader answers a read-index from what it has applied, without hearing of a majority.
-    ReadWithoutReadIndex = "read-without-read-index":
-        "SIGSTOP of the leader, reads sent to it after another leader took writes, SIGCONT; or a cut \
-         between it and the other masters, not clients: linearizability.",
+    ReadWithoutReadIndex = "read-without-read-index", shown_by ["linearizability"]:
+        "SIGSTOP of the leader, reads sent to it after another leader took writes, SIGCONT; or a cut between it \
+         and the other masters, not clients.",
     /// Commands of an epoch that was fenced are applied, and epochs of a silent master are fenced after a second.
-    EpochFenceIgnored = "epoch-fence-ignored":
+    EpochFenceIgnored = "epoch-fence-ignored",
+        shown_by ["acknowledged-is-durable", "replicas-complete", "linearizability"]:
         "SIGSTOP of a gateway under writes for 3 to 4 s, less than its requests may take, by a leader that leads \
-         for longer than --reap-after and twice --request-timeout: acknowledged-is-durable, replicas-complete, \
-         linearizability.",
+         for longer than --reap-after and twice --request-timeout.",
     /// A commit is applied whatever its placement has become since its needle was appended.
-    StalePlacementAccepted = "stale-placement-accepted":
+    StalePlacementAccepted = "stale-placement-accepted", shown_by ["acknowledged-is-durable", "replicas-complete"]:
         "SIGSTOP of a gateway under writes, SIGKILL of a volume, and SIGCONT once its empty placements are \
-         forgotten (--partitions large, --down-after 1s, some 4 s) and before --request-timeout: \
-         acknowledged-is-durable.",
+         forgotten (--partitions large, --down-after 1s, some 4 s) and before --request-timeout.",
     /// The answers that sessions remember are lost when a snapshot is installed, and gateways send every command
     /// twice.
-    DedupeDroppedAtSnapshot = "dedupe-dropped-at-snapshot":
-        "A follower is stopped, or cut off, while others take writes, until it needs a snapshot \
-         (--snapshot-after and --log-keep small): masters-agree, then linearizability.",
+    DedupeDroppedAtSnapshot = "dedupe-dropped-at-snapshot", shown_by ["masters-agree", "linearizability"]:
+        "A follower is stopped, or cut off, while others take writes, until it needs a snapshot (--snapshot-after \
+         and --log-keep small).",
     /// When a snapshot is installed, what was changed here since the last checkpoint stays on top of it.
-    DeletedResurrected = "deleted-resurrected":
-        "A follower is stopped, not killed, while others take overwrites and deletes, until it needs a \
-         snapshot (--snapshot-after and --log-keep small): service-comes-back (it finds its counts wrong, \
-         and stops), deleted-stays-deleted, masters-agree.",
+    DeletedResurrected = "deleted-resurrected",
+        shown_by ["service-comes-back", "deleted-stays-deleted", "linearizability", "masters-agree"]:
+        "A follower is stopped, not killed, while others take overwrites and deletes, until it needs a snapshot \
+         (--snapshot-after and --log-keep small); it may find its counts wrong, and stop.",
     /// A snapshot is sent as one that holds an entry more than it does.
-    SnapshotClaimsMore = "snapshot-claims-more":
-        "A follower is stopped, or killed, while others take writes, until it needs a snapshot \
-         (--snapshot-after and --log-keep small), and gets it under writes: masters-agree, \
-         linearizability.",
+    SnapshotClaimsMore = "snapshot-claims-more", shown_by ["masters-agree", "linearizability"]:
+        "A follower is stopped, or killed, while others take writes, until it needs a snapshot (--snapshot-after \
+         and --log-keep small), and gets it under writes.",
     /// The log is purged though the state in the index file is older.
-    LogPurgedEarly = "log-purged-early":
+    LogPurgedEarly = "log-purged-early", shown_by ["service-comes-back"]:
         "SIGKILL of a master after more entries than --snapshot-after and --log-keep, without a clean stop in \
-         between: service-comes-back.",
+         between.",
     /// An object's date is that of the clock of each master that applies its commit.
-    ApplyReadsClock = "apply-reads-clock":
-        "Writes are enough: masters-agree.",
+    ApplyReadsClock = "apply-reads-clock", shown_by ["masters-agree"]:
+        "Writes are enough.",
     /// Needles that nothing names are called dead though a gateway may commit them yet.
-    OrphansWithoutFence = "orphans-without-fence":
+    OrphansWithoutFence = "orphans-without-fence", shown_by ["acknowledged-is-durable", "replicas-complete"]:
         "SIGKILL and start of a volume or a master under writes, which makes the leader look for dead needles, \
-         once it leads for longer than --reap-after and twice --request-timeout: acknowledged-is-durable, \
-         replicas-complete.",
+         once it leads for longer than --reap-after and twice --request-timeout.",
     /// Needles that nothing names are never called dead.
-    OrphansKept = "orphans-kept":
-        "SIGKILL of a gateway under writes, and its start, which fences its epochs: space-accounted-for.",
+    OrphansKept = "orphans-kept", shown_by ["space-accounted-for"]:
+        "SIGKILL of a gateway under writes, and its start, which fences its epochs.",
     /// A write is committed when all members but one have the needle, and what was not sent to that one by then is
     /// never sent.
-    AckTwoOfThree = "ack-two-of-three":
-        "A slow disk of one volume, or SIGSTOP of it for less than --down-after: replicas-complete; then the loss \
-         of the others: acknowledged-is-durable.",
+    AckTwoOfThree = "ack-two-of-three", shown_by ["replicas-complete", "acknowledged-is-durable"]:
+        "A slow disk of one volume, or SIGSTOP of it for less than --down-after; then the loss of the others.",
     /// A gateway answers reads from what it has applied, without asking the leader.
-    FollowerReadsOwnState = "follower-reads-own-state":
-        "A gateway is cut off from the other masters, not from clients: linearizability.",
+    FollowerReadsOwnState = "follower-reads-own-state", shown_by ["linearizability"]:
+        "A gateway is cut off from the other masters, not from clients.",
     /// A gateway lists keys from what it has applied, without asking the leader.
-    ListFromOwnState = "list-from-own-state":
-        "A gateway is cut off from the other masters, not from clients, and asked for a list: linearizability, \
-         deleted-stays-deleted.",
+    ListFromOwnState = "list-from-own-state", shown_by ["linearizability", "deleted-stays-deleted"]:
+        "A gateway is cut off from the other masters, not from clients, and asked for a list.",
     /// An object that no volume can give is answered 404.
-    NotFoundForLost = "404-for-lost":
-        "All volumes that hold an object are killed, stopped or cut off: linearizability, acknowledged-is-durable.",
+    NotFoundForLost = "404-for-lost", shown_by ["linearizability", "acknowledged-is-durable"]:
+        "All volumes that hold an object are killed, stopped or cut off.",
     /// The condition of a PUT is decided by a read before it, and the commit has none.
-    ConditionAtGateway = "condition-at-gateway":
-        "Conditional writes of one key at the same time, through any masters: linearizability.",
+    ConditionAtGateway = "condition-at-gateway", shown_by ["linearizability"]:
+        "Conditional writes of one key at the same time, through any masters.",
     /// A commit of which nobody knows what became of it is answered 503, as one that surely was not made.
-    DefiniteFailureTookEffect = "definite-failure-took-effect":
-        "SIGKILL, SIGSTOP or a cut of the leader under writes: failures-have-no-effect, linearizability.",
+    DefiniteFailureTookEffect = "definite-failure-took-effect",
+        shown_by ["failures-have-no-effect", "linearizability"]:
+        "SIGKILL, SIGSTOP or a cut of the leader under writes.",
     /// A PUT of which nobody knows what became of it is made once more, as another needle under another seq.
-    UnknownCommittedAnew = "unknown-committed-anew":
+    UnknownCommittedAnew = "unknown-committed-anew", shown_by ["failures-have-no-effect", "linearizability"]:
         "SIGKILL, SIGSTOP or a cut of the leader under conditional writes, or writes of one key by several \
-         clients: failures-have-no-effect, linearizability.",
+         clients.",
     /// A DELETE that is not committed after 100 ms is answered 204 all the same.
-    DeleteAckedBeforeCommit = "delete-acked-before-commit":
-        "SIGSTOP, SIGKILL or a cut of the leader, or slow disks of the masters, under deletes: \
-         deleted-stays-deleted, linearizability.",
+    DeleteAckedBeforeCommit = "delete-acked-before-commit", shown_by ["deleted-stays-deleted", "linearizability"]:
+        "SIGSTOP, SIGKILL or a cut of the leader, or slow disks of the masters, under deletes.",
     /// A newcomer becomes a member of a placement without having been shown complete, and before it has pulled
     /// anything.
-    RepairWithoutCount = "repair-without-count":
-        "A volume is gone for longer than --repair-after: replicas-complete; then the loss of the others: \
-         acknowledged-is-durable.",
+    RepairWithoutCount = "repair-without-count", shown_by ["replicas-complete", "acknowledged-is-durable"]:
+        "A volume is gone for longer than --repair-after; then the loss of the others.",
     /// Garbage is dropped at once, whatever --reap-after says.
-    ReapBeforeGrace = "reap-before-grace":
+    ReapBeforeGrace = "reap-before-grace",
+        shown_by ["deleted-can-be-brought-back", "linearizability", "every-byte-right"]:
         "An undelete within --reap-after of its delete, or a reader of a large object that is overwritten \
-         meanwhile: deleted-can-be-brought-back, linearizability, every-byte-right.",
+         meanwhile.",
     /// A volume that was full stays so, though it has room again.
-    FullForEver = "full-for-ever":
-        "The disks of all volumes are full, and then are not: service-comes-back.",
+    FullForEver = "full-for-ever", shown_by ["service-comes-back"]:
+        "The disks of all volumes are full, and then are not.",
     /// Compaction unlinks a segment a second before it moves what lives in it.
-    CompactUnlinksFirst = "compact-unlinks-first":
-        "SIGKILL of all volumes at once under overwrites of some 20 KB (--segment-size 1MiB, --reap-after \
-         and --request-timeout 1s): acknowledged-is-durable; of one: replicas-complete until it is mended.",
+    CompactUnlinksFirst = "compact-unlinks-first", shown_by ["acknowledged-is-durable", "replicas-complete"]:
+        "SIGKILL of all volumes at once, or of one, under overwrites of some 20 KB (--segment-size 1MiB, \
+         --reap-after and --request-timeout 1s).",
     /// A segment that was compacted is never closed.
-    SegmentsStayOpen = "segments-stay-open":
-        "Overwrites are enough (--segment-size and --reap-after small): bounded.",
+    SegmentsStayOpen = "segments-stay-open", shown_by ["bounded"]:
+        "Overwrites are enough (--segment-size and --reap-after small).",
     /// Volumes and gateways return bytes without verifying them.
-    ChecksumNotVerified = "checksum-not-verified":
-        "Bytes of the segments of a volume that is stopped are flipped: every-byte-right.",
+    ChecksumNotVerified = "checksum-not-verified", shown_by ["every-byte-right"]:
+        "Bytes of the segments of a volume that is stopped are flipped.",
     /// The pause between two attempts to reach a peer is four times the last one, without end.
-    ReconnectsEverLater = "reconnects-ever-later":
-        "A master is killed, or cut off, for 10 s or longer, and comes back: service-comes-back.",
+    ReconnectsEverLater = "reconnects-ever-later", shown_by ["service-comes-back"]:
+        "A master is killed, or cut off, for 10 s or longer, and comes back.",
 }
 
 impl Bug {
@@ -266,11 +267,12 @@ mod tests {
     }
 
     #[test]
-    fn each_bug_says_who_sees_it() {
+    fn each_bug_says_what_makes_it_show_and_which_checkers_find_it() {
         for bug in Bug::ALL {
-            let seen_by =
-                bug.shows().split(": ").skip(1).any(|part| CHECKERS.iter().any(|name| part.contains(name)));
-            assert!(seen_by && bug.shows().ends_with('.'), "{}: {}", bug.name(), bug.shows());
+            let (name, by) = (bug.name(), bug.shown_by());
+            assert!(!by.is_empty() && by.iter().all(|checker| CHECKERS.contains(checker)), "{name}: {by:?}");
+            assert_eq!(by.iter().collect::<BTreeSet<_>>().len(), by.len(), "{name} names one twice");
+            assert!(bug.shows().ends_with('.'), "{name}: {}", bug.shows());
         }
     }
 }
