@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::child::Run;
-use crate::{Error, log};
+use crate::{Error, left_over, log};
 
 /// The file in a master's data directory that says what it is, and its line once it was removed (docs/format.md).
 const MASTER_FILE: &str = "master";
@@ -205,8 +205,9 @@ impl Process {
         }
         let run = Run::spawn(command, file, log_from)
             .map_err(|source| Error::Spawn { name: self.name(), source })?;
+        let noted = if self.own_group { left_over::note(&self.log_path, run.pid()) } else { Ok(()) };
         state.run = Some(Arc::new(run));
-        Ok(())
+        noted
     }
 
     /// Waits until it has printed its `listening:` line.

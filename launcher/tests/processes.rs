@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hayrick_launcher::{Cluster, Error};
+use hayrick_launcher::{Cluster, Error, end_left_over};
 
 fn server() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server.sh")
@@ -57,6 +57,29 @@ fn dropping_a_cluster_ends_its_processes_even_paused_ones() {
     drop(cluster);
     assert!(pids.iter().all(|pid| !is_alive(*pid)));
     assert!(!dir.exists());
+}
+
+#[test]
+fn servers_that_were_left_over_are_ended_and_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (here, elsewhere) = (dir.path().join("here"), dir.path().join("elsewhere"));
+    let start = |dir: &Path| {
+        let builder = Cluster::builder(server()).masters(1).volumes(1).dir(dir).own_process_groups();
+        builder.start().unwrap()
+    };
+    let (cluster, other) = (start(&here), start(&elsewhere));
+    let pid = cluster.master(1).pid().unwrap();
+    // As if the process ids had become others': this test, and a server of another cluster.
+    std::fs::write(here.join("logs/master-2.pid"), std::process::id().to_string()).unwrap();
+    std::fs::write(here.join("logs/master-3.pid"), other.master(1).pid().unwrap().to_string()).unwrap();
+    cluster.volume(1).kill().unwrap();
+
+    assert_eq!(end_left_over(&here).unwrap(), [format!("master-1 (process {pid})")]);
+    cluster.master(1).wait_ended(Duration::from_secs(5)).unwrap();
+    assert!(!is_alive(pid));
+    assert!(other.processes().all(|process| process.is_running()));
+    assert!(end_left_over(&here).unwrap().is_empty(), "once is enough");
+    assert!(end_left_over(dir.path()).unwrap().is_empty(), "where no cluster ever was, there is nothing to end");
 }
 
 #[test]

@@ -1,0 +1,95 @@
+//! Servers that outlived their owner: it was killed before it could end them.
+//!
+//! A server in a process group of its own is out of reach of the terminal, so its process id is noted beside its log. Owns
+//! these notes, and ends whom they name. Invariant: a signal only goes to a process that is noted in a directory and whose
+//! command line names that directory, as a process id may long be somebody else's.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::{Deadline, Error};
+
+/// A process that was killed is gone in this time, unless the kernel waits for a disk.
+const GONE_TIMEOUT: Duration = Duration::from_secs(5);
+const GONE_PAUSE: Duration = Duration::from_millis(10);
+const EXTENSION: &str = "pid";
+
+/// Where the process id of the server that logs to `log` is noted.
+fn note_beside(log: &Path) -> PathBuf {
+    log.with_extension(EXTENSION)
+}
+
+/// Notes that this process is the server that logs to `log`.
+pub(crate) fn note(log: &Path, pid: u32) -> Result<(), Error> {
+    let path = note_beside(log);
+    fs::write(&path, format!("{pid}\n")).map_err(|source| Error::File { path, source })
+}
+
+/// Ends, with SIGKILL, each server of the cluster in `dir` that still runs, whoever started it, and waits until they are
+/// gone. Gives their names and process ids: `master-1 (process 4711)`. Of clusters of
+/// [`own_process_groups`](crate::Builder::own_process_groups) only, and of these only as long as their owner is gone, or
+/// is this process.
+///
+/// # Errors
+/// When the notes cannot be read, or a process cannot be ended.
+pub fn end_left_over(dir: &Path) -> Result<Vec<String>, Error> {
+    let logs = dir.join("logs");
+    let entries = match fs::read_dir(&logs) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|source| Error::File { path: logs, source })?,
+    };
+    let mut ended = Vec::new();
+    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+        if path.extension().is_none_or(|extension| extension != EXTENSION) {
+            continue;
+        }
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(pid) = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()) else {
+            continue;
+        };
+        let Some(pid) = Pid::from_raw(pid) else { continue };
+        if end(pid, dir).map_err(|source| Error::Signal { name: name.clone(), source })? {
+            ended.push((name, pid));
+        }
+    }
+    ended.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let pause = mpsc::channel::<()>();
+    let deadline = Deadline::after(GONE_TIMEOUT);
+    while deadline.remaining().is_some() && ended.iter().any(|(_, pid)| names(*pid, dir)) {
+        // Nobody sends: receiving is how a plain thread pauses.
+        let _ = pause.1.recv_timeout(GONE_PAUSE);
+    }
+    Ok(ended.into_iter().map(|(name, pid)| format!("{name} (process {pid})")).collect())
+}
+
+/// Whether it was a server of the cluster in `dir`, and so was sent SIGKILL.
+fn end(pid: Pid, dir: &Path) -> io::Result<bool> {
+    // Held before the look at its command line, so that the signal goes to the process that was looked at.
+    let process: OwnedFd = match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(Errno::SRCH) => return Ok(false),
+        opened => opened?,
+    };
+    if !names(pid, dir) {
+        return Ok(false);
+    }
+    match pidfd_send_signal(&process, Signal::KILL) {
+        Err(Errno::SRCH) => Ok(false),
+        sent => Ok(sent.map(|()| true)?),
+    }
+}
+
+/// Whether the command line of this process names a path in `dir`; that of one that has ended is empty.
+fn names(pid: Pid, dir: &Path) -> bool {
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    arguments.split(|byte| *byte == 0).any(|argument| {
+        !argument.is_empty() && Path::new(std::ffi::OsStr::from_bytes(argument)).starts_with(dir)
+    })
+}
