@@ -101,7 +101,7 @@ pub(super) fn violated(logs: &Path, operations: u64) -> Run {
 }
 
 /// One that held, of the same size.
-pub(super) fn held(operations: u64) -> Run {
+pub(crate) fn held(operations: u64) -> Run {
     let mut run = violated(Path::new("nowhere"), operations);
     run.record.plan.mix = "one-way-cuts".to_owned();
     for verdict in &mut run.verdicts {

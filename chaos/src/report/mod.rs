@@ -24,7 +24,7 @@ mod timeline;
 mod words;
 
 #[cfg(test)]
-mod made_up;
+pub(crate) mod made_up;
 #[cfg(test)]
 mod tests;
 
