@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +10,8 @@ use anyhow::{Context, Result};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
-use tokio::time::{Instant, sleep};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::checkers;
 use crate::clock::{Clock, seconds};
@@ -21,7 +23,7 @@ use crate::record::{Plan, Quiet, Record};
 use crate::report::Run;
 use crate::report::standing::Standing;
 use crate::scene::{Layout, Scene};
-use crate::verdict::Outcome;
+use crate::verdict::{Outcome, Verdict};
 use crate::watch::Watch;
 use crate::workload::{Load, Tally, Workload};
 
@@ -59,7 +61,7 @@ pub struct Options {
     pub binary: PathBuf,
     /// Whether it is the build that can break disks and have a bug.
     pub is_chaos: bool,
-    /// What that binary calls its version.
+    /// What that binary is, so that no other is called the same: its build, version and bytes.
     pub version: String,
     /// The bug it shall have.
     pub bug: Option<String>,
@@ -71,10 +73,24 @@ pub struct Options {
     pub load: Load,
     /// How long whatever has to come to an end by itself may take once all is mended.
     pub patience: Duration,
-    /// Whether a run ends as soon as what clients saw shows that a promise was broken, and does not look at what is left.
-    pub ends_early: bool,
+    /// The checkers that end a run as soon as one of them finds that what clients saw breaks its promise: it then does not
+    /// look at what is left. With none of them, a run looks at all of it.
+    pub ends_early_for: &'static [&'static str],
     /// Where the cluster's files go; a directory of its own is made for each run, and removed unless a promise was broken.
     pub dir: PathBuf,
+}
+
+impl Options {
+    fn ends_early(&self) -> bool {
+        !self.ends_early_for.is_empty()
+    }
+
+    /// Whether one of those that may end a run early has found something.
+    fn has_found_enough(&self, run: &Run) -> bool {
+        run.verdicts.iter().any(|verdict| {
+            verdict.outcome == Outcome::Violated && self.ends_early_for.contains(&verdict.checker.as_str())
+        })
+    }
 }
 
 /// How a run goes.
@@ -102,46 +118,79 @@ pub async fn run(mix: &Mix, options: &Options, mut tell: impl FnMut(&Progress)) 
         std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
     }
     let clock = Clock::start();
-    let phase = |doing, faults, tally| {
-        let elapsed = Duration::from_nanos(clock.now().0);
-        Progress { doing, elapsed, faults, broken: Vec::new(), tally }
-    };
-    tell(&phase("starting a cluster", 0, Tally::default()));
-    let scene = Scene::start(layout(mix, options, &dir), clock).await.context("the cluster did not start")?;
+    let mut phase = Phase { clock, doing: "starting a cluster", faults: 0, tell: &mut tell };
+    let starting = phase.until(Scene::start(layout(mix, options, &dir), clock), Tally::default);
+    let scene = starting.await.context("the cluster did not start")?;
     let watch = Watch::start(&scene);
     let workload = Workload::start(&scene, options.load, options.seed);
     let mut schedule = Schedule::new(mix, options);
     schedule.run(&scene, &workload, options.breaks, &mut tell).await?;
 
-    tell(&phase("healing", scene.faults_so_far(), workload.tally()));
+    let mut phase = Phase { clock, doing: "healing", faults: scene.faults_so_far(), tell: &mut tell };
     quiet::heal(&scene)?;
     let loaded = clock.now();
-    let (writes_again_ms, reads_again_ms) = quiet::serves_again(&scene, again_patience(options)).await;
+    let serves_again = quiet::serves_again(&scene, again_patience(options));
+    let (writes_again_ms, reads_again_ms) = phase.until(serves_again, || workload.tally()).await;
     let tally = workload.tally();
-    let history = workload.finish().await?;
+    let history = phase.until(workload.finish(), || tally).await?;
     let quiet = Quiet { writes_again_ms, reads_again_ms, ..Quiet::default() };
-    let mut record = record(mix, options, &scene, history, quiet, loaded);
-    let mut verdicts = Vec::new();
-    if options.ends_early {
-        watch.add_to(&mut record);
-        verdicts = checkers::judge_history(&record);
+    let record = record(mix, options, &scene, history, quiet, loaded);
+    phase.doing = "judging";
+    let early = options.ends_early();
+    let mut run = Run { record, verdicts: Vec::new() };
+    if early {
+        watch.add_to(&mut run.record);
+        run = phase.until(judged(run.record, checkers::judge_history), || tally).await?;
     }
-    if verdicts.iter().all(|verdict| verdict.outcome != Outcome::Violated) {
-        tell(&phase("reading everything back", scene.faults_so_far(), tally));
-        let (patience, early) = (options.patience, options.ends_early);
-        quiet::look(&scene, &record.history, &mut record.quiet, patience, early).await;
-        note(&scene, &mut record);
-        watch.add_to(&mut record);
-        tell(&phase("judging", scene.faults_so_far(), tally));
-        verdicts = checkers::judge(&record);
+    if !options.has_found_enough(&run) {
+        phase.doing = "reading everything back";
+        let Record { history, quiet, .. } = &mut run.record;
+        phase.until(quiet::look(&scene, history, quiet, options.patience, early), || tally).await;
+        note(&scene, &mut run.record);
+        watch.add_to(&mut run.record);
+        phase.doing = "judging";
+        run = phase.until(judged(run.record, checkers::judge), || tally).await?;
     }
     scene.cluster.kill_all()?;
-    Ok(Run { record, verdicts })
+    Ok(run)
+}
+
+/// Judges it on a thread for that, as a search may take minutes.
+async fn judged(record: Record, by: fn(&Record) -> Vec<Verdict>) -> Result<Run> {
+    let judging = spawn_blocking(move || Run { verdicts: by(&record), record });
+    judging.await.context("a checker panicked")
+}
+
+/// What is done before and after the faults, of which is told once a second as well.
+struct Phase<'a, T> {
+    clock: Clock,
+    doing: &'static str,
+    faults: usize,
+    tell: &'a mut T,
+}
+
+impl<T: FnMut(&Progress)> Phase<'_, T> {
+    /// Tells that this is done until it is.
+    async fn until<R>(&mut self, work: impl Future<Output = R>, tally: impl Fn() -> Tally) -> R {
+        let mut work = pin!(work);
+        loop {
+            (self.tell)(&Progress {
+                doing: self.doing,
+                elapsed: Duration::from_nanos(self.clock.now().0),
+                faults: self.faults,
+                broken: Vec::new(),
+                tally: tally(),
+            });
+            if let Ok(done) = timeout(TELL_EVERY, &mut work).await {
+                return done;
+            }
+        }
+    }
 }
 
 /// Service that is not back in this time breaks the promise; how late it is in the end is of interest otherwise.
 fn again_patience(options: &Options) -> Duration {
-    if options.ends_early { AGAIN_MAX.min(options.patience) } else { options.patience }
+    if options.ends_early() { AGAIN_MAX.min(options.patience) } else { options.patience }
 }
 
 /// Removes what a run left on the disk, unless somebody will want to look at it.
@@ -364,6 +413,15 @@ pub fn random_seed() -> u64 {
 mod tests {
     use super::*;
     use crate::{bugs, mixes};
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_takes_long_is_told_of_each_second() {
+        let mut told = Vec::new();
+        let mut tell = |progress: &Progress| told.push((progress.doing, progress.elapsed.as_secs()));
+        let mut phase = Phase { clock: Clock::start(), doing: "judging", faults: 0, tell: &mut tell };
+        phase.until(sleep(Duration::from_millis(2500)), Tally::default).await;
+        assert_eq!(told, [("judging", 0), ("judging", 1), ("judging", 2)]);
+    }
 
     #[test]
     fn in_every_mix_what_is_deleted_is_kept_for_longer_than_clients_wait_until_they_bring_it_back() {

@@ -79,7 +79,10 @@ fn servers_that_were_left_over_are_ended_and_nobody_else() {
     assert!(!is_alive(pid));
     assert!(other.processes().all(|process| process.is_running()));
     assert!(end_left_over(&here).unwrap().is_empty(), "once is enough");
-    assert!(end_left_over(dir.path()).unwrap().is_empty(), "where no cluster ever was, there is nothing to end");
+    assert!(
+        end_left_over(dir.path()).unwrap().is_empty(),
+        "where no cluster ever was, there is nothing to end"
+    );
 }
 
 #[test]
