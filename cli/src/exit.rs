@@ -22,6 +22,8 @@ pub(crate) enum Exit {
     ConditionFailed = 4,
     /// It may have happened, or may still happen.
     OutcomeUnknown = 5,
+    /// What should be found out was not: it could not be run to its end, or was interrupted.
+    NotRun = 6,
 }
 
 impl Exit {
@@ -33,8 +35,9 @@ impl Exit {
             Self::NoSuchKey => 1,
             Self::ConditionFailed => 2,
             Self::WrongUse => 3,
-            Self::Failed => 4,
-            Self::OutcomeUnknown => 5,
+            Self::NotRun => 4,
+            Self::Failed => 5,
+            Self::OutcomeUnknown => 6,
         }
     }
 }
@@ -56,6 +59,12 @@ impl From<Exit> for ExitCode {
 #[error("{0}")]
 pub(crate) struct WrongUse(pub(crate) String);
 
+/// What went wrong lies in what should have found something out, and not in what it is about. A context of the error that
+/// says what it was.
+#[derive(Debug, thiserror::Error)]
+#[error("not run to its end")]
+pub(crate) struct NotRun;
+
 /// The code that tells what `error` means.
 pub(crate) fn of(error: &anyhow::Error) -> Exit {
     if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
@@ -64,6 +73,9 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     }
     if error.is::<BuildError>() || error.is::<WrongUse>() {
         return Exit::WrongUse;
+    }
+    if error.is::<NotRun>() {
+        return Exit::NotRun;
     }
     match error.downcast_ref::<Error>() {
         Some(Error::NotFound { .. } | Error::NothingToBringBack { .. }) => Exit::NoSuchKey,
@@ -91,6 +103,9 @@ mod tests {
         assert_eq!(of(&BuildError::NoMasters.into()) as u8, 2);
         assert_eq!(of(&WrongUse("that is not a size".into()).into()) as u8, 2);
         assert_eq!(of(&anyhow::anyhow!("anything else")) as u8, 1);
+        // Whatever it was that could not be reached.
+        let not_run = anyhow::Error::from(Error::Unknown { message: String::new() }).context(NotRun);
+        assert_eq!(of(&not_run) as u8, 6);
     }
 
     #[test]
@@ -105,6 +120,7 @@ mod tests {
             Exit::NoSuchKey,
             Exit::ConditionFailed,
             Exit::WrongUse,
+            Exit::NotRun,
             Exit::Failed,
             Exit::OutcomeUnknown,
         ];

@@ -52,7 +52,8 @@ Examples:
 Every flag has a variable: --down-after is HAYRICK_DOWN_AFTER.
 
 Exit codes: 0 done, 1 it could not be done, 2 wrong use,
-3 there is no such key, 4 a condition failed, 5 outcome unknown.";
+3 there is no such key, 4 a condition failed, 5 outcome unknown,
+6 could not be run to its end (prove).";
 
 #[derive(Debug, Subcommand)]
 enum Command {
