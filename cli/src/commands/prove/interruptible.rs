@@ -1,8 +1,8 @@
 //! Work that Ctrl-C ends, whatever it is busy with.
 //!
 //! The work has a thread of its own: starting and stopping servers and judging a history block it for up to minutes. The main
-//! thread waits for signals meanwhile. The first one ends the servers of the cluster that runs and lets the work go; the
-//! second does not wait for that. Invariant: of what lies in the directory of the report, only the cluster that was interrupted
+//! thread waits for signals meanwhile. The first one ends the servers of the cluster that runs and gives the work some seconds
+//! to let go; the second does not wait for that. Invariant: of what lies in the directory of the report, only the cluster that was interrupted
 //! is removed.
 
 use std::io;
@@ -18,6 +18,8 @@ use tokio::sync::oneshot;
 
 use crate::exit::Exit;
 
+/// A thread that is still busy then, with a search or a disk, ends with this process.
+const LET_GO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Tasks that were let go are gone in this time; a search for an order of many requests need not be.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -118,6 +120,7 @@ where
         tokio::select! {
             _ = &mut is_done => true,
             () = signals.next() => false,
+            () = tokio::time::sleep(LET_GO_TIMEOUT) => false,
         }
     });
     end(runtime, let_go);
