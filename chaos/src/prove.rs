@@ -32,12 +32,13 @@ const SPARE_MASTERS: u32 = 3;
 const SPARE_VOLUMES: u32 = 1;
 /// Short times, so that minutes show what days would: a volume is judged and replaced in seconds, garbage and snapshots come
 /// and go all the time.
-const MASTER_FLAGS: [(&str, &str); 8] = [
+const MASTER_FLAGS: [(&str, &str); 9] = [
     ("--partitions", "64"),
     ("--request-timeout", "2s"),
     ("--reap-after", "4s"),
     ("--down-after", "1s"),
     ("--repair-after", "3s"),
+    ("--fence-after", "5s"),
     ("--move-rate", "1GiB"),
     ("--snapshot-after", "1000"),
     ("--log-keep", "1000"),
@@ -108,6 +109,9 @@ pub async fn run(mix: &Mix, options: &Options, mut tell: impl FnMut(&Progress)) 
     };
     tell(&phase("starting a cluster", 0, Tally::default()));
     let scene = Scene::start(layout(mix, options, &dir), clock).await.context("the cluster did not start")?;
+    if mix.power && !options.is_chaos {
+        scene.leave_out("no power was cut: what was written reached the disk (only hayrick-chaos can keep it back: make chaos)");
+    }
     let watch = Watch::start(&scene);
     let workload = Workload::start(&scene, options.load, options.seed);
     let mut schedule = Schedule::new(mix, options);
@@ -236,7 +240,8 @@ impl<'a> Schedule<'a> {
     /// Each fault draws from a seed of its own, so that what one finds does not change what comes after it.
     async fn break_something(&mut self, scene: &Arc<Scene>) {
         let Some(kind) = self.mix.kinds.choose(&mut self.rng).copied() else { return };
-        let lasts = kind.draw_duration(&mut self.rng).mul_f64(self.mix.stretch);
+        let (least, most) = self.mix.lasts.unwrap_or(kind.lasts());
+        let lasts = seconds(self.rng.random_range(least..=most));
         let mut own = StdRng::seed_from_u64(self.rng.random());
         match faults::begin(scene, kind, &mut own).await {
             Ok(Some(running)) => self.running.push((Instant::now() + lasts, running)),

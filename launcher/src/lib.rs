@@ -32,4 +32,4 @@ pub use deadline::Deadline;
 pub use error::Error;
 pub use ports::{free_base_port, free_port};
 pub use probe::http_status;
-pub use process::{Process, Role};
+pub use process::{Process, Role, kill_at_once};

@@ -95,7 +95,7 @@ bugs! {
     ReadWithoutReadIndex = "read-without-read-index":
         "SIGSTOP of the leader, reads sent to it after another leader took writes, SIGCONT; or a cut \
          between it and the other masters, not clients: linearizability.",
-    /// Commands of an epoch that was fenced are applied, and epochs of a silent master are fenced after a second.
+    /// Commands of an epoch that was fenced are applied.
     EpochFenceIgnored = "epoch-fence-ignored":
         "SIGSTOP of a gateway under writes for 3 to 4 s, less than its requests may take, by a leader that leads \
          for longer than --reap-after and twice --request-timeout: acknowledged-is-durable, replicas-complete, \
@@ -158,8 +158,8 @@ bugs! {
         "SIGKILL, SIGSTOP or a cut of the leader under writes: failures-have-no-effect, linearizability.",
     /// A PUT of which nobody knows what became of it is made once more, as another needle under another seq.
     UnknownCommittedAnew = "unknown-committed-anew":
-        "SIGKILL, SIGSTOP or a cut of the leader under conditional writes, or writes of one key by several \
-         clients: failures-have-no-effect, linearizability.",
+        "Connections that break while answers are under way, under conditional writes, or writes of one key by \
+         several clients: failures-have-no-effect, linearizability.",
     /// A DELETE that is not committed after 100 ms is answered 204 all the same.
     DeleteAckedBeforeCommit = "delete-acked-before-commit":
         "SIGSTOP, SIGKILL or a cut of the leader, or slow disks of the masters, under deletes: \
@@ -167,8 +167,8 @@ bugs! {
     /// A newcomer becomes a member of a placement without having been shown complete, and before it has pulled
     /// anything.
     RepairWithoutCount = "repair-without-count":
-        "A volume is gone for longer than --repair-after: replicas-complete; then the loss of the others: \
-         acknowledged-is-durable.",
+        "A volume loses its disk, and once it is said to be repaired another one does, some times: \
+         acknowledged-is-durable, replicas-complete.",
     /// Garbage is dropped at once, whatever --reap-after says.
     ReapBeforeGrace = "reap-before-grace":
         "An undelete within --reap-after of its delete, or a reader of a large object that is overwritten \
@@ -188,7 +188,7 @@ bugs! {
         "Bytes of the segments of a volume that is stopped are flipped: every-byte-right.",
     /// The pause between two attempts to reach a peer is four times the last one, without end.
     ReconnectsEverLater = "reconnects-ever-later":
-        "A master is killed, or cut off, for 10 s or longer, and comes back: service-comes-back.",
+        "A master is killed for 18 s or longer, and comes back: service-comes-back.",
 }
 
 impl Bug {

@@ -15,6 +15,8 @@ use crate::scene::{Scene, Server, name};
 
 /// A server whose disk failed may end by itself; so long it is waited for, to be started anew.
 const ENDS_TIMEOUT: Duration = Duration::from_millis(500);
+/// Of at most so many calls one fails.
+const FAILS_MAX: u32 = 20;
 
 pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> Result<Option<Begun>> {
     if !scene.layout.is_chaos {
@@ -30,7 +32,7 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         return Ok(Some((names(&volumes), Undo::Disks(volumes))));
     }
     let role = match kind {
-        Kind::FullDisk | Kind::FailReads => Role::Volume,
+        Kind::FailReads => Role::Volume,
         _ if rng.random() => Role::Master,
         _ => Role::Volume,
     };
@@ -42,17 +44,19 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         }
         Kind::FullDisk => ("full = true\n".to_owned(), name(victim)),
         Kind::HangDisk => ("hang = true\n".to_owned(), name(victim)),
-        Kind::FailSyncs => {
-            let every = rng.random_range(1..=20);
-            (format!("eio = \"sync\"\nevery = {every}\n"), format!("{}, one of {every}", name(victim)))
-        }
-        _ => {
-            let every = rng.random_range(2..=20);
-            (format!("eio = \"read\"\nevery = {every}\n"), format!("{}, one of {every}", name(victim)))
-        }
+        Kind::FailSyncs => failing("sync", 1, victim, rng),
+        Kind::FailWrites => failing("write", 1, victim, rng),
+        Kind::FailReads => failing("read", 2, victim, rng),
+        other => unreachable!("{other:?} is not of these"),
     };
     scene.order_disk(victim, &orders)?;
     Ok(Some((what, Undo::Disks(vec![victim]))))
+}
+
+/// Of so many calls or up to [`FAILS_MAX`], one fails.
+fn failing(call: &str, at_least: u32, victim: Server, rng: &mut StdRng) -> (String, String) {
+    let every = rng.random_range(at_least..=FAILS_MAX);
+    (format!("eio = \"{call}\"\nevery = {every}\n"), format!("{}, one of {every}", name(victim)))
 }
 
 /// Those whose disk has no fault: two of one disk would both end with the first.

@@ -33,7 +33,8 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         Kind::FlipIndex => flip_master(scene, rng).await,
         Kind::WipeVolume => wipe_volume(scene, rng).await,
         Kind::WipeMaster => wipe_master(scene, rng).await,
-        _ => roll_back_master(scene, rng).await,
+        Kind::RollBackMaster => roll_back_master(scene, rng).await,
+        other => unreachable!("{other:?} is not of these"),
     }
 }
 

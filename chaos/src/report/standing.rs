@@ -26,7 +26,8 @@ impl Standing {
         let any = |outcome| run.verdicts.iter().any(|verdict| verdict.outcome == outcome);
         if any(Outcome::Violated) {
             Self::Violated
-        } else if !unreached(&run.record).is_empty()
+        } else if run.record.faults.is_empty()
+            || !unreached(&run.record).is_empty()
             || !(any(Outcome::Proved) || any(Outcome::NotDecidedInTime))
         {
             Self::ProvedNothing
@@ -133,6 +134,9 @@ fn undecided(run: &Run) -> Option<String> {
 }
 
 fn nothing(run: &Run) -> Option<String> {
+    if run.record.faults.is_empty() {
+        return Some("nothing was broken".to_owned());
+    }
     let unreached = unreached(&run.record);
     if !unreached.is_empty() {
         return Some(format!("{} not reached", list(&unreached)));
@@ -170,12 +174,20 @@ fn many(count: usize, thing: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Moment;
+    use crate::record::Fault;
     use crate::report::made_up::record;
     use crate::verdict::{Evidence, Verdict};
 
     fn run(mix: &str, verdicts: Vec<Verdict>) -> Run {
         let mut record = record();
         record.plan.mix = mix.to_owned();
+        record.faults.push(Fault {
+            kind: "kill-leader".to_owned(),
+            what: "master-1".to_owned(),
+            from: Moment(1),
+            to: Moment(2),
+        });
         Run { record, verdicts }
     }
 
@@ -191,7 +203,7 @@ mod tests {
     fn all_held_when_every_promise_did() {
         let summary = Summary::of(&[run("kills", vec![proved()]), run("cuts", vec![proved()])]);
         assert_eq!(summary.standing, Standing::Held);
-        assert_eq!(summary.sentence, "All promises held: 1 checker in 2 mixes, 0 operations and 0 faults.");
+        assert_eq!(summary.sentence, "All promises held: 1 checker in 2 mixes, 0 operations and 2 faults.");
         assert!(summary.besides.is_empty());
     }
 
@@ -213,6 +225,14 @@ mod tests {
         assert_eq!(Standing::of(&run), Standing::ProvedNothing);
         run.record.reached.insert("elections".to_owned(), 1);
         assert_eq!(Standing::of(&run), Standing::Held);
+    }
+
+    #[test]
+    fn where_nothing_was_broken_nothing_was_proved() {
+        let mut run = run("clocks", vec![proved()]);
+        run.record.faults.clear();
+        let summary = Summary::of(&[run]);
+        assert_eq!(summary.sentence, "Proved nothing: nothing was broken in clocks.");
     }
 
     #[test]
