@@ -79,18 +79,12 @@ static FAILING_SYNCS: Mix = powered(together(
     ),
     3,
 ));
-static TORN_TAILS: Mix = powered(lasting(
-    quick(together(
-        mix(
-            "torn-tails",
-            "Servers with slow disks are killed again and again, and a part of what was not synced is lost.",
-            &[Kind::SlowDisk, Kind::SlowDisk, Kind::KillMajority, Kind::KillMaster, Kind::KillAll],
-            &[],
-        ),
-        3,
-    )),
-    (0.3, 1.5),
-));
+static TORN_TAILS: Mix = powered(quick(mix(
+    "torn-tails",
+    "Servers are killed in the middle of slow writes, of which a part is lost.",
+    &[Kind::KillMidWrite],
+    &[],
+)));
 static LOST_VOTES: Mix = powered(together(
     mix(
         "lost-votes",
@@ -216,7 +210,7 @@ pub static ALL: &[Planted] = &[
     planted_in(&POWER_CUTS, "skip-sync"),
     planted_in(&FAILING_SYNCS, "retry-failed-sync"),
     planted_in(&FAILING_SYNCS, "failed-write-forgotten"),
-    planted_long(&TORN_TAILS, "torn-tail-accepted", 25, PATIENCE),
+    planted_in(&TORN_TAILS, "torn-tail-accepted"),
     planted_in(&LOST_VOTES, "vote-before-durable"),
     planted_in(&STALE_CANDIDATES, "vote-ignores-log"),
     planted_in(&STALE_LEADERS, "read-without-read-index"),

@@ -195,7 +195,7 @@ pub static ALL: [Mix; 24] = [
         mix(
             "power-cuts",
             "Processes are killed, and what they had not synced is lost.",
-            &[Kind::KillAll, Kind::KillMaster, Kind::KillVolume, Kind::KillMajority],
+            &[Kind::KillAll, Kind::KillMaster, Kind::KillVolume, Kind::KillMajority, Kind::KillMidWrite],
             &["elections", TORN_TAILS],
         ),
         2,

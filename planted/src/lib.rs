@@ -80,8 +80,8 @@ bugs! {
          service-comes-back.",
     /// A record whose header can be read counts as whole when a stream is opened, whatever became of its body.
     TornTailAccepted = "torn-tail-accepted":
-        "SIGKILL of masters with slow disks under load, again and again, while a part of the unsynced writes is lost: \
-         service-comes-back, masters-agree.",
+        "SIGKILL of a master in the middle of writes that its disk takes long for, while a part of what was not \
+         synced is lost: service-comes-back, masters-agree.",
     /// A vote is answered before it is written down, which follows a second later.
     VoteBeforeDurable = "vote-before-durable":
         "SIGKILL of the leader, and of another master within a second after the election, while unsynced writes \

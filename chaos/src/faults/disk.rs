@@ -9,12 +9,16 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use tokio::task::block_in_place;
+use tokio::time::sleep;
 
 use super::{Begun, Kind, Undo, names, running};
+use crate::clock::seconds;
 use crate::scene::{Scene, Server, name};
 
 /// A server whose disk failed may end by itself; so long it is waited for, to be started anew.
 const ENDS_TIMEOUT: Duration = Duration::from_millis(500);
+/// So many seconds after its disk became slow, a server is in the middle of writes.
+const SLOW_SECONDS: std::ops::Range<f64> = 0.5..1.0;
 /// Of at most so many calls one fails.
 const FAILS_MAX: u32 = 20;
 
@@ -38,7 +42,7 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
     };
     let Some(victim) = well(scene, role).choose(rng).copied() else { return Ok(None) };
     let (orders, what) = match kind {
-        Kind::SlowDisk => {
+        Kind::SlowDisk | Kind::KillMidWrite => {
             let ms = rng.random_range(20..=400);
             (format!("slow = \"{ms}ms\"\n"), format!("{} by {ms} ms", name(victim)))
         }
@@ -50,6 +54,13 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         other => unreachable!("{other:?} is not of these"),
     };
     scene.order_disk(victim, &orders)?;
+    if kind == Kind::KillMidWrite {
+        sleep(seconds(rng.random_range(SLOW_SECONDS))).await;
+        let killed = scene.kill(victim);
+        scene.order_disk(victim, "")?;
+        killed?;
+        return Ok(Some((what, Undo::Start(vec![victim]))));
+    }
     Ok(Some((what, Undo::Disks(vec![victim]))))
 }
 

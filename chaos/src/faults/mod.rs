@@ -96,6 +96,8 @@ kinds! {
     NarrowLinks = "narrow-links",
     /// Writes and syncs of a server take long.
     SlowDisk = "slow-disk",
+    /// SIGKILL of a server in the middle of writes that its disk takes long for.
+    KillMidWrite = "kill-mid-write",
     /// The disk of a server is full.
     FullDisk = "full-disk",
     /// The disks of all volumes are full.
@@ -136,6 +138,7 @@ impl Kind {
         matches!(
             self,
             Self::SlowDisk
+                | Self::KillMidWrite
                 | Self::FullDisk
                 | Self::FullDisks
                 | Self::FailSyncs
@@ -149,7 +152,7 @@ impl Kind {
     pub(crate) const fn lasts(self) -> (f64, f64) {
         match self {
             Self::KillLeader | Self::KillMaster | Self::KillVolume => (0.2, 3.0),
-            Self::KillMajority | Self::KillAll | Self::KillVolumes => (0.1, 1.5),
+            Self::KillMajority | Self::KillAll | Self::KillVolumes | Self::KillMidWrite => (0.1, 1.5),
             Self::StaleCandidate => (0.5, 2.0),
             Self::StopLeader => (1.5, 4.0),
             Self::StopGateway => (2.0, 9.0),
@@ -224,6 +227,7 @@ pub(crate) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         | Kind::TearLinks
         | Kind::NarrowLinks => network::begin(scene, kind, rng).await,
         Kind::SlowDisk
+        | Kind::KillMidWrite
         | Kind::FullDisk
         | Kind::FullDisks
         | Kind::FailSyncs
