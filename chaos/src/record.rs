@@ -41,6 +41,15 @@ pub struct Record {
     pub left_out: Vec<String>,
 }
 
+impl Record {
+    /// When the last client had its last answer, or gave up for it. What comes later is the doing of who looks: it restarts all
+    /// masters.
+    pub fn clients_left(&self) -> Moment {
+        let last = self.history.operations.iter().map(|operation| operation.ended).max();
+        last.unwrap_or_default().max(self.loaded)
+    }
+}
+
 /// What was run: the same plan gives the same schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {

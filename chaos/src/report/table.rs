@@ -137,7 +137,7 @@ pub(super) fn figures(figures: &Figures) -> Markup {
                 }
                 p.quiet {
                     "During a fault of the kind and up to " (AFTERMATH_MS / 1_000) " s after it; where faults overlap it may be the doing of another. "
-                    (words::many(figures.elections as usize, "election", "elections")) " (terms with a leader)."
+                    (words::many(figures.elections as usize, "election", "elections")) " (terms with a leader, under load)."
                 }
             }
         }
