@@ -151,8 +151,8 @@ pub struct Quiet {
     pub writes_again_ms: Option<u64>,
     /// The same for a GET.
     pub reads_again_ms: Option<u64>,
-    /// What each key held at the end, each read through every master: the values that were found, one if they agree.
-    /// Write-once keys and contended keys alike. `None` among them: there is no object.
+    /// What each key held at the end: what was found through each master, in their order. Write-once keys and contended keys
+    /// alike. `None` among them: there is no object.
     pub found: BTreeMap<String, Vec<Option<Value>>>,
     /// Keys that could not be read at the end, and what was answered.
     pub unreadable: BTreeMap<String, String>,
@@ -160,6 +160,13 @@ pub struct Quiet {
     pub check: Option<CheckSeen>,
     /// Of each master: the index it had applied, and the hash of its state there.
     pub states: Vec<StateSeen>,
+}
+
+impl Quiet {
+    /// Keys of which masters said different things, and what each said.
+    pub fn read_differently(&self) -> impl Iterator<Item = (&String, &Vec<Option<Value>>)> {
+        self.found.iter().filter(|(_, found)| found.iter().any(|value| *value != found[0]))
+    }
 }
 
 /// What `check --deep` told.

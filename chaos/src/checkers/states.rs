@@ -24,8 +24,7 @@ pub(crate) fn check(record: &Record) -> Verdict {
             evidence.push(Evidence::says(format!("at index {applied} {}", told.join(", "))));
         }
     }
-    let disagreed = quiet.found.iter().filter(|(_, values)| values.iter().any(|value| *value != values[0]));
-    for (key, _) in disagreed {
+    for (key, _) in quiet.read_differently() {
         let reads = final_reads(record).into_iter().filter(|read| read.key() == Some(key)).collect();
         evidence.push(Evidence {
             what: format!("masters say different things of {key}"),

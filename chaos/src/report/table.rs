@@ -188,10 +188,11 @@ pub(super) fn reached(record: &Record) -> Markup {
 pub(super) fn quiet(quiet: &Quiet) -> Markup {
     let again = |ms: Option<u64>| ms.map_or_else(|| "never".to_owned(), |ms| words::duration(ms * 1_000_000));
     let disagreeing: Vec<String> = quiet
-        .found
-        .iter()
-        .filter(|(_, found)| found.len() > 1)
-        .map(|(key, found)| format!("{key}: {} different values", found.len()))
+        .read_differently()
+        .map(|(key, found)| {
+            let different: BTreeSet<_> = found.iter().collect();
+            format!("{key}: {} different answers of {} masters", different.len(), found.len())
+        })
         .collect();
     let unreadable: Vec<String> = quiet.unreadable.iter().map(|(key, why)| format!("{key}: {why}")).collect();
     html! {
@@ -249,5 +250,24 @@ pub(super) fn class(standing: Standing) -> &'static str {
         Standing::NotDecided => "undecided",
         Standing::ProvedNothing => "nothing",
         Standing::Violated => "violated",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Value;
+
+    #[test]
+    fn a_key_is_read_differently_only_where_masters_do_not_say_the_same() {
+        let (one, other) = (Some(Value([1; 16])), Some(Value([2; 16])));
+        let told = |found: [Option<Value>; 3]| {
+            quiet(&Quiet { found: [("k".to_owned(), found.to_vec())].into(), ..Quiet::default() }).into_string()
+        };
+        for agreed in [[one; 3], [None; 3]] {
+            assert!(!told(agreed).contains("Read differently"), "{}", told(agreed));
+        }
+        assert!(told([one, other, one]).contains("k: 2 different answers of 3 masters"));
+        assert!(told([one, other, None]).contains("k: 3 different answers of 3 masters"));
     }
 }
