@@ -230,11 +230,18 @@ impl<'a> Schedule<'a> {
             while let Some(until) = self.running.iter().map(|(until, _)| *until).min() {
                 self.pass(scene, workload, until, "breaking", tell).await?;
             }
-            let (least, most) = self.mix.peace;
-            let peace = seconds(self.rng.random_range(least..=most));
+            let Some(peace) = self.peace(end.saturating_duration_since(Instant::now())) else { break };
             self.pass(scene, workload, Instant::now() + peace, "breaking", tell).await?;
         }
         Ok(())
+    }
+
+    /// How long there is peace until the next fault; none where that would be too late, as service is timed from the end of the
+    /// last one on.
+    fn peace(&mut self, left: Duration) -> Option<Duration> {
+        let (least, most) = self.mix.peace;
+        let peace = seconds(self.rng.random_range(least..=most));
+        (peace < left).then_some(peace)
     }
 
     /// Each fault draws from a seed of its own, so that what one finds does not change what comes after it.
@@ -380,5 +387,17 @@ mod tests {
         let of = |flags| deleted_kept(&Mix { master_flags: flags, ..*usual });
         assert_eq!(of(&[("--reap-after", "3500ms")]), Duration::from_millis(3500));
         assert_eq!(of(&[("--reap-after", "1m")]), Duration::from_secs(4), "twice --request-timeout");
+    }
+
+    #[test]
+    fn there_is_peace_before_another_fault_and_none_after_the_last() {
+        let mix = mixes::named("leader-kills").expect("there is one");
+        let (least, most) = (seconds(mix.peace.0), seconds(mix.peace.1));
+        let mut schedule = Schedule { mix, rng: StdRng::seed_from_u64(1), running: Vec::new() };
+        for _ in 0..100 {
+            assert_eq!(schedule.peace(Duration::ZERO), None);
+            assert_eq!(schedule.peace(least), None);
+            assert!(schedule.peace(most + least).is_some_and(|peace| least <= peace && peace <= most));
+        }
     }
 }

@@ -147,7 +147,7 @@ pub struct Resources {
 /// What was found once the faults were undone, the clients gone, and repair had nothing left to do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quiet {
-    /// From the last fault's end until a PUT through each master succeeded; none if it never did.
+    /// From when the last fault was undone ([`Record::loaded`]) until a PUT through each master succeeded; none if it never did.
     pub writes_again_ms: Option<u64>,
     /// The same for a GET.
     pub reads_again_ms: Option<u64>,

@@ -12,6 +12,8 @@ use crate::verdict::Outcome;
 pub enum Standing {
     /// Whatever was looked at held, and what had to be reached was reached.
     Held,
+    /// Something was not as good as promised, though not so bad that it must be a fault; nothing contradicts a promise.
+    AimMissed,
     /// A search was given up at its bound; nothing contradicts a promise.
     NotDecided,
     /// Nothing contradicts a promise, but what should have put it to the test did not happen, or nobody looked.
@@ -28,11 +30,13 @@ impl Standing {
             Self::Violated
         } else if run.record.faults.is_empty()
             || !unreached(&run.record).is_empty()
-            || !(any(Outcome::Proved) || any(Outcome::NotDecidedInTime))
+            || !(any(Outcome::Proved) || any(Outcome::NotDecidedInTime) || any(Outcome::AimMissed))
         {
             Self::ProvedNothing
         } else if any(Outcome::NotDecidedInTime) {
             Self::NotDecided
+        } else if any(Outcome::AimMissed) {
+            Self::AimMissed
         } else {
             Self::Held
         }
@@ -42,6 +46,7 @@ impl Standing {
     pub fn mark(self) -> char {
         match self {
             Self::Held => mark(Outcome::Proved),
+            Self::AimMissed => mark(Outcome::AimMissed),
             Self::NotDecided => mark(Outcome::NotDecidedInTime),
             Self::ProvedNothing => mark(Outcome::Skipped),
             Self::Violated => mark(Outcome::Violated),
@@ -56,6 +61,7 @@ pub fn mark(outcome: Outcome) -> char {
         Outcome::Violated => '✗',
         Outcome::NotDecidedInTime => '?',
         Outcome::Skipped => '–',
+        Outcome::AimMissed => '~',
     }
 }
 
@@ -84,6 +90,7 @@ impl Summary {
             about(runs, "Violated", violated),
             about(runs, "Proved nothing", nothing),
             about(runs, "Not decided", undecided),
+            about(runs, "Aim missed", |run| checkers(run, Outcome::AimMissed)),
         ];
         besides.push(about(runs, "Not looked at", |run| checkers(run, Outcome::Skipped)));
         let mut besides: Vec<String> = besides.into_iter().flatten().collect();
@@ -264,5 +271,19 @@ mod tests {
             (summary.standing, summary.sentence.as_str()),
             (Standing::NotDecided, "Not decided: linear in kills.")
         );
+    }
+
+    #[test]
+    fn a_missed_aim_is_neither_held_nor_a_violation() {
+        let late =
+            Verdict::new("back", "Soon.", Outcome::AimMissed, "after 6000 ms".to_owned(), Vec::new());
+        let summary = Summary::of(&[run("kills", vec![proved(), late.clone()])]);
+        assert_eq!(
+            (summary.standing, summary.sentence.as_str()),
+            (Standing::AimMissed, "Aim missed: back in kills.")
+        );
+        let summary = Summary::of(&[run("kills", vec![late, violated_verdict()])]);
+        assert_eq!(summary.sentence, "Violated: linear in kills.");
+        assert_eq!(summary.besides, ["Aim missed: back in kills."]);
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn matrix(runs: &[Run]) -> Markup {
                 }
             }
         }
-        p.quiet { "✓ held · ✗ violated · ? not decided in time · – not looked at, or not reached" }
+        p.quiet { "✓ held · ✗ violated · ~ aim missed · ? not decided in time · – not looked at, or not reached" }
     }
 }
 
@@ -71,6 +71,7 @@ pub(super) fn sign(outcome: Outcome) -> Markup {
         Outcome::Violated => ("violated", "violated"),
         Outcome::NotDecidedInTime => ("undecided", "not decided in time"),
         Outcome::Skipped => ("nothing", "not looked at"),
+        Outcome::AimMissed => ("undecided", "aim missed"),
     };
     html! { span class={ "sign " (class) } role="img" aria-label=(word) { (mark(outcome)) } }
 }
@@ -247,7 +248,7 @@ fn findings(title: &str, findings: &[String]) -> Markup {
 pub(super) fn class(standing: Standing) -> &'static str {
     match standing {
         Standing::Held => "held",
-        Standing::NotDecided => "undecided",
+        Standing::AimMissed | Standing::NotDecided => "undecided",
         Standing::ProvedNothing => "nothing",
         Standing::Violated => "violated",
     }
