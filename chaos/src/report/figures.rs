@@ -22,7 +22,7 @@ pub enum Ending {
     Failed,
     /// Nobody can say.
     Unknown,
-    /// Answered with bytes that are never right.
+    /// Answered with bytes, or a list, that are never right.
     Wrong,
 }
 
@@ -57,7 +57,7 @@ pub struct Counts {
     pub failed: u64,
     /// Those of which nobody can say.
     pub unknown: u64,
-    /// Reads that got bytes which are never right.
+    /// Those that were given an answer that is never right.
     pub wrong: u64,
 }
 
@@ -169,7 +169,7 @@ impl fmt::Display for Figures {
             "{asked} operations: {acknowledged} acknowledged, {failed} failed for sure, {unknown} unknown"
         )?;
         if wrong > 0 {
-            write!(f, ", {wrong} with wrong bytes")?;
+            write!(f, ", {wrong} wrong")?;
         }
         let faults: u64 = self.faults.values().map(|kind| kind.times).sum();
         writeln!(f, "; {faults} faults, {} elections", self.elections)?;
