@@ -338,7 +338,7 @@ fn record(
         reached: BTreeMap::new(),
         quiet,
         logs: scene.logs(),
-        let_in: Vec::new(),
+        strangers: Vec::new(),
         left_out: Vec::new(),
     };
     note(scene, &mut record);

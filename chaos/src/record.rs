@@ -34,9 +34,9 @@ pub struct Record {
     pub quiet: Quiet,
     /// Where the logs of the processes lie, by name (`master-1`).
     pub logs: BTreeMap<String, PathBuf>,
-    /// Masters that were let in with a disk that was not theirs any more, one sentence each.
+    /// Masters that were started on a disk that was not theirs any more.
     #[serde(default)]
-    pub let_in: Vec<String>,
+    pub strangers: Vec<Stranger>,
     /// What could not be done, and why: `libfaketime is not installed: no clock was shifted`.
     pub left_out: Vec<String>,
 }
@@ -88,6 +88,29 @@ pub struct Fault {
     pub from: Moment,
     /// When it was undone.
     pub to: Moment,
+}
+
+/// A master that was started on a disk that was not its own any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stranger {
+    /// When that was over.
+    pub at: Moment,
+    /// Who, and on what disk: `master-2 with an empty disk`.
+    pub who: String,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What can become of a master whose disk is not its own any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It served, as if nothing had been.
+    LetIn,
+    /// It ended, and said that it was another one: in these words.
+    Refused(String),
+    /// Neither: it ended with other words, or was still waiting. It may have had nobody to ask just then.
+    Untold(String),
 }
 
 /// What a master said of who leads.

@@ -13,7 +13,7 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::Clock;
-use crate::record::{Fault, Life, LifeState, Record};
+use crate::record::{Fate, Fault, Life, LifeState, Record, Stranger};
 use crate::relay::{Links, Node};
 
 /// How long a new cluster may take to serve.
@@ -80,7 +80,7 @@ struct Notes {
     lives: Vec<Life>,
     faults: Vec<Fault>,
     left_out: BTreeSet<String>,
-    let_in: Vec<String>,
+    strangers: Vec<Stranger>,
     /// Who ought to run once all is well.
     members: BTreeSet<Server>,
     paused: BTreeSet<Server>,
@@ -412,9 +412,9 @@ impl Scene {
         self.notes().left_out.insert(why.into());
     }
 
-    /// Notes that a master was let in with a disk that was not its own any more.
-    pub(crate) fn let_in(&self, what: String) {
-        self.notes().let_in.push(what);
+    /// Notes what became of a master on a disk that was not its own any more.
+    pub(crate) fn note_stranger(&self, who: String, fate: Fate) {
+        self.notes().strangers.push(Stranger { at: self.clock.now(), who, fate });
     }
 
     /// How many faults have been undone so far.
@@ -427,7 +427,7 @@ impl Scene {
         let notes = self.notes();
         record.lives.clone_from(&notes.lives);
         record.faults.clone_from(&notes.faults);
-        record.let_in.clone_from(&notes.let_in);
+        record.strangers.clone_from(&notes.strangers);
         record.left_out = notes.left_out.iter().cloned().collect();
     }
 

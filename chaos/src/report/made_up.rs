@@ -38,7 +38,7 @@ pub(super) fn record() -> Record {
         reached: Default::default(),
         quiet: Quiet::default(),
         logs: Default::default(),
-        let_in: Vec::new(),
+        strangers: Vec::new(),
         left_out: Vec::new(),
     }
 }
