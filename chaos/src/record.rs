@@ -177,11 +177,17 @@ pub struct Quiet {
     /// What each key held at the end: what was found through each master, in their order. Write-once keys and contended keys
     /// alike. `None` among them: there is no object.
     pub found: BTreeMap<String, Vec<Option<Value>>>,
-    /// Keys that could not be read at the end, and what was answered.
+    /// Keys that could not be read at the end, and what was answered. Those for which there was no time are not among them.
     pub unreadable: BTreeMap<String, String>,
-    /// `hayrick check --deep`: whether it ran to its end, and what it found; one sentence each.
+    /// What did not come to its end in time: repair, the new start of a master, the check; one sentence each.
+    #[serde(default)]
+    pub unfinished: Vec<String>,
+    /// What `hayrick check --deep` found; none if it did not run to its end.
     pub check: Option<CheckSeen>,
-    /// Of each master: the index it had applied, and the hash of its state there.
+    /// Of each master, before it was restarted to look at all: the index it had applied, and the hash of its state there.
+    #[serde(default)]
+    pub states_before: Vec<StateSeen>,
+    /// The same at the end.
     pub states: Vec<StateSeen>,
 }
 

@@ -275,8 +275,7 @@ mod tests {
 
     #[test]
     fn a_missed_aim_is_neither_held_nor_a_violation() {
-        let late =
-            Verdict::new("back", "Soon.", Outcome::AimMissed, "after 6000 ms".to_owned(), Vec::new());
+        let late = Verdict::new("back", "Soon.", Outcome::AimMissed, "after 6000 ms".to_owned(), Vec::new());
         let summary = Summary::of(&[run("kills", vec![proved(), late.clone()])]);
         assert_eq!(
             (summary.standing, summary.sentence.as_str()),

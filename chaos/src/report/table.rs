@@ -204,6 +204,7 @@ pub(super) fn quiet(quiet: &Quiet) -> Markup {
                 (fact("keys read back", &grouped(quiet.found.len() as u64)))
                 (fact("read differently through different masters", &grouped(disagreeing.len() as u64)))
                 (fact("keys that could not be read", &grouped(unreadable.len() as u64)))
+                (fact("did not come to an end in time", &grouped(quiet.unfinished.len() as u64)))
                 @match &quiet.check {
                     Some(check) => {
                         (fact("objects that check --deep looked at", &grouped(check.objects)))
@@ -212,13 +213,16 @@ pub(super) fn quiet(quiet: &Quiet) -> Markup {
                     }
                     None => { (fact("check --deep", "did not run to its end")) }
                 }
-                @for state in &quiet.states {
-                    (fact(&format!("state of master-{} at {}", state.master, state.applied), &words::short(&state.hash, 20)))
+                @for (when, states) in [("before its new start", &quiet.states_before), ("at the end", &quiet.states)] {
+                    @for state in states {
+                        (fact(&format!("state of master-{} at {}, {when}", state.master, state.applied), &words::short(&state.hash, 20)))
+                    }
                 }
             }
         }
         (findings("Read differently", &disagreeing))
         (findings("Could not be read", &unreadable))
+        (findings("Did not come to an end in time", &quiet.unfinished))
         @if let Some(check) = &quiet.check {
             (findings("Wrong copies", &check.wrong_copies))
             (findings("Unaccounted for", &check.unaccounted))
@@ -263,7 +267,8 @@ mod tests {
     fn a_key_is_read_differently_only_where_masters_do_not_say_the_same() {
         let (one, other) = (Some(Value([1; 16])), Some(Value([2; 16])));
         let told = |found: [Option<Value>; 3]| {
-            quiet(&Quiet { found: [("k".to_owned(), found.to_vec())].into(), ..Quiet::default() }).into_string()
+            quiet(&Quiet { found: [("k".to_owned(), found.to_vec())].into(), ..Quiet::default() })
+                .into_string()
         };
         for agreed in [[one; 3], [None; 3]] {
             assert!(!told(agreed).contains("Read differently"), "{}", told(agreed));
