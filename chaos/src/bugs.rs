@@ -79,12 +79,15 @@ static FAILING_SYNCS: Mix = powered(together(
     ),
     3,
 ));
-static TORN_TAILS: Mix = powered(quick(mix(
-    "torn-tails",
-    "Servers are killed in the middle of slow writes, of which a part is lost.",
-    &[Kind::KillMidWrite],
-    &[],
-)));
+static TORN_TAILS: Mix = powered(lasting(
+    quick(mix(
+        "torn-tails",
+        "Servers are killed in the middle of slow writes, of which a part is lost.",
+        &[Kind::KillMidWrite],
+        &[],
+    )),
+    (0.1, 0.5),
+));
 static LOST_VOTES: Mix = powered(together(
     mix(
         "lost-votes",
@@ -120,9 +123,9 @@ static LATE_GATEWAYS: Mix = with_flags(
             &[Kind::StopGateway],
             &[],
         ),
-        (1.6, 4.0),
+        (3.0, 3.9),
     ),
-    &[("--request-timeout", "4s"), ("--reap-after", "8s"), ("--fence-after", "1500ms")],
+    &[("--request-timeout", "4s"), ("--reap-after", "8s"), ("--fence-after", "1s")],
 );
 static STALE_TABLES: Mix = with_flags(
     together(
@@ -199,9 +202,9 @@ static FLIPS: Mix = with_flags(
     mix("flips", "Bits flip in the files of a volume that compacts little.", &[Kind::FlipSegment], &[]),
     &[("--reap-after", "60s")],
 );
-/// Longer than the pauses between attempts to reach it take to become as long as service may take to come back.
+/// Longer than the pauses between attempts to reach a server take to become longer than service may take to come back.
 static LONG_ABSENCE: Mix =
-    lasting(mix("long-absence", "A master is away for long.", &[Kind::KillMaster], &[]), (18.0, 19.0));
+    lasting(mix("long-absence", "Most masters are away for long.", &[Kind::KillMajority], &[]), (7.0, 8.0));
 static TORN_ANSWERS: Mix =
     mix("torn-answers", "Connections break while answers are under way.", &[Kind::TearLinks], &[]);
 
@@ -231,7 +234,7 @@ pub static ALL: &[Planted] = &[
     planted_in(&LEADER_DEATHS, "definite-failure-took-effect"),
     planted_in(&TORN_ANSWERS, "unknown-committed-anew"),
     planted_in(&LEADER_DEATHS, "delete-acked-before-commit"),
-    planted_in(&QUICK_REPAIRS, "repair-without-count"),
+    planted_long(&QUICK_REPAIRS, "repair-without-count", SECONDS, 20),
     planted_in(&PEACE, "reap-before-grace"),
     planted_in(&FULL_DISKS, "full-for-ever"),
     planted_in(&COMPACTION_KILLS, "compact-unlinks-first"),

@@ -186,9 +186,10 @@ bugs! {
     /// Volumes and gateways return bytes without verifying them.
     ChecksumNotVerified = "checksum-not-verified":
         "Bytes of the segments of a volume that is stopped are flipped: every-byte-right.",
-    /// The pause between two attempts to reach a peer is four times the last one, without end.
+    /// The pause between two attempts to reach a peer is sixteen times the last one, without end.
     ReconnectsEverLater = "reconnects-ever-later":
-        "A master is killed for 18 s or longer, and comes back: service-comes-back.",
+        "Most masters are away for 7 s or longer, and come back: service-comes-back, replicas-complete (volumes stay \
+         down).",
 }
 
 impl Bug {

@@ -18,7 +18,7 @@ use crate::scene::{Scene, Server, name};
 /// A server whose disk failed may end by itself; so long it is waited for, to be started anew.
 const ENDS_TIMEOUT: Duration = Duration::from_millis(500);
 /// So many seconds after its disk became slow, a server is in the middle of writes.
-const SLOW_SECONDS: std::ops::Range<f64> = 0.5..1.0;
+const SLOW_SECONDS: std::ops::Range<f64> = 0.3..0.7;
 /// Of at most so many calls one fails.
 const FAILS_MAX: u32 = 20;
 
@@ -37,6 +37,8 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
     }
     let role = match kind {
         Kind::FailReads => Role::Volume,
+        // What a volume was about to write is nobody's yet; what a master was may be committed by the others.
+        Kind::KillMidWrite if rng.random_ratio(3, 4) => Role::Master,
         _ if rng.random() => Role::Master,
         _ => Role::Volume,
     };
