@@ -45,14 +45,14 @@ const LONG_REQUESTS: &[(&str, &str)] = &[
 ];
 const QUICK_REPAIR: &[(&str, &str)] = &[("--repair-after", "500ms")];
 
-const fn stretched(mut mix: Mix, times: f64) -> Mix {
-    mix.stretch = times;
+const fn lasting(mut mix: Mix, seconds: (f64, f64)) -> Mix {
+    mix.lasts = Some(seconds);
     mix
 }
 
+/// One fault soon after the other.
 const fn quick(mut mix: Mix) -> Mix {
     mix.peace = (0.1, 0.7);
-    mix.stretch = 0.4;
     mix
 }
 
@@ -79,15 +79,15 @@ static FAILING_SYNCS: Mix = powered(together(
     ),
     3,
 ));
-static TORN_TAILS: Mix = powered(quick(together(
-    mix(
+static TORN_TAILS: Mix = powered(lasting(
+    quick(mix(
         "torn-tails",
-        "Servers with slow disks are killed again and again, and a part of what was not synced is lost.",
-        &[Kind::SlowDisk, Kind::SlowDisk, Kind::KillMajority, Kind::KillMaster, Kind::KillAll],
+        "Servers are killed in the middle of slow writes, of which a part is lost.",
+        &[Kind::KillMidWrite],
         &[],
-    ),
-    3,
-)));
+    )),
+    (0.1, 0.5),
+));
 static LOST_VOTES: Mix = powered(together(
     mix(
         "lost-votes",
@@ -116,16 +116,16 @@ static GATEWAY_CUTS: Mix = mix(
     &[],
 );
 static LATE_GATEWAYS: Mix = with_flags(
-    stretched(
+    lasting(
         mix(
             "late-gateways",
             "Masters stand still in the middle of requests that last longer than that.",
             &[Kind::StopGateway],
             &[],
         ),
-        0.45,
+        (3.0, 3.9),
     ),
-    &[("--request-timeout", "4s"), ("--reap-after", "8s")],
+    &[("--request-timeout", "4s"), ("--reap-after", "8s"), ("--fence-after", "1s")],
 );
 static STALE_TABLES: Mix = with_flags(
     together(
@@ -140,9 +140,9 @@ static STALE_TABLES: Mix = with_flags(
     LONG_REQUESTS,
 );
 static SNAPSHOTS_NEEDED: Mix = with_flags(
-    stretched(
+    lasting(
         mix("snapshots-needed", "Masters are away until they need a snapshot.", &[Kind::KillMaster], &[]),
-        2.5,
+        (0.5, 7.5),
     ),
     SNAPSHOTS,
 );
@@ -164,9 +164,9 @@ static SWEEPS: Mix = mix(
 );
 static GATEWAY_KILLS: Mix =
     mix("gateway-kills", "Masters are killed in the middle of requests.", &[Kind::KillMaster], &[]);
-static SLOW_VOLUMES: Mix = stretched(
+static SLOW_VOLUMES: Mix = lasting(
     mix("slow-volumes", "Volumes stand still, too shortly to be judged.", &[Kind::StopVolume], &[]),
-    0.2,
+    (0.2, 0.9),
 );
 static ALL_VOLUMES: Mix = mix("all-volumes", "All volumes are killed at once.", &[Kind::KillVolumes], &[]);
 static LEADER_DEATHS: Mix = together(
@@ -179,11 +179,14 @@ static LEADER_DEATHS: Mix = together(
     1,
 );
 static QUICK_REPAIRS: Mix = with_flags(
-    mix(
-        "quick-repairs",
-        "Volumes lose their disks, or are away for longer than they are waited for.",
-        &[Kind::WipeVolume, Kind::KillVolume],
-        &[],
+    lasting(
+        quick(mix(
+            "quick-repairs",
+            "Volumes lose their disks, one as soon as the copies of the one before are made anew.",
+            &[Kind::WipeVolume],
+            &[],
+        )),
+        (1.2, 1.5),
     ),
     QUICK_REPAIR,
 );
@@ -199,17 +202,18 @@ static FLIPS: Mix = with_flags(
     mix("flips", "Bits flip in the files of a volume that compacts little.", &[Kind::FlipSegment], &[]),
     &[("--reap-after", "60s")],
 );
-static LONG_CUTS: Mix = stretched(
-    mix("long-cuts", "Masters are cut off for long.", &[Kind::CutGateway, Kind::CutVolume], &[]),
-    4.0,
-);
+/// Longer than the pauses between attempts to reach a server take to become longer than service may take to come back.
+static LONG_ABSENCE: Mix =
+    lasting(mix("long-absence", "Most masters are away for long.", &[Kind::KillMajority], &[]), (7.0, 8.0));
+static TORN_ANSWERS: Mix =
+    mix("torn-answers", "Connections break while answers are under way.", &[Kind::TearLinks], &[]);
 
 /// All there are.
 pub static ALL: &[Planted] = &[
     planted_in(&POWER_CUTS, "skip-sync"),
     planted_in(&FAILING_SYNCS, "retry-failed-sync"),
     planted_in(&FAILING_SYNCS, "failed-write-forgotten"),
-    planted_long(&TORN_TAILS, "torn-tail-accepted", 25, PATIENCE),
+    planted_in(&TORN_TAILS, "torn-tail-accepted"),
     planted_in(&LOST_VOTES, "vote-before-durable"),
     planted_in(&STALE_CANDIDATES, "vote-ignores-log"),
     planted_in(&STALE_LEADERS, "read-without-read-index"),
@@ -228,15 +232,15 @@ pub static ALL: &[Planted] = &[
     planted_in(&ALL_VOLUMES, "404-for-lost"),
     planted_in(&PEACE, "condition-at-gateway"),
     planted_in(&LEADER_DEATHS, "definite-failure-took-effect"),
-    planted_in(&LEADER_DEATHS, "unknown-committed-anew"),
+    planted_in(&TORN_ANSWERS, "unknown-committed-anew"),
     planted_in(&LEADER_DEATHS, "delete-acked-before-commit"),
-    planted_in(&QUICK_REPAIRS, "repair-without-count"),
+    planted_long(&QUICK_REPAIRS, "repair-without-count", SECONDS, 20),
     planted_in(&PEACE, "reap-before-grace"),
     planted_in(&FULL_DISKS, "full-for-ever"),
     planted_in(&COMPACTION_KILLS, "compact-unlinks-first"),
     planted_in(&SMALL_SEGMENTS, "segments-stay-open"),
     planted_long(&FLIPS, "checksum-not-verified", 16, 40),
-    planted_in(&LONG_CUTS, "reconnects-ever-later"),
+    planted_long(&LONG_ABSENCE, "reconnects-ever-later", 1, PATIENCE),
 ];
 
 /// The entry of this bug.

@@ -138,7 +138,7 @@ pub enum Answer {
     ConditionFailed,
     /// List: exactly these.
     Listed(Vec<String>),
-    /// GET: bytes that are not those of the ETag, or that nobody wrote. Never allowed.
+    /// GET: bytes that are not those of the ETag. List: a key of another prefix, or twice, or out of order. Never allowed.
     Wrong {
         /// What is wrong with them.
         why: String,

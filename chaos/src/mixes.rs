@@ -6,6 +6,9 @@ use rand::seq::SliceRandom;
 
 use crate::faults::Kind;
 
+/// Flags and their values.
+pub(crate) type Flags = &'static [(&'static str, &'static str)];
+
 /// A named mix of faults.
 #[derive(Debug, Clone, Copy)]
 pub struct Mix {
@@ -21,10 +24,10 @@ pub struct Mix {
     pub peace: (f64, f64),
     /// Whether a kill is a power cut: what was not synced is lost. Only with the build for chaos tests.
     pub power: bool,
-    /// Faults last so many times as long as usual.
-    pub stretch: f64,
+    /// How long faults last, in seconds: drawn from this range; without it, as is usual for each.
+    pub lasts: Option<(f64, f64)>,
     /// Flags of the masters, over those that all mixes have.
-    pub master_flags: &'static [(&'static str, &'static str)],
+    pub master_flags: Flags,
     /// `--segment-size` of the volumes.
     pub segment_size: &'static str,
     /// What must have been reached.
@@ -34,6 +37,9 @@ pub struct Mix {
 /// The counter of what only a power cut leaves.
 pub(crate) const TORN_TAILS: &str = "disk_cut_tails";
 const PEACE: (f64, f64) = (0.5, 2.5);
+/// A request outlives the epoch in which it began.
+pub(crate) const LONG_REQUESTS: Flags =
+    &[("--request-timeout", "6s"), ("--reap-after", "12s"), ("--fence-after", "2s")];
 /// So small that segments are sealed and compacted within minutes.
 const SEGMENT_SIZE: &str = "4MiB";
 
@@ -50,7 +56,7 @@ pub(crate) const fn mix(
         together: 1,
         peace: PEACE,
         power: false,
-        stretch: 1.0,
+        lasts: None,
         master_flags: &[],
         segment_size: SEGMENT_SIZE,
         must_reach,
@@ -62,7 +68,7 @@ pub(crate) const fn powered(mut mix: Mix) -> Mix {
     mix
 }
 
-pub(crate) const fn with_flags(mut mix: Mix, flags: &'static [(&'static str, &'static str)]) -> Mix {
+pub(crate) const fn with_flags(mut mix: Mix, flags: Flags) -> Mix {
     mix.master_flags = flags;
     mix
 }
@@ -105,11 +111,14 @@ pub static ALL: [Mix; 24] = [
         &[Kind::StopLeader],
         &["elections"],
     ),
-    mix(
-        "gateway-pauses",
-        "Masters stand still in the middle of requests, some for longer than their epoch lasts.",
-        &[Kind::StopGateway],
-        &["elections"],
+    with_flags(
+        mix(
+            "gateway-pauses",
+            "Masters stand still in the middle of requests, some for longer than their epoch lasts.",
+            &[Kind::StopGateway],
+            &["leader_fenced_epochs"],
+        ),
+        LONG_REQUESTS,
     ),
     mix("volume-pauses", "Volumes stand still.", &[Kind::StopVolume], &["leader_suspected_volumes"]),
     mix(
@@ -186,17 +195,31 @@ pub static ALL: [Mix; 24] = [
         mix(
             "power-cuts",
             "Processes are killed, and what they had not synced is lost.",
-            &[Kind::KillAll, Kind::KillMaster, Kind::KillVolume, Kind::KillMajority],
+            &[Kind::KillAll, Kind::KillMaster, Kind::KillVolume, Kind::KillMajority, Kind::KillMidWrite],
             &["elections", TORN_TAILS],
         ),
         2,
     )),
-    mix(
-        "bad-disks",
-        "Disks fail, are slow, full, or hang.",
-        &[Kind::FailSyncs, Kind::FailReads, Kind::SlowDisk, Kind::FullDisk, Kind::FullDisks, Kind::HangDisk],
-        &[],
-    ),
+    powered(together(
+        mix(
+            "bad-disks",
+            "Disks fail, are slow, full, or hang, and servers lose power.",
+            &[
+                Kind::FailSyncs,
+                Kind::FailSyncs,
+                Kind::FailWrites,
+                Kind::FailReads,
+                Kind::SlowDisk,
+                Kind::FullDisk,
+                Kind::FullDisks,
+                Kind::HangDisk,
+                Kind::KillMaster,
+                Kind::KillVolume,
+            ],
+            &[],
+        ),
+        2,
+    )),
     mix(
         "wrong-clocks",
         "Processes come back with clocks that are wrong by up to an hour.",

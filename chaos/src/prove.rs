@@ -34,12 +34,13 @@ const SPARE_MASTERS: u32 = 3;
 const SPARE_VOLUMES: u32 = 1;
 /// Short times, so that minutes show what days would: a volume is judged and replaced in seconds, garbage and snapshots come
 /// and go all the time.
-const MASTER_FLAGS: [(&str, &str); 8] = [
+const MASTER_FLAGS: [(&str, &str); 9] = [
     ("--partitions", "64"),
     ("--request-timeout", "2s"),
     ("--reap-after", "4s"),
     ("--down-after", "1s"),
     ("--repair-after", "3s"),
+    ("--fence-after", "5s"),
     ("--move-rate", "1GiB"),
     ("--snapshot-after", "1000"),
     ("--log-keep", "1000"),
@@ -121,6 +122,9 @@ pub async fn run(mix: &Mix, options: &Options, mut tell: impl FnMut(&Progress)) 
     let mut phase = Phase { clock, doing: "starting a cluster", faults: 0, tell: &mut tell };
     let starting = phase.until(Scene::start(layout(mix, options, &dir), clock), Tally::default);
     let scene = starting.await.context("the cluster did not start")?;
+    if mix.power && !options.is_chaos {
+        scene.leave_out("no power was cut: what was written reached the disk (only hayrick-chaos can keep it back: make chaos)");
+    }
     let watch = Watch::start(&scene);
     let workload = Workload::start(&scene, options.load, options.seed);
     let mut schedule = Schedule::new(mix, options);
@@ -275,17 +279,25 @@ impl<'a> Schedule<'a> {
             while let Some(until) = self.running.iter().map(|(until, _)| *until).min() {
                 self.pass(scene, workload, until, "breaking", tell).await?;
             }
-            let (least, most) = self.mix.peace;
-            let peace = seconds(self.rng.random_range(least..=most));
+            let Some(peace) = self.peace(end.saturating_duration_since(Instant::now())) else { break };
             self.pass(scene, workload, Instant::now() + peace, "breaking", tell).await?;
         }
         Ok(())
     }
 
+    /// How long there is peace until the next fault; none where that would be too late, as service is timed from the end of the
+    /// last one on.
+    fn peace(&mut self, left: Duration) -> Option<Duration> {
+        let (least, most) = self.mix.peace;
+        let peace = seconds(self.rng.random_range(least..=most));
+        (peace < left).then_some(peace)
+    }
+
     /// Each fault draws from a seed of its own, so that what one finds does not change what comes after it.
     async fn break_something(&mut self, scene: &Arc<Scene>) {
         let Some(kind) = self.mix.kinds.choose(&mut self.rng).copied() else { return };
-        let lasts = kind.draw_duration(&mut self.rng).mul_f64(self.mix.stretch);
+        let (least, most) = self.mix.lasts.unwrap_or(kind.lasts());
+        let lasts = seconds(self.rng.random_range(least..=most));
         let mut own = StdRng::seed_from_u64(self.rng.random());
         match faults::begin(scene, kind, &mut own).await {
             Ok(Some(running)) => self.running.push((Instant::now() + lasts, running)),
@@ -375,7 +387,7 @@ fn record(
         reached: BTreeMap::new(),
         quiet,
         logs: scene.logs(),
-        let_in: Vec::new(),
+        strangers: Vec::new(),
         left_out: Vec::new(),
     };
     note(scene, &mut record);
@@ -433,5 +445,17 @@ mod tests {
         let of = |flags| deleted_kept(&Mix { master_flags: flags, ..*usual });
         assert_eq!(of(&[("--reap-after", "3500ms")]), Duration::from_millis(3500));
         assert_eq!(of(&[("--reap-after", "1m")]), Duration::from_secs(4), "twice --request-timeout");
+    }
+
+    #[test]
+    fn there_is_peace_before_another_fault_and_none_after_the_last() {
+        let mix = mixes::named("leader-kills").expect("there is one");
+        let (least, most) = (seconds(mix.peace.0), seconds(mix.peace.1));
+        let mut schedule = Schedule { mix, rng: StdRng::seed_from_u64(1), running: Vec::new() };
+        for _ in 0..100 {
+            assert_eq!(schedule.peace(Duration::ZERO), None);
+            assert_eq!(schedule.peace(least), None);
+            assert!(schedule.peace(most + least).is_some_and(|peace| least <= peace && peace <= most));
+        }
     }
 }

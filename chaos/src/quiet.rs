@@ -1,15 +1,16 @@
 //! After the storm: everything is made well, and then all is looked at.
 //!
 //! Healing is timed from the outside, with the load still on. Then the clients stop, repair gets the time that it needs, the
-//! masters are restarted so that writes which nobody committed are nobody's for good, and every key is read through every
-//! master.
+//! masters' states are compared, the masters are restarted so that writes which nobody committed are nobody's for good, and
+//! every key is read through every master.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use hayrick_launcher::Role;
 use tokio::task::block_in_place;
@@ -28,6 +29,8 @@ const AGREED_TIMEOUT: Duration = Duration::from_secs(10);
 const HASH_TIMEOUT: Duration = Duration::from_secs(10);
 /// A key that cannot be read at once may be on a server that is busy.
 const READ_AGAIN: u32 = 20;
+/// So long after the time for all keys the last of them may still be tried again.
+const READ_OVERTIME: Duration = Duration::from_secs(5);
 /// Keys that are read at a time.
 const READS_AT_ONCE: usize = 12;
 
@@ -58,7 +61,7 @@ pub(crate) async fn serves_again(scene: &Arc<Scene>, patience: Duration) -> (Opt
             let stored = scene.client(*master).put(&key, "probe").await.is_ok();
             (stored, stored && scene.client(*master).get(&key).await.is_ok())
         });
-        let answers: Vec<(bool, bool)> = futures_util::future::join_all(each).await;
+        let answers: Vec<(bool, bool)> = join_all(each).await;
         let after = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         if written.is_none() && answers.iter().all(|(stored, _)| *stored) {
             written = Some(after());
@@ -72,7 +75,8 @@ pub(crate) async fn serves_again(scene: &Arc<Scene>, patience: Duration) -> (Opt
 }
 
 /// Looks at all of it, once no client is at work any more. Each of what has to come to an end by itself has that long, and
-/// all of it three times as long. If it `ends_early`, the first thing that does not come to its end is the last one looked at.
+/// all of it three times as long; to read all keys there is that long again. If it `ends_early`, the first thing that does not
+/// come to its end is the last one looked at.
 pub(crate) async fn look(
     scene: &Arc<Scene>,
     history: &History,
@@ -82,29 +86,28 @@ pub(crate) async fn look(
 ) {
     let deadline = Instant::now() + 3 * patience;
     let left = || patience.min(deadline.saturating_duration_since(Instant::now()));
-    let mut troubles = Vec::new();
-    troubles.extend(repaired(scene, left()).await.err());
+    quiet.unfinished.extend(repaired(scene, left()).await.err().map(in_words));
+    if quiet.unfinished.is_empty() || !ends_early {
+        // What only a master's memory holds is gone with a new start.
+        quiet.states_before = states(scene).await;
+    }
     for number in scene.members(Role::Master) {
-        if ends_early && !troubles.is_empty() {
-            quiet.check.get_or_insert_default().wrong_copies.extend(in_words(&troubles));
+        if ends_early && !quiet.unfinished.is_empty() {
             return;
         }
-        troubles.extend(restart(scene, number, left()).await.err());
+        quiet.unfinished.extend(restart(scene, number, left()).await.err().map(in_words));
     }
     match timeout(2 * left() + READ_COPIES_TIMEOUT, swept(scene, left())).await {
         Ok(Ok(seen)) => quiet.check = Some(seen),
-        Ok(Err(error)) => troubles.push(error.context("the check of all copies")),
-        Err(_) => troubles.push(anyhow::anyhow!("the check of all copies did not end in time")),
+        Ok(Err(error)) => quiet.unfinished.push(in_words(error.context("the check of all copies"))),
+        Err(_) => quiet.unfinished.push("the check of all copies did not end in time".to_owned()),
     }
-    if !troubles.is_empty() {
-        quiet.check.get_or_insert_default().wrong_copies.extend(in_words(&troubles));
-    }
-    read_all(scene, history, quiet, deadline.max(Instant::now() + PAUSE)).await;
+    read_all(scene, history, quiet, Instant::now() + patience).await;
     quiet.states = states(scene).await;
 }
 
-fn in_words(troubles: &[anyhow::Error]) -> impl Iterator<Item = String> {
-    troubles.iter().map(|trouble| format!("{trouble:#}"))
+fn in_words(trouble: anyhow::Error) -> String {
+    format!("{trouble:#}")
 }
 
 async fn repaired(scene: &Arc<Scene>, patience: Duration) -> Result<()> {
@@ -158,7 +161,18 @@ async fn swept(scene: &Arc<Scene>, patience: Duration) -> Result<CheckSeen> {
     })
 }
 
-/// Reads every key that was ever written, through every master; until the deadline those that cannot be read are tried again.
+/// What came of reading one key through every master.
+enum ReadBack {
+    /// What each found.
+    Found(Vec<Option<Value>>),
+    /// One of them could not give it, and said why.
+    Unreadable(String),
+    /// The time was over before all had been asked.
+    NotTried,
+}
+
+/// Reads every key that was ever written, through every master. Those of which not all could be asked until the deadline are left
+/// out: nothing is known of them.
 async fn read_all(scene: &Arc<Scene>, history: &History, quiet: &mut Quiet, deadline: Instant) {
     let written = history.operations.iter().filter(|operation| operation.is_write());
     let keys: BTreeSet<String> = written.filter_map(|operation| operation.key().map(str::to_owned)).collect();
@@ -166,31 +180,42 @@ async fn read_all(scene: &Arc<Scene>, history: &History, quiet: &mut Quiet, dead
     let reads = keys.into_iter().map(|key| {
         let masters = masters.clone();
         async move {
-            let mut found = Vec::new();
-            for master in masters {
-                match read(scene, master, &key, deadline).await {
-                    Ok(value) => found.push(value),
-                    Err(why) => return (key, Err(format!("through master {master}: {why}"))),
-                }
-            }
-            (key, Ok(found))
+            let read_back = read_through(scene, &masters, &key, deadline).await;
+            (key, read_back)
         }
     });
     let mut reads = stream::iter(reads).buffer_unordered(READS_AT_ONCE);
-    while let Some((key, found)) = reads.next().await {
-        match found {
-            Ok(found) => drop(quiet.found.insert(key, found)),
-            Err(why) => drop(quiet.unreadable.insert(key, why)),
+    let mut not_tried = 0;
+    while let Some((key, read_back)) = reads.next().await {
+        match read_back {
+            ReadBack::Found(found) => drop(quiet.found.insert(key, found)),
+            ReadBack::Unreadable(why) => drop(quiet.unreadable.insert(key, why)),
+            ReadBack::NotTried => not_tried += 1,
         }
+    }
+    if not_tried > 0 {
+        scene.leave_out(format!("{not_tried} keys were not read back: there was no time left"));
     }
 }
 
-async fn read(scene: &Scene, master: u32, key: &str, deadline: Instant) -> Result<Option<Value>, String> {
-    let mut last = "there was no time left to read it".to_owned();
-    for _ in 0..READ_AGAIN {
+async fn read_through(scene: &Scene, masters: &[u32], key: &str, deadline: Instant) -> ReadBack {
+    let mut found = Vec::new();
+    for &master in masters {
         if Instant::now() > deadline {
-            break;
+            return ReadBack::NotTried;
         }
+        match read(scene, master, key, deadline + READ_OVERTIME).await {
+            Ok(value) => found.push(value),
+            Err(why) => return ReadBack::Unreadable(format!("through master {master}: {why}")),
+        }
+    }
+    ReadBack::Found(found)
+}
+
+/// Reads at least once, and again until then.
+async fn read(scene: &Scene, master: u32, key: &str, until: Instant) -> Result<Option<Value>, String> {
+    let mut last = String::new();
+    for _ in 0..READ_AGAIN {
         match ask(scene.client(master), &Call::Get { key: key.to_owned() }, Bytes::new()).await {
             Answer::Found(value) => return Ok(Some(value)),
             Answer::Absent => return Ok(None),
@@ -198,23 +223,28 @@ async fn read(scene: &Scene, master: u32, key: &str, deadline: Instant) -> Resul
             Answer::Refused { why, .. } | Answer::Unknown { why } => last = why,
             other => last = format!("{other:?}"),
         }
+        if Instant::now() > until {
+            break;
+        }
         sleep(PAUSE).await;
     }
     Err(last)
 }
 
-/// The hash of each master's state, all at the same index if they get there.
+/// The hash of each master's state, all at the same index if they get there. They are asked at once, as what repair and clean-up
+/// do goes on.
 async fn states(scene: &Arc<Scene>) -> Vec<StateSeen> {
     let http = reqwest::Client::builder().no_proxy().timeout(HASH_TIMEOUT).build().unwrap_or_default();
     let began = Instant::now();
     loop {
-        let mut states = Vec::new();
-        for master in scene.members(Role::Master) {
+        let masters = scene.members(Role::Master);
+        let asked = masters.iter().map(|&master| {
             let addr = scene.process((Role::Master, master)).http_addr();
-            states.extend(state(&http, master, &format!("http://{addr}/-/status?state-hash")).await);
-        }
-        let indices: BTreeMap<u64, ()> = states.iter().map(|state| (state.applied, ())).collect();
-        let all = states.len() == scene.members(Role::Master).len();
+            state(&http, master, format!("http://{addr}/-/status?state-hash"))
+        });
+        let states: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+        let indices: BTreeSet<u64> = states.iter().map(|state| state.applied).collect();
+        let all = states.len() == masters.len();
         if (all && indices.len() == 1) || began.elapsed() > AGREED_TIMEOUT {
             return states;
         }
@@ -222,7 +252,7 @@ async fn states(scene: &Arc<Scene>) -> Vec<StateSeen> {
     }
 }
 
-async fn state(http: &reqwest::Client, master: u32, url: &str) -> Option<StateSeen> {
+async fn state(http: &reqwest::Client, master: u32, url: String) -> Option<StateSeen> {
     let text = http.get(url).send().await.ok()?.text().await.ok()?;
     let status: serde_json::Value = serde_json::from_str(&text).ok()?;
     let hash = status["state_hash"].as_str()?.to_owned();

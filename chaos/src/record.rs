@@ -34,11 +34,20 @@ pub struct Record {
     pub quiet: Quiet,
     /// Where the logs of the processes lie, by name (`master-1`).
     pub logs: BTreeMap<String, PathBuf>,
-    /// Masters that were let in with a disk that was not theirs any more, one sentence each.
+    /// Masters that were started on a disk that was not theirs any more.
     #[serde(default)]
-    pub let_in: Vec<String>,
+    pub strangers: Vec<Stranger>,
     /// What could not be done, and why: `libfaketime is not installed: no clock was shifted`.
     pub left_out: Vec<String>,
+}
+
+impl Record {
+    /// When the last client had its last answer, or gave up for it. What comes later is the doing of who looks: it restarts all
+    /// masters.
+    pub fn clients_left(&self) -> Moment {
+        let last = self.history.operations.iter().map(|operation| operation.ended).max();
+        last.unwrap_or_default().max(self.loaded)
+    }
 }
 
 /// What was run: the same plan gives the same schedule.
@@ -79,6 +88,29 @@ pub struct Fault {
     pub from: Moment,
     /// When it was undone.
     pub to: Moment,
+}
+
+/// A master that was started on a disk that was not its own any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stranger {
+    /// When that was over.
+    pub at: Moment,
+    /// Who, and on what disk: `master-2 with an empty disk`.
+    pub who: String,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What can become of a master whose disk is not its own any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It served, as if nothing had been.
+    LetIn,
+    /// It ended, and said that it was another one: in these words.
+    Refused(String),
+    /// Neither: it ended with other words, or was still waiting. It may have had nobody to ask just then.
+    Untold(String),
 }
 
 /// What a master said of who leads.
@@ -138,19 +170,32 @@ pub struct Resources {
 /// What was found once the faults were undone, the clients gone, and repair had nothing left to do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quiet {
-    /// From the last fault's end until a PUT through each master succeeded; none if it never did.
+    /// From when the last fault was undone ([`Record::loaded`]) until a PUT through each master succeeded; none if it never did.
     pub writes_again_ms: Option<u64>,
     /// The same for a GET.
     pub reads_again_ms: Option<u64>,
-    /// What each key held at the end, each read through every master: the values that were found, one if they agree.
-    /// Write-once keys and contended keys alike. `None` among them: there is no object.
+    /// What each key held at the end: what was found through each master, in their order. Write-once keys and contended keys
+    /// alike. `None` among them: there is no object.
     pub found: BTreeMap<String, Vec<Option<Value>>>,
-    /// Keys that could not be read at the end, and what was answered.
+    /// Keys that could not be read at the end, and what was answered. Those for which there was no time are not among them.
     pub unreadable: BTreeMap<String, String>,
-    /// `hayrick check --deep`: whether it ran to its end, and what it found; one sentence each.
+    /// What did not come to its end in time: repair, the new start of a master, the check; one sentence each.
+    #[serde(default)]
+    pub unfinished: Vec<String>,
+    /// What `hayrick check --deep` found; none if it did not run to its end.
     pub check: Option<CheckSeen>,
-    /// Of each master: the index it had applied, and the hash of its state there.
+    /// Of each master, before it was restarted to look at all: the index it had applied, and the hash of its state there.
+    #[serde(default)]
+    pub states_before: Vec<StateSeen>,
+    /// The same at the end.
     pub states: Vec<StateSeen>,
+}
+
+impl Quiet {
+    /// Keys of which masters said different things, and what each said.
+    pub fn read_differently(&self) -> impl Iterator<Item = (&String, &Vec<Option<Value>>)> {
+        self.found.iter().filter(|(_, found)| found.iter().any(|value| *value != found[0]))
+    }
 }
 
 /// What `check --deep` told.

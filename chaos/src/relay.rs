@@ -223,14 +223,15 @@ impl Way {
         sent: mpsc::Sender<(Instant, Vec<u8>)>,
     ) -> Result<()> {
         let mut chunk = first;
+        let mut read_into = vec![0; CHUNK_BYTES];
         loop {
             sent.send((Instant::now() + self.trouble().delay, chunk)).await?;
-            chunk = vec![0; CHUNK_BYTES];
-            let read = from.read(&mut chunk).await?;
+            let read = from.read(&mut read_into).await?;
             if read == 0 {
                 return Ok(());
             }
-            chunk.truncate(read);
+            // Many small ones may be under way: none holds more memory than it needs.
+            chunk = read_into[..read].to_vec();
         }
     }
 
@@ -258,15 +259,15 @@ impl Way {
         Ok(())
     }
 
-    /// After how many bytes of a chunk the connection breaks, if it does.
+    /// After how many bytes of a chunk, one at least, the connection breaks, if it does.
     fn tears(&self, trouble: &Trouble, len: usize) -> Option<usize> {
-        if trouble.torn_per_mille == 0 || len == 0 {
+        if trouble.torn_per_mille == 0 || len < 2 {
             return None;
         }
         // Spread by Fibonacci hashing; the counter began with the seed.
         let drawn = self.shared.chunks.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let torn = (drawn >> 32) % 1000 < u64::from(trouble.torn_per_mille);
-        torn.then(|| usize::try_from(drawn % len as u64).unwrap_or(0))
+        torn.then(|| 1 + usize::try_from(drawn % (len as u64 - 1)).unwrap_or(0))
     }
 }
 

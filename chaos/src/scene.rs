@@ -13,7 +13,7 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clock::Clock;
-use crate::record::{Fault, Life, LifeState, Record};
+use crate::record::{Fate, Fault, Life, LifeState, Record, Stranger};
 use crate::relay::{Links, Node};
 
 /// How long a new cluster may take to serve.
@@ -80,7 +80,7 @@ struct Notes {
     lives: Vec<Life>,
     faults: Vec<Fault>,
     left_out: BTreeSet<String>,
-    let_in: Vec<String>,
+    strangers: Vec<Stranger>,
     /// Who ought to run once all is well.
     members: BTreeSet<Server>,
     paused: BTreeSet<Server>,
@@ -110,8 +110,9 @@ impl Scene {
         for (flag, value) in &layout.volume_flags {
             builder = builder.volume_arg(*flag).volume_arg(*value);
         }
-        // In any case: who runs without a bug is not to inherit one.
-        builder = builder.env("HAYRICK_BUG", layout.bug.as_deref().unwrap_or_default());
+        if let Some(bug) = &layout.bug {
+            builder = builder.env("HAYRICK_BUG", bug);
+        }
         let mut cluster = builder.build()?;
         for _ in 0..layout.spare_masters {
             cluster.add_master(1)?;
@@ -185,7 +186,11 @@ impl Scene {
 
     /// Orders the disk of a server to be so, beside what holds for the whole run.
     pub(crate) fn order_disk(&self, server: Server, orders: &str) -> Result<()> {
-        let always = if self.layout.forget { "forget = true\ntorn = true\n" } else { "" };
+        let always = match self.layout.forget {
+            // Each server draws other sectors, and the same ones with the same seed.
+            true => format!("forget = true\ntorn = true\nseed = {}\n", self.seed_of(server)),
+            false => String::new(),
+        };
         let path = self.disk_orders(server);
         let beside = path.with_extension("new");
         std::fs::write(&beside, format!("{always}{orders}"))?;
@@ -197,6 +202,12 @@ impl Scene {
             bad_disks.insert(server)
         };
         Ok(())
+    }
+
+    fn seed_of(&self, (role, number): Server) -> u64 {
+        // Within what a TOML integer holds.
+        let seed = self.layout.seed.wrapping_mul(64).wrapping_add(u64::from(number) * 2);
+        (seed + u64::from(role == Role::Master)) & (u64::MAX >> 1)
     }
 
     /// The process of a server.
@@ -287,13 +298,19 @@ impl Scene {
     }
 
     pub(crate) fn kill(&self, server: Server) -> Result<()> {
-        match block_in_place(|| self.process(server).kill()) {
-            Err(hayrick_launcher::Error::NotRunning { .. }) => {}
-            other => other?,
+        self.kill_at_once(&[server])
+    }
+
+    /// Kills all of these as a power cut does: none does anything while the next one dies.
+    pub(crate) fn kill_at_once(&self, servers: &[Server]) -> Result<()> {
+        block_in_place(|| {
+            hayrick_launcher::kill_at_once(servers.iter().map(|server| self.process(*server)))
+        })?;
+        for server in servers {
+            self.notes().paused.remove(server);
+            self.notes().killed.insert(*server);
+            self.lives(*server, LifeState::Dead);
         }
-        self.notes().paused.remove(&server);
-        self.notes().killed.insert(server);
-        self.lives(server, LifeState::Dead);
         Ok(())
     }
 
@@ -352,7 +369,8 @@ impl Scene {
         let status = self.status(leader).await.context("the leader does not answer")?;
         let volumes = self.members(Role::Volume).len();
         let up = status.volumes.iter().filter(|volume| volume.state == "up").count();
-        ensure!(up >= volumes, "{up} of {volumes} volumes are up");
+        // More of them: one that lost its disk was let in anew, and nobody has missed the one that it was.
+        ensure!(up == volumes, "{up} volumes are up, of {volumes} that run");
         ensure!(status.under_replicated == 0, "{} objects lack copies", status.under_replicated);
         ensure!(status.moves.is_empty(), "{} moves are under way", status.moves.len());
         Ok(())
@@ -394,9 +412,9 @@ impl Scene {
         self.notes().left_out.insert(why.into());
     }
 
-    /// Notes that a master was let in with a disk that was not its own any more.
-    pub(crate) fn let_in(&self, what: String) {
-        self.notes().let_in.push(what);
+    /// Notes what became of a master on a disk that was not its own any more.
+    pub(crate) fn note_stranger(&self, who: String, fate: Fate) {
+        self.notes().strangers.push(Stranger { at: self.clock.now(), who, fate });
     }
 
     /// How many faults have been undone so far.
@@ -409,7 +427,7 @@ impl Scene {
         let notes = self.notes();
         record.lives.clone_from(&notes.lives);
         record.faults.clone_from(&notes.faults);
-        record.let_in.clone_from(&notes.let_in);
+        record.strangers.clone_from(&notes.strangers);
         record.left_out = notes.left_out.iter().cloned().collect();
     }
 

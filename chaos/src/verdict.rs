@@ -16,6 +16,8 @@ pub enum Outcome {
     NotDecidedInTime,
     /// Not looked at; the words say why.
     Skipped,
+    /// It was not as good as promised, and not as bad as only a fault of the store can make it; the words say by how much.
+    AimMissed,
 }
 
 /// What one checker says of one run.

@@ -58,7 +58,7 @@ impl Watch {
         record.reached.extend(seen.reached());
         record.leaders = seen.leaders;
         record.resources = seen.resources;
-        // The first leader of a cluster is no election that a fault brought about.
+        // The first leader of a cluster is no election that a fault brought about, and those later than the load are not counted.
         let elections = Figures::of(record).elections.saturating_sub(1);
         record.reached.insert("elections".to_owned(), elections);
     }
@@ -176,6 +176,8 @@ fn counters(page: &str) -> BTreeMap<String, u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkers::testing::{put, record, value};
+    use crate::history::Moment;
 
     #[test]
     fn counters_are_read_and_added_over_their_labels() {
@@ -186,8 +188,21 @@ mod tests {
     }
 
     #[test]
+    fn an_election_is_reached_by_faults_not_by_those_who_look_at_the_end() {
+        let seen = |at, term| LeaderSeen { at: Moment(at), by: 1, term, leader: Some(1) };
+        let watch = Watch { seen: Arc::default(), _tasks: JoinSet::new() };
+        lock(&watch.seen).leaders = vec![seen(1, 1), seen(21, 2), seen(22, 3)];
+        let mut record = record(vec![put("k", value(1)).at(0..20).stored()]);
+        watch.add_to(&mut record);
+        assert_eq!(record.reached["elections"], 0);
+        lock(&watch.seen).leaders.insert(1, seen(10, 2));
+        watch.add_to(&mut record);
+        assert_eq!(record.reached["elections"], 1);
+    }
+
+    #[test]
     fn this_process_takes_something() {
-        let taken = taken(crate::history::Moment(0), "this", std::process::id()).expect("procfs");
+        let taken = taken(Moment(0), "this", std::process::id()).expect("procfs");
         assert!(taken.memory_bytes > 0 && taken.descriptors > 2 && taken.threads > 0, "{taken:?}");
     }
 }

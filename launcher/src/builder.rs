@@ -31,6 +31,7 @@ pub struct Builder {
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) start_timeout: Duration,
     pub(crate) own_groups: bool,
+    pub(crate) inherits_settings: bool,
 }
 
 impl Builder {
@@ -47,6 +48,7 @@ impl Builder {
             env: Vec::new(),
             start_timeout: START_TIMEOUT,
             own_groups: false,
+            inherits_settings: false,
         }
     }
 
@@ -112,6 +114,12 @@ impl Builder {
         self
     }
 
+    /// Servers heed the `HAYRICK_…` variables of this process; without it they know only what is set here.
+    pub fn inherits_settings(mut self) -> Self {
+        self.inherits_settings = true;
+        self
+    }
+
     /// Lays the cluster out without starting anything.
     ///
     /// # Errors
@@ -170,6 +178,7 @@ impl Builder {
             start_timeout: self.start_timeout,
             stop_timeout: STOP_TIMEOUT,
             own_group: self.own_groups,
+            inherits_settings: self.inherits_settings,
             state: Mutex::new(state),
         })
     }

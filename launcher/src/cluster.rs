@@ -294,10 +294,7 @@ impl Cluster {
     /// # Errors
     /// When a signal cannot be sent.
     pub fn kill_all(&self) -> Result<(), Error> {
-        self.processes().filter(|process| process.is_running()).try_for_each(|process| match process.kill() {
-            Err(Error::NotRunning { .. }) => Ok(()),
-            other => other,
-        })
+        crate::kill_at_once(self.processes())
     }
 
     /// From now on nothing is started any more, not even by a [`Cluster::start_all`] that is at work. Before stopping

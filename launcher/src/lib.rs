@@ -35,4 +35,4 @@ pub use error::Error;
 pub use left_over::end_left_over;
 pub use ports::{free_base_port, free_port};
 pub use probe::http_status;
-pub use process::{Process, Role};
+pub use process::{Process, Role, kill_at_once};

@@ -50,6 +50,7 @@ pub struct Process {
     pub(crate) start_timeout: Duration,
     pub(crate) stop_timeout: Duration,
     pub(crate) own_group: bool,
+    pub(crate) inherits_settings: bool,
     pub(crate) state: Mutex<State>,
 }
 
@@ -199,6 +200,11 @@ impl Process {
             .map_err(|source| Error::File { path: self.log_path.clone(), source })?;
         let mut command = Command::new(&self.binary);
         command.arg(self.role.to_string()).args(&state.args).args(&state.extra_args);
+        if !self.inherits_settings {
+            for name in std::env::vars_os().map(|(name, _)| name).filter(is_setting) {
+                command.env_remove(name);
+            }
+        }
         command.envs(state.env.iter().map(|(name, value)| (name, value)));
         if self.own_group {
             std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -294,6 +300,14 @@ impl Process {
         self.start()
     }
 
+    /// Sends SIGKILL and waits for nothing; who has ended already is no error.
+    fn send_kill(&self) -> Result<(), Error> {
+        match self.send(Signal::KILL) {
+            Err(Error::NotRunning { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
     fn send(&self, signal: Signal) -> Result<(), Error> {
         let run = self.current_run()?;
         match run.signal(signal) {
@@ -311,4 +325,19 @@ impl Process {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a variable of the environment stands for a flag of Hayrick's.
+fn is_setting(name: &OsString) -> bool {
+    name.as_encoded_bytes().starts_with(b"HAYRICK_")
+}
+
+/// Ends all of these with SIGKILL, as a power cut does: each is signalled before the end of any is waited for.
+///
+/// # Errors
+/// When a signal cannot be sent.
+pub fn kill_at_once<'a>(processes: impl IntoIterator<Item = &'a Process>) -> Result<(), Error> {
+    let running: Vec<&Process> = processes.into_iter().filter(|process| process.is_running()).collect();
+    running.iter().try_for_each(|process| process.send_kill())?;
+    running.iter().try_for_each(|process| process.wait_ended(process.stop_timeout).map(drop))
 }

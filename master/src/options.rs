@@ -26,6 +26,8 @@ const MEMORY_BYTES_MAX: usize = 1 << 40;
 const INDEX_CACHE_BYTES_MIN: usize = 1 << 20;
 const REQUEST_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(600);
+/// Masters meet every few hundred milliseconds; a pause of a machine may last a second.
+const FENCE_AFTER_MIN: Duration = Duration::from_secs(1);
 /// Two heartbeats of a volume.
 const DOWN_AFTER_MIN: Duration = Duration::from_secs(1);
 const HEARTBEAT_MIN: Duration = Duration::from_millis(10);
@@ -64,6 +66,8 @@ pub struct Options {
     pub down_after: Duration,
     /// A volume that is down for this long is not waited for any more: what it held is copied anew.
     pub repair_after: Duration,
+    /// A master that was not heard of for this long is gone: what it has under way is never committed.
+    pub fence_after: Duration,
     /// Bytes a second that each volume gives or takes at most when copies are made or moved.
     pub move_bytes_per_s: u64,
     /// How long garbage stays readable at least.
@@ -104,6 +108,7 @@ impl Options {
             partitions: 4096,
             down_after: Duration::from_secs(3),
             repair_after: Duration::from_secs(30),
+            fence_after: Duration::from_secs(60),
             move_bytes_per_s: 50 << 20,
             reap_after: Duration::from_secs(3600),
             max_object_bytes: OBJECT_BYTES_DEFAULT,
@@ -250,6 +255,13 @@ impl Options {
             return refuse(format!(
                 "--down-after is {:?}; the least that works is {DOWN_AFTER_MIN:?}, as volumes send a heartbeat twice a second",
                 self.down_after
+            ));
+        }
+        if self.fence_after < FENCE_AFTER_MIN {
+            return refuse(format!(
+                "--fence-after is {:?}; the least that works is {FENCE_AFTER_MIN:?}: a master that is only slow would have to \
+                 begin its writes anew",
+                self.fence_after
             ));
         }
         check_move_rate(self.move_bytes_per_s).map_err(|why| format!("--move-rate is {why}"))?;

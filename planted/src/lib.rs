@@ -87,8 +87,8 @@ bugs! {
         "Every third sync or write of a volume or a master fails.",
     /// A record whose header can be read counts as whole when a stream is opened, whatever became of its body.
     TornTailAccepted = "torn-tail-accepted", shown_by ["service-comes-back", "masters-agree"]:
-        "SIGKILL of masters with slow disks under load, again and again, while a part of the unsynced writes is \
-         lost.",
+        "SIGKILL of a master in the middle of writes that its disk takes long for, while a part of what was not \
+         synced is lost.",
     /// A vote is answered before it is written down, which follows a second later.
     VoteBeforeDurable = "vote-before-durable", shown_by ["service-comes-back", "leadership-goes-on"]:
         "SIGKILL of the leader, and of another master within a second after the election, while unsynced writes \
@@ -101,7 +101,7 @@ bugs! {
     ReadWithoutReadIndex = "read-without-read-index", shown_by ["linearizability"]:
         "SIGSTOP of the leader, reads sent to it after another leader took writes, SIGCONT; or a cut between it \
          and the other masters, not clients.",
-    /// Commands of an epoch that was fenced are applied, and epochs of a silent master are fenced after a second.
+    /// Commands of an epoch that was fenced are applied.
     EpochFenceIgnored = "epoch-fence-ignored",
         shown_by ["acknowledged-is-durable", "replicas-complete", "linearizability"]:
         "SIGSTOP of a gateway under writes for 3 to 4 s, less than its requests may take, by a leader that leads \
@@ -160,15 +160,15 @@ bugs! {
         "SIGKILL, SIGSTOP or a cut of the leader under writes.",
     /// A PUT of which nobody knows what became of it is made once more, as another needle under another seq.
     UnknownCommittedAnew = "unknown-committed-anew", shown_by ["failures-have-no-effect", "linearizability"]:
-        "SIGKILL, SIGSTOP or a cut of the leader under conditional writes, or writes of one key by several \
-         clients.",
+        "Connections that break while answers are under way, under conditional writes, or writes of one key by \
+         several clients.",
     /// A DELETE that is not committed after 100 ms is answered 204 all the same.
     DeleteAckedBeforeCommit = "delete-acked-before-commit", shown_by ["deleted-stays-deleted", "linearizability"]:
         "SIGSTOP, SIGKILL or a cut of the leader, or slow disks of the masters, under deletes.",
     /// A newcomer becomes a member of a placement without having been shown complete, and before it has pulled
     /// anything.
     RepairWithoutCount = "repair-without-count", shown_by ["replicas-complete", "acknowledged-is-durable"]:
-        "A volume is gone for longer than --repair-after; then the loss of the others.",
+        "A volume loses its disk, and once it is said to be repaired another one does, some times.",
     /// Garbage is dropped at once, whatever --reap-after says.
     ReapBeforeGrace = "reap-before-grace",
         shown_by ["deleted-can-be-brought-back", "linearizability", "every-byte-right"]:
@@ -187,9 +187,9 @@ bugs! {
     /// Volumes and gateways return bytes without verifying them.
     ChecksumNotVerified = "checksum-not-verified", shown_by ["every-byte-right"]:
         "Bytes of the segments of a volume that is stopped are flipped.",
-    /// The pause between two attempts to reach a peer is four times the last one, without end.
-    ReconnectsEverLater = "reconnects-ever-later", shown_by ["service-comes-back"]:
-        "A master is killed, or cut off, for 10 s or longer, and comes back.",
+    /// The pause between two attempts to reach a peer is sixteen times the last one, without end.
+    ReconnectsEverLater = "reconnects-ever-later", shown_by ["service-comes-back", "replicas-complete"]:
+        "Most masters are away for 7 s or longer, and come back; or volumes stay down.",
 }
 
 impl Bug {

@@ -63,7 +63,7 @@ impl State {
     /// Notes a failed attempt, and until when it stands for the next.
     fn fail(&mut self, error: CallError) {
         let pause = if planted::is(Bug::ReconnectsEverLater) {
-            PAUSE_FIRST.saturating_mul(1 << (2 * self.failures).min(16))
+            PAUSE_FIRST.saturating_mul(1 << (4 * self.failures).min(16))
         } else {
             PAUSE_FIRST.saturating_mul(1 << self.failures.min(8)).min(PAUSE_MAX)
         };

@@ -1,6 +1,8 @@
 //! An acknowledged PUT is there at the end: of every key that was put once and never deleted, exactly what was put is found
 //! through every master; and every key can be read.
 //!
+//! What nobody could read for want of time is neither there nor lost.
+//!
 //! For keys with more than one write, what the end may be is for `linearizability`, which takes what was read back as
 //! further reads.
 
@@ -9,7 +11,7 @@ use std::collections::BTreeMap;
 use super::final_reads::final_reads;
 use crate::history::{Answer, Call, Operation, Value};
 use crate::record::Record;
-use crate::verdict::{Evidence, Verdict};
+use crate::verdict::{Evidence, Outcome, Verdict};
 
 const NAME: &str = "acknowledged-is-durable";
 const PROMISE: &str = "An acknowledged PUT is found at the end with every byte, through every master.";
@@ -18,7 +20,11 @@ const PROMISE: &str = "An acknowledged PUT is found at the end with every byte, 
 pub(crate) fn check(record: &Record) -> Verdict {
     let acknowledged = acknowledged_once(&record.history.operations);
     let quiet = &record.quiet;
+    if quiet.found.is_empty() && quiet.unreadable.is_empty() {
+        return Verdict::skipped(NAME, PROMISE, "nothing was read back");
+    }
     let mut evidence = Vec::new();
+    let mut unread = 0_u32;
     for (key, why) in &quiet.unreadable {
         let put = acknowledged.get(key.as_str()).map(|&(put, _)| put);
         evidence.push(about(key, format!("{key} could not be read at the end: {why}"), put));
@@ -40,14 +46,22 @@ pub(crate) fn check(record: &Record) -> Verdict {
             };
             evidence.push(about(key, what, [put, other]));
         } else if reads.is_empty() && !quiet.unreadable.contains_key(key) {
-            evidence.push(about(key, format!("{key} was acknowledged, and was not read at the end"), [put]));
+            unread += 1;
         }
     }
     let (once, read) = (acknowledged.len(), quiet.found.len());
     let unreadable = quiet.unreadable.len();
-    let figures =
+    let mut figures =
         format!("{once} acknowledged keys that were written once; {read} keys read, {unreadable} unreadable");
-    Verdict::of(NAME, PROMISE, figures, evidence)
+    if unread > 0 {
+        figures += &format!("; {unread} acknowledged keys were not read in time");
+    }
+    let outcome = match (evidence.is_empty(), unread) {
+        (false, _) => Outcome::Violated,
+        (true, 1..) => Outcome::NotDecidedInTime,
+        (true, 0) => Outcome::Proved,
+    };
+    Verdict::new(NAME, PROMISE, outcome, figures, evidence)
 }
 
 /// The keys with exactly one PUT, which was acknowledged, and no DELETE. An undelete takes nothing away.
@@ -105,8 +119,11 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledged_object_that_nobody_read_is_not_proved() {
-        assert_violated(&check(&record(acknowledged())), "was not read at the end");
+    fn what_nobody_read_is_neither_lost_nor_proved() {
+        assert_eq!(check(&record(acknowledged())).outcome, Outcome::Skipped);
+        let verdict = check(&record_found(acknowledged(), "other", &[None]));
+        assert_eq!(verdict.outcome, Outcome::NotDecidedInTime);
+        assert!(verdict.figures.ends_with("; 1 acknowledged keys were not read in time"), "{verdict:?}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Every byte is right: no answer had bytes that are not those of its ETag, and no value is seen that nobody put there.
+//! Every byte is right: no answer had bytes that are not those of its ETag, or was a list that no store may give, and no value
+//! is seen that nobody put there.
 
 use super::final_reads::final_reads;
 use super::observed::{observed, puts};
@@ -18,7 +19,7 @@ pub(crate) fn check(record: &Record) -> Verdict {
     let mut evidence = Vec::new();
     for operation in operations.iter().chain(&read_back) {
         if let Answer::Wrong { why } = &operation.answer {
-            evidence.push(about(operation, format!("wrong bytes: {why}")));
+            evidence.push(about(operation, format!("wrong by itself: {why}")));
         } else if let Some((key, value)) = observed(operation) {
             reads += 1;
             if !puts.contains_key(&(key, value)) {

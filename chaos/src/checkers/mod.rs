@@ -18,7 +18,7 @@ mod service;
 mod space;
 mod states;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod undelete;
 
 use crate::record::Record;

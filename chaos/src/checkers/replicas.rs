@@ -1,7 +1,6 @@
 //! Every copy of every object is there and right, once repair had nothing left to do: what `hayrick check --deep` found.
 //!
-//! A run in which that check could not be run is one in which the copies are not known to be right: a violation, unless the
-//! record says why it was left out.
+//! A run in which repair or that check came to no end is one in which the copies are not known to be right: a violation.
 
 use crate::record::Record;
 use crate::verdict::{Evidence, Verdict};
@@ -11,16 +10,14 @@ const PROMISE: &str = "When it is quiet, every object has all its copies, and th
 
 /// Looks at what the check said of copies.
 pub(crate) fn check(record: &Record) -> Verdict {
+    let mut evidence: Vec<Evidence> = record.quiet.unfinished.iter().map(Evidence::says).collect();
     let Some(check) = &record.quiet.check else {
-        return match record.left_out.iter().find(|left_out| left_out.contains("check")) {
-            Some(why) => Verdict::skipped(NAME, PROMISE, why),
-            None => {
-                let evidence = vec![Evidence::says("`hayrick check --deep` could not be run to its end")];
-                Verdict::of(NAME, PROMISE, "no object was looked at", evidence)
-            }
-        };
+        if evidence.is_empty() {
+            evidence.push(Evidence::says("`hayrick check --deep` could not be run to its end"));
+        }
+        return Verdict::of(NAME, PROMISE, "no object was looked at", evidence);
     };
-    let mut evidence: Vec<Evidence> = check.wrong_copies.iter().map(Evidence::says).collect();
+    evidence.extend(check.wrong_copies.iter().map(Evidence::says));
     let there = record.quiet.found.values().filter(|values| values.iter().any(Option::is_some)).count();
     if check.objects == 0 && there > 0 {
         let what = format!("`hayrick check --deep` looked at no object, and {there} are there");
@@ -35,7 +32,6 @@ mod tests {
     use super::*;
     use crate::checkers::testing::{assert_proved, assert_violated, record, record_found, value};
     use crate::record::CheckSeen;
-    use crate::verdict::Outcome;
 
     #[test]
     fn a_check_without_findings_proves_it() {
@@ -58,13 +54,19 @@ mod tests {
     }
 
     #[test]
-    fn a_check_that_did_not_run_is_a_violation_unless_it_was_left_out() {
+    fn a_check_that_did_not_run_is_a_violation_whatever_was_left_out() {
         let mut record = record(Vec::new());
         record.quiet.check = None;
+        record.left_out.push("a checksum was not checked".to_owned());
         assert_violated(&check(&record), "could not be run");
-        record.left_out.push("no check --deep: this build has none".to_owned());
-        let verdict = check(&record);
-        assert_eq!(verdict.outcome, Outcome::Skipped);
-        assert_eq!(verdict.figures, record.left_out[0]);
+        record.quiet.unfinished.push("not after 30 s: every object has its copies".to_owned());
+        assert_violated(&check(&record), "every object has its copies");
+    }
+
+    #[test]
+    fn repair_that_came_to_no_end_is_a_violation_whatever_the_check_found() {
+        let mut record = record(Vec::new());
+        record.quiet.unfinished.push("not after 30 s: every object has its copies".to_owned());
+        assert_violated(&check(&record), "every object has its copies");
     }
 }

@@ -146,7 +146,7 @@ pub(crate) fn record(operations: Vec<Operation>) -> Record {
             ..Quiet::default()
         },
         logs: BTreeMap::new(),
-        let_in: Vec::new(),
+        strangers: Vec::new(),
         left_out: Vec::new(),
     }
 }

@@ -9,12 +9,18 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use tokio::task::block_in_place;
+use tokio::time::sleep;
 
 use super::{Begun, Kind, Undo, names, running};
+use crate::clock::seconds;
 use crate::scene::{Scene, Server, name};
 
 /// A server whose disk failed may end by itself; so long it is waited for, to be started anew.
 const ENDS_TIMEOUT: Duration = Duration::from_millis(500);
+/// So many seconds after its disk became slow, a server is in the middle of writes.
+const SLOW_SECONDS: std::ops::Range<f64> = 0.3..0.7;
+/// Of at most so many calls one fails.
+const FAILS_MAX: u32 = 20;
 
 pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> Result<Option<Begun>> {
     if !scene.layout.is_chaos {
@@ -30,29 +36,40 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         return Ok(Some((names(&volumes), Undo::Disks(volumes))));
     }
     let role = match kind {
-        Kind::FullDisk | Kind::FailReads => Role::Volume,
+        Kind::FailReads => Role::Volume,
+        // What a volume was about to write is nobody's yet; what a master was may be committed by the others.
+        Kind::KillMidWrite if rng.random_ratio(3, 4) => Role::Master,
         _ if rng.random() => Role::Master,
         _ => Role::Volume,
     };
     let Some(victim) = well(scene, role).choose(rng).copied() else { return Ok(None) };
     let (orders, what) = match kind {
-        Kind::SlowDisk => {
+        Kind::SlowDisk | Kind::KillMidWrite => {
             let ms = rng.random_range(20..=400);
             (format!("slow = \"{ms}ms\"\n"), format!("{} by {ms} ms", name(victim)))
         }
         Kind::FullDisk => ("full = true\n".to_owned(), name(victim)),
         Kind::HangDisk => ("hang = true\n".to_owned(), name(victim)),
-        Kind::FailSyncs => {
-            let every = rng.random_range(1..=20);
-            (format!("eio = \"sync\"\nevery = {every}\n"), format!("{}, one of {every}", name(victim)))
-        }
-        _ => {
-            let every = rng.random_range(2..=20);
-            (format!("eio = \"read\"\nevery = {every}\n"), format!("{}, one of {every}", name(victim)))
-        }
+        Kind::FailSyncs => failing("sync", 1, victim, rng),
+        Kind::FailWrites => failing("write", 1, victim, rng),
+        Kind::FailReads => failing("read", 2, victim, rng),
+        other => unreachable!("{other:?} is not of these"),
     };
     scene.order_disk(victim, &orders)?;
+    if kind == Kind::KillMidWrite {
+        sleep(seconds(rng.random_range(SLOW_SECONDS))).await;
+        let killed = scene.kill(victim);
+        scene.order_disk(victim, "")?;
+        killed?;
+        return Ok(Some((what, Undo::Start(vec![victim]))));
+    }
     Ok(Some((what, Undo::Disks(vec![victim]))))
+}
+
+/// Of so many calls or up to [`FAILS_MAX`], one fails.
+fn failing(call: &str, at_least: u32, victim: Server, rng: &mut StdRng) -> (String, String) {
+    let every = rng.random_range(at_least..=FAILS_MAX);
+    (format!("eio = \"{call}\"\nevery = {every}\n"), format!("{}, one of {every}", name(victim)))
 }
 
 /// Those whose disk has no fault: two of one disk would both end with the first.

@@ -16,10 +16,14 @@ use tokio::time::{Instant, sleep};
 use super::membership::replace;
 use super::{Begun, Kind, Undo, any};
 use crate::clock::seconds;
+use crate::record::Fate;
 use crate::scene::{PAUSE, Scene, Server, name};
 
-/// Who was not let in after this time is not let in.
+/// Who was neither let in nor refused after this time is told nothing.
 const JUDGED_IN: Duration = Duration::from_secs(4);
+/// What a master says last when its cluster knows it by another disk, and when it was set back.
+const IS_ANOTHER: &str = "by another data directory";
+const WAS_SET_BACK: &str = "was rolled back";
 /// Bits that flip at a time.
 const FLIPS: (u32, u32) = (1, 40);
 /// So many bytes are looked at for some that are not zero.
@@ -33,7 +37,8 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         Kind::FlipIndex => flip_master(scene, rng).await,
         Kind::WipeVolume => wipe_volume(scene, rng).await,
         Kind::WipeMaster => wipe_master(scene, rng).await,
-        _ => roll_back_master(scene, rng).await,
+        Kind::RollBackMaster => roll_back_master(scene, rng).await,
+        other => unreachable!("{other:?} is not of these"),
     }
 }
 
@@ -93,7 +98,7 @@ async fn wipe_master(scene: &Arc<Scene>, rng: &mut StdRng) -> Result<Option<Begu
     let Some(victim) = any(scene, Role::Master, rng) else { return Ok(None) };
     scene.kill(victim)?;
     let own = set_aside(scene, victim)?;
-    is_not_taken_for_itself(scene, victim, "an empty disk").await?;
+    is_not_taken_for_itself(scene, victim, "an empty disk", IS_ANOTHER).await?;
     put_back(scene, victim, &own)?;
     Ok(Some((name(victim), Undo::Start(vec![victim]))))
 }
@@ -114,26 +119,44 @@ async fn roll_back_master(scene: &Arc<Scene>, rng: &mut StdRng) -> Result<Option
     fs::rename(&old, &dir)?;
     // Nobody can tell it from itself if nothing happened meanwhile.
     if after.is_some_and(|after| after.applied > before.applied) {
-        is_not_taken_for_itself(scene, victim, "an older state of its disk").await?;
+        is_not_taken_for_itself(scene, victim, "an older state of its disk", WAS_SET_BACK).await?;
     }
     put_back(scene, victim, &own)?;
     Ok(Some((name(victim), Undo::Start(vec![victim]))))
 }
 
-/// Starts a master on a directory that is not its own any more: it must end by itself, or wait; if it serves, it was let in.
-async fn is_not_taken_for_itself(scene: &Arc<Scene>, victim: Server, what: &str) -> Result<()> {
+/// Starts a master on a directory that is not its own any more: it must end by its own word; if it serves, it was let in.
+async fn is_not_taken_for_itself(
+    scene: &Arc<Scene>,
+    victim: Server,
+    disk: &str,
+    refusal: &str,
+) -> Result<()> {
     scene.spawn(victim)?;
     let process = scene.process(victim);
     let client = scene.client(victim.1);
     let until = Instant::now() + JUDGED_IN;
-    while process.is_running() && Instant::now() < until {
+    let mut fate = None;
+    while fate.is_none() && process.is_running() && Instant::now() < until {
         if client.ready().await.is_ok() {
-            scene.let_in(format!("{} was let in with {what}", name(victim)));
-            break;
+            fate = Some(Fate::LetIn);
         }
         sleep(PAUSE).await;
     }
+    let fate = fate.unwrap_or_else(|| match process.is_running() {
+        true => Fate::Untold(format!("it was still waiting after {} s", JUDGED_IN.as_secs())),
+        false => ended(&process.log_tail(), refusal),
+    });
+    scene.note_stranger(format!("{} with {disk}", name(victim)), fate);
     scene.kill(victim)
+}
+
+/// What became of a master that ended: was it by its own word, or for another reason?
+fn ended(log: &str, refusal: &str) -> Fate {
+    match log.lines().rfind(|line| line.contains(refusal)) {
+        Some(words) => Fate::Refused(words.trim().to_owned()),
+        None => Fate::Untold(format!("it ended: {}", log.lines().last().unwrap_or("without a word").trim())),
+    }
 }
 
 fn set_aside(scene: &Scene, victim: Server) -> Result<PathBuf> {
@@ -221,4 +244,22 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_master_is_refused_by_its_own_word_and_by_no_other_end() {
+        let log = "listening: master 2\nerror: the data directory x was rolled back: it is an older state\n";
+        let words = "error: the data directory x was rolled back: it is an older state".to_owned();
+        assert_eq!(ended(log, WAS_SET_BACK), Fate::Refused(words.clone()));
+        assert_eq!(ended(log, IS_ANOTHER), Fate::Untold(format!("it ended: {words}")));
+        let panicked = "listening: master 2\nthread 'main' panicked at master/src/start.rs:1:1";
+        for refusal in [WAS_SET_BACK, IS_ANOTHER] {
+            assert!(matches!(ended(panicked, refusal), Fate::Untold(why) if why.contains("panicked")));
+            assert!(matches!(ended("", refusal), Fate::Untold(_)));
+        }
+    }
 }

@@ -33,7 +33,8 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
             let newcomer = replace(scene, victim).await?;
             Ok(Some((format!("{} by {}", name(victim), name(newcomer)), Undo::Nothing)))
         }
-        _ => drain(scene, rng).await,
+        Kind::DrainVolume => drain(scene, rng).await,
+        other => unreachable!("{other:?} is not of these"),
     }
 }
 
@@ -108,7 +109,8 @@ async fn drain(scene: &Arc<Scene>, rng: &mut StdRng) -> Result<Option<Begun>> {
         // It takes writes again, whatever a leader that changes meanwhile says at first.
         scene
             .until("a volume is taken back", CHANGE_TIMEOUT, async || {
-                client.change_volume(id, VolumeChange::Undrain).await?;
+                let leader = scene.leader().await.context("nobody leads")?;
+                scene.client(leader).change_volume(id, VolumeChange::Undrain).await?;
                 Ok(())
             })
             .await?;

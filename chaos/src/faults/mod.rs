@@ -10,15 +10,12 @@ mod network;
 mod process;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
 use hayrick_launcher::Role;
-use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
-use crate::clock::seconds;
 use crate::record;
 use crate::relay::Cause;
 use crate::scene::{Scene, Server, name};
@@ -99,12 +96,16 @@ kinds! {
     NarrowLinks = "narrow-links",
     /// Writes and syncs of a server take long.
     SlowDisk = "slow-disk",
-    /// A volume's disk is full.
+    /// SIGKILL of a server in the middle of writes that its disk takes long for.
+    KillMidWrite = "kill-mid-write",
+    /// The disk of a server is full.
     FullDisk = "full-disk",
     /// The disks of all volumes are full.
     FullDisks = "full-disks",
     /// Syncs of a server fail now and then.
     FailSyncs = "fail-syncs",
+    /// Writes of a server fail now and then.
+    FailWrites = "fail-writes",
     /// Reads of a volume fail now and then.
     FailReads = "fail-reads",
     /// The disk of a server answers nothing.
@@ -137,23 +138,27 @@ impl Kind {
         matches!(
             self,
             Self::SlowDisk
+                | Self::KillMidWrite
                 | Self::FullDisk
                 | Self::FullDisks
                 | Self::FailSyncs
+                | Self::FailWrites
                 | Self::FailReads
                 | Self::HangDisk
         )
     }
 
     /// How long it lasts, in seconds: drawn from this range.
-    const fn lasts(self) -> (f64, f64) {
+    pub(crate) const fn lasts(self) -> (f64, f64) {
         match self {
             Self::KillLeader | Self::KillMaster | Self::KillVolume => (0.2, 3.0),
-            Self::KillMajority | Self::KillAll | Self::KillVolumes => (0.1, 1.5),
+            Self::KillMajority | Self::KillAll | Self::KillVolumes | Self::KillMidWrite => (0.1, 1.5),
             Self::StaleCandidate => (0.5, 2.0),
             Self::StopLeader => (1.5, 4.0),
             Self::StopGateway => (2.0, 9.0),
-            Self::FlipSegment | Self::FlipIndex | Self::ShiftClock => (0.2, 1.0),
+            Self::FlipSegment | Self::FlipIndex => (0.2, 1.0),
+            // Long enough to come back and to serve.
+            Self::ShiftClock => (2.0, 6.0),
             // They last as long as they take.
             Self::WipeMaster
             | Self::RollBackMaster
@@ -163,12 +168,6 @@ impl Kind {
             | Self::DrainVolume => (0.0, 0.2),
             _ => (1.0, 5.0),
         }
-    }
-
-    /// How long this one shall last.
-    pub(crate) fn draw_duration(self, rng: &mut StdRng) -> Duration {
-        let (least, most) = self.lasts();
-        seconds(rng.random_range(least..=most))
     }
 }
 
@@ -228,9 +227,11 @@ pub(crate) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         | Kind::TearLinks
         | Kind::NarrowLinks => network::begin(scene, kind, rng).await,
         Kind::SlowDisk
+        | Kind::KillMidWrite
         | Kind::FullDisk
         | Kind::FullDisks
         | Kind::FailSyncs
+        | Kind::FailWrites
         | Kind::FailReads
         | Kind::HangDisk => disk::begin(scene, kind, rng).await?,
         Kind::FlipSegment | Kind::FlipIndex | Kind::WipeVolume | Kind::WipeMaster | Kind::RollBackMaster => {

@@ -57,7 +57,7 @@ pub(super) async fn begin(scene: &Scene, kind: Kind, rng: &mut StdRng) -> Option
             troubles.between(&volumes, || HELD);
             "all volumes".to_owned()
         }
-        _ => troubles.everywhere(kind, rng),
+        other => troubles.everywhere(other, rng),
     };
     Some((what, Undo::Links(troubles.cause)))
 }
@@ -71,11 +71,12 @@ pub(super) async fn stale_candidate(scene: &Scene, rng: &mut StdRng) -> Result<O
     let troubles = Troubles { scene, cause: Cause(rng.random()) };
     troubles.hold(stale, &others(scene, stale, &[Role::Master]), true, true);
     sleep(MISSED).await;
-    scene.pause(voter)?;
-    scene.kill(leader)?;
+    let begun = scene.pause(voter).and_then(|()| scene.kill(leader));
     scene.links.end(troubles.cause);
     sleep(ELECTION_MAX).await;
+    // Even where the fault was not carried out, as somebody else may have killed one of them.
     scene.resume(voter)?;
+    begun?;
     let what = format!("{} stands, {} votes, {} is dead", name(stale), name(voter), name(leader));
     Ok(Some((what, Undo::Start(vec![leader]))))
 }
@@ -125,11 +126,12 @@ impl Troubles<'_> {
                 self.between(&all, || Trouble { torn_per_mille, ..Trouble::default() });
                 format!("{torn_per_mille} ‰")
             }
-            _ => {
+            Kind::NarrowLinks => {
                 let bytes_per_s = rng.random_range(BYTES_PER_S.0..=BYTES_PER_S.1);
                 self.between(&all, || Trouble { bytes_per_s, ..Trouble::default() });
                 format!("{} KiB/s", bytes_per_s >> 10)
             }
+            other => unreachable!("{other:?} is not everywhere"),
         }
     }
 

@@ -38,7 +38,8 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         }
         Kind::KillAll => [shuffled(scene, Role::Master, rng), shuffled(scene, Role::Volume, rng)].concat(),
         Kind::RollingRestart => return rolling_restart(scene, rng).await.map(Some),
-        _ => return shift_clock(scene, rng),
+        Kind::ShiftClock => return shift_clock(scene, rng),
+        other => unreachable!("{other:?} is not of these"),
     };
     if victims.is_empty() {
         return Ok(None);
@@ -48,7 +49,7 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         victims.iter().try_for_each(|server| scene.pause(*server))?;
         return Ok(Some((what, Undo::Resume(victims))));
     }
-    victims.iter().try_for_each(|server| scene.kill(*server))?;
+    scene.kill_at_once(&victims)?;
     Ok(Some((what, Undo::Start(victims))))
 }
 

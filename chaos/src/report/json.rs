@@ -54,6 +54,7 @@ fn of_run(run: &Run, history_file: Option<&str>) -> Value {
         "figures": Figures::of(record),
         "faults": record.faults,
         "reached": record.reached,
+        "strangers": record.strangers,
         "left_out": record.left_out,
         "resources": resources::usage(record),
         "quiet": record.quiet,

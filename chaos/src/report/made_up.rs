@@ -38,7 +38,7 @@ pub(super) fn record() -> Record {
         reached: Default::default(),
         quiet: Quiet::default(),
         logs: Default::default(),
-        let_in: Vec::new(),
+        strangers: Vec::new(),
         left_out: Vec::new(),
     }
 }
@@ -212,19 +212,20 @@ fn quiet() -> Quiet {
         reads_again_ms: None,
         found: [("a".to_owned(), vec![Some(Value([0x3f; 16])), None])].into(),
         unreadable: [(HOSTILE.to_owned(), "503 no quorum".to_owned())].into(),
+        unfinished: vec![format!("not after 30 s: {HOSTILE}")],
         check: Some(CheckSeen {
             objects: 1_234,
             wrong_copies: vec![format!("volume-2 lacks {HOSTILE}")],
             unaccounted: Vec::new(),
         }),
-        states: (1..=3)
-            .map(|master| StateSeen {
-                master,
-                applied: 4_711,
-                hash: format!("{:08x}", 0xabcd_0000_u32 + master / 3),
-            })
-            .collect(),
+        states_before: states(4_700),
+        states: states(4_711),
     }
+}
+
+fn states(applied: u64) -> Vec<StateSeen> {
+    let hash = |master| format!("{:08x}", 0xabcd_0000_u32 + master / 3);
+    (1..=3).map(|master| StateSeen { master, applied, hash: hash(master) }).collect()
 }
 
 fn verdicts(record: &mut Record) -> Vec<Verdict> {

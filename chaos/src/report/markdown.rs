@@ -54,6 +54,7 @@ fn verdict(run: &Run) -> String {
         .collect();
     match Standing::of(run) {
         Standing::Held => "held".to_owned(),
+        Standing::AimMissed => "aim missed".to_owned(),
         Standing::NotDecided => "not decided".to_owned(),
         Standing::ProvedNothing => "proved nothing".to_owned(),
         Standing::Violated => format!("**broken: {}**", broken.join(", ")),

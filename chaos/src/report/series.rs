@@ -32,7 +32,7 @@ pub struct Bucket {
     pub failed: u64,
     /// Of which nobody can say.
     pub unknown: u64,
-    /// Reads with wrong bytes.
+    /// Answers that are never right.
     pub wrong: u64,
 }
 

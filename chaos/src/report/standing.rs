@@ -12,6 +12,8 @@ use crate::verdict::Outcome;
 pub enum Standing {
     /// Whatever was looked at held, and what had to be reached was reached.
     Held,
+    /// Something was not as good as promised, though not so bad that it must be a fault; nothing contradicts a promise.
+    AimMissed,
     /// A search was given up at its bound; nothing contradicts a promise.
     NotDecided,
     /// Nothing contradicts a promise, but what should have put it to the test did not happen, or nobody looked.
@@ -26,12 +28,15 @@ impl Standing {
         let any = |outcome| run.verdicts.iter().any(|verdict| verdict.outcome == outcome);
         if any(Outcome::Violated) {
             Self::Violated
-        } else if !unreached(&run.record).is_empty()
-            || !(any(Outcome::Proved) || any(Outcome::NotDecidedInTime))
+        } else if run.record.faults.is_empty()
+            || !unreached(&run.record).is_empty()
+            || !(any(Outcome::Proved) || any(Outcome::NotDecidedInTime) || any(Outcome::AimMissed))
         {
             Self::ProvedNothing
         } else if any(Outcome::NotDecidedInTime) {
             Self::NotDecided
+        } else if any(Outcome::AimMissed) {
+            Self::AimMissed
         } else {
             Self::Held
         }
@@ -41,6 +46,7 @@ impl Standing {
     pub fn mark(self) -> char {
         match self {
             Self::Held => mark(Outcome::Proved),
+            Self::AimMissed => mark(Outcome::AimMissed),
             Self::NotDecided => mark(Outcome::NotDecidedInTime),
             Self::ProvedNothing => mark(Outcome::Skipped),
             Self::Violated => mark(Outcome::Violated),
@@ -55,6 +61,7 @@ pub fn mark(outcome: Outcome) -> char {
         Outcome::Violated => '✗',
         Outcome::NotDecidedInTime => '?',
         Outcome::Skipped => '–',
+        Outcome::AimMissed => '~',
     }
 }
 
@@ -83,6 +90,7 @@ impl Summary {
             about(runs, "Violated", violated),
             about(runs, "Proved nothing", nothing),
             about(runs, "Not decided", undecided),
+            about(runs, "Aim missed", |run| checkers(run, Outcome::AimMissed)),
         ];
         besides.push(about(runs, "Not looked at", |run| checkers(run, Outcome::Skipped)));
         let mut besides: Vec<String> = besides.into_iter().flatten().collect();
@@ -133,6 +141,9 @@ fn undecided(run: &Run) -> Option<String> {
 }
 
 fn nothing(run: &Run) -> Option<String> {
+    if run.record.faults.is_empty() {
+        return Some("nothing was broken".to_owned());
+    }
     let unreached = unreached(&run.record);
     if !unreached.is_empty() {
         return Some(format!("{} not reached", list(&unreached)));
@@ -170,12 +181,20 @@ fn many(count: usize, thing: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::Moment;
+    use crate::record::Fault;
     use crate::report::made_up::record;
     use crate::verdict::{Evidence, Verdict};
 
     fn run(mix: &str, verdicts: Vec<Verdict>) -> Run {
         let mut record = record();
         record.plan.mix = mix.to_owned();
+        record.faults.push(Fault {
+            kind: "kill-leader".to_owned(),
+            what: "master-1".to_owned(),
+            from: Moment(1),
+            to: Moment(2),
+        });
         Run { record, verdicts }
     }
 
@@ -191,7 +210,7 @@ mod tests {
     fn all_held_when_every_promise_did() {
         let summary = Summary::of(&[run("kills", vec![proved()]), run("cuts", vec![proved()])]);
         assert_eq!(summary.standing, Standing::Held);
-        assert_eq!(summary.sentence, "All promises held: 1 checker in 2 mixes, 0 operations and 0 faults.");
+        assert_eq!(summary.sentence, "All promises held: 1 checker in 2 mixes, 0 operations and 2 faults.");
         assert!(summary.besides.is_empty());
     }
 
@@ -213,6 +232,14 @@ mod tests {
         assert_eq!(Standing::of(&run), Standing::ProvedNothing);
         run.record.reached.insert("elections".to_owned(), 1);
         assert_eq!(Standing::of(&run), Standing::Held);
+    }
+
+    #[test]
+    fn where_nothing_was_broken_nothing_was_proved() {
+        let mut run = run("clocks", vec![proved()]);
+        run.record.faults.clear();
+        let summary = Summary::of(&[run]);
+        assert_eq!(summary.sentence, "Proved nothing: nothing was broken in clocks.");
     }
 
     #[test]
@@ -244,5 +271,18 @@ mod tests {
             (summary.standing, summary.sentence.as_str()),
             (Standing::NotDecided, "Not decided: linear in kills.")
         );
+    }
+
+    #[test]
+    fn a_missed_aim_is_neither_held_nor_a_violation() {
+        let late = Verdict::new("back", "Soon.", Outcome::AimMissed, "after 6000 ms".to_owned(), Vec::new());
+        let summary = Summary::of(&[run("kills", vec![proved(), late.clone()])]);
+        assert_eq!(
+            (summary.standing, summary.sentence.as_str()),
+            (Standing::AimMissed, "Aim missed: back in kills.")
+        );
+        let summary = Summary::of(&[run("kills", vec![late, violated_verdict()])]);
+        assert_eq!(summary.sentence, "Violated: linear in kills.");
+        assert_eq!(summary.besides, ["Aim missed: back in kills."]);
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn matrix(runs: &[Run]) -> Markup {
                 }
             }
         }
-        p.quiet { "✓ held · ✗ violated · ? not decided in time · – not looked at, or not reached" }
+        p.quiet { "✓ held · ✗ violated · ~ aim missed · ? not decided in time · – not looked at, or not reached" }
     }
 }
 
@@ -71,6 +71,7 @@ pub(super) fn sign(outcome: Outcome) -> Markup {
         Outcome::Violated => ("violated", "violated"),
         Outcome::NotDecidedInTime => ("undecided", "not decided in time"),
         Outcome::Skipped => ("nothing", "not looked at"),
+        Outcome::AimMissed => ("undecided", "aim missed"),
     };
     html! { span class={ "sign " (class) } role="img" aria-label=(word) { (mark(outcome)) } }
 }
@@ -137,7 +138,7 @@ pub(super) fn figures(figures: &Figures) -> Markup {
                 }
                 p.quiet {
                     "During a fault of the kind and up to " (AFTERMATH_MS / 1_000) " s after it; where faults overlap it may be the doing of another. "
-                    (words::many(figures.elections as usize, "election", "elections")) " (terms with a leader)."
+                    (words::many(figures.elections as usize, "election", "elections")) " (terms with a leader, under load)."
                 }
             }
         }
@@ -188,10 +189,11 @@ pub(super) fn reached(record: &Record) -> Markup {
 pub(super) fn quiet(quiet: &Quiet) -> Markup {
     let again = |ms: Option<u64>| ms.map_or_else(|| "never".to_owned(), |ms| words::duration(ms * 1_000_000));
     let disagreeing: Vec<String> = quiet
-        .found
-        .iter()
-        .filter(|(_, found)| found.len() > 1)
-        .map(|(key, found)| format!("{key}: {} different values", found.len()))
+        .read_differently()
+        .map(|(key, found)| {
+            let different: BTreeSet<_> = found.iter().collect();
+            format!("{key}: {} different answers of {} masters", different.len(), found.len())
+        })
         .collect();
     let unreadable: Vec<String> = quiet.unreadable.iter().map(|(key, why)| format!("{key}: {why}")).collect();
     html! {
@@ -202,6 +204,7 @@ pub(super) fn quiet(quiet: &Quiet) -> Markup {
                 (fact("keys read back", &grouped(quiet.found.len() as u64)))
                 (fact("read differently through different masters", &grouped(disagreeing.len() as u64)))
                 (fact("keys that could not be read", &grouped(unreadable.len() as u64)))
+                (fact("did not come to an end in time", &grouped(quiet.unfinished.len() as u64)))
                 @match &quiet.check {
                     Some(check) => {
                         (fact("objects that check --deep looked at", &grouped(check.objects)))
@@ -210,13 +213,16 @@ pub(super) fn quiet(quiet: &Quiet) -> Markup {
                     }
                     None => { (fact("check --deep", "did not run to its end")) }
                 }
-                @for state in &quiet.states {
-                    (fact(&format!("state of master-{} at {}", state.master, state.applied), &words::short(&state.hash, 20)))
+                @for (when, states) in [("before its new start", &quiet.states_before), ("at the end", &quiet.states)] {
+                    @for state in states {
+                        (fact(&format!("state of master-{} at {}, {when}", state.master, state.applied), &words::short(&state.hash, 20)))
+                    }
                 }
             }
         }
         (findings("Read differently", &disagreeing))
         (findings("Could not be read", &unreadable))
+        (findings("Did not come to an end in time", &quiet.unfinished))
         @if let Some(check) = &quiet.check {
             (findings("Wrong copies", &check.wrong_copies))
             (findings("Unaccounted for", &check.unaccounted))
@@ -246,8 +252,28 @@ fn findings(title: &str, findings: &[String]) -> Markup {
 pub(super) fn class(standing: Standing) -> &'static str {
     match standing {
         Standing::Held => "held",
-        Standing::NotDecided => "undecided",
+        Standing::AimMissed | Standing::NotDecided => "undecided",
         Standing::ProvedNothing => "nothing",
         Standing::Violated => "violated",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Value;
+
+    #[test]
+    fn a_key_is_read_differently_only_where_masters_do_not_say_the_same() {
+        let (one, other) = (Some(Value([1; 16])), Some(Value([2; 16])));
+        let told = |found: [Option<Value>; 3]| {
+            quiet(&Quiet { found: [("k".to_owned(), found.to_vec())].into(), ..Quiet::default() })
+                .into_string()
+        };
+        for agreed in [[one; 3], [None; 3]] {
+            assert!(!told(agreed).contains("Read differently"), "{}", told(agreed));
+        }
+        assert!(told([one, other, one]).contains("k: 2 different answers of 3 masters"));
+        assert!(told([one, other, None]).contains("k: 3 different answers of 3 masters"));
     }
 }

@@ -174,7 +174,7 @@ fn failures(columns: &[(f64, f64, &Bucket)], (top, height): (f64, f64)) -> Marku
         rect.unknown x="0" y=(px(top + 42.0)) width="14" height="9" {}
         text.tick x="20" y=(px(top + 50.0)) { "unknown" }
         rect.wrong x="0" y=(px(top + 58.0)) width="14" height="9" {}
-        text.tick x="20" y=(px(top + 66.0)) { "wrong bytes" }
+        text.tick x="20" y=(px(top + 66.0)) { "wrong" }
         (frame(top, height))
         @for tick in svg::ticks(most, 3.0) { @if tick.fract() == 0.0 { (level(scale.at(tick), &svg::tick(tick))) } }
         @for (from, to, bucket) in columns {

@@ -95,7 +95,7 @@ pub(super) fn answer(answer: &Answer, chars_max: usize) -> String {
             let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
             short(&format!("→ {} keys: {}", keys.len(), keys.join(", ")), chars_max)
         }
-        Answer::Wrong { why } => short(&format!("→ wrong bytes: {why}"), chars_max),
+        Answer::Wrong { why } => short(&format!("→ wrong: {why}"), chars_max),
         Answer::Refused { status: 0, why } => short(&format!("refused, no master reached: {why}"), chars_max),
         Answer::Refused { status, why } => short(&format!("refused ({status}): {why}"), chars_max),
         Answer::Unknown { why } => short(&format!("unknown: {why}"), chars_max),

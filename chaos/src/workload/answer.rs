@@ -33,7 +33,7 @@ pub(crate) async fn of(client: &Client, call: &Call, bytes: Bytes) -> Answer {
         Call::List { prefix } => {
             let options = ListOptions { limit: Some(LIST_LIMIT), start: None };
             match client.list(prefix, &options).await {
-                Ok(page) if page.next.is_empty() => Answer::Listed(page.keys),
+                Ok(page) if page.next.is_empty() => listed(prefix, page.keys),
                 Ok(page) => Answer::Wrong { why: format!("a list of {} keys goes on", page.keys.len()) },
                 Err(error) => failed_read(&error),
             }
@@ -60,6 +60,22 @@ fn found(etag: &str) -> Answer {
     match Value::from_etag(etag) {
         Some(value) => Answer::Found(value),
         None => Answer::Wrong { why: format!("the ETag {etag:?} is no MD5") },
+    }
+}
+
+/// What of a list is right or wrong by itself: its keys are those of the prefix, each once, in order.
+fn listed(prefix: &str, keys: Vec<String>) -> Answer {
+    let stray = keys.iter().find(|key| !key.starts_with(prefix));
+    let disorder = keys.windows(2).find(|pair| pair[0] >= pair[1]);
+    match (stray, disorder) {
+        (Some(key), _) => Answer::Wrong { why: format!("a list of {prefix:?} names {key:?}") },
+        (None, Some([one, other])) if one == other => {
+            Answer::Wrong { why: format!("a list of {prefix:?} names {one:?} twice") }
+        }
+        (None, Some(pair)) => {
+            Answer::Wrong { why: format!("a list of {prefix:?} names {:?} before {:?}", pair[0], pair[1]) }
+        }
+        (None, None) => Answer::Listed(keys),
     }
 }
 
@@ -105,6 +121,26 @@ fn refused(error: &Error) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_with_a_key_twice_or_out_of_order_or_of_another_prefix_is_wrong() {
+        let of = |keys: &[&str]| listed("a/", keys.iter().map(|&key| key.to_owned()).collect());
+        let right = |keys: &[&str]| Answer::Listed(keys.iter().map(|&key| key.to_owned()).collect());
+        for keys in [&[][..], &["a/1"], &["a/1", "a/10", "a/2"]] {
+            assert_eq!(of(keys), right(keys));
+        }
+        for (keys, says) in [
+            (&["a/1", "a/1"][..], "\"a/1\" twice"),
+            (&["a/1", "a/2", "a/1"], "\"a/2\" before \"a/1\""),
+            (&["a/1", "b/1"], "\"b/1\""),
+            (&["a"], "\"a\""),
+        ] {
+            match of(keys) {
+                Answer::Wrong { why } => assert!(why.contains(says), "{why}"),
+                other => panic!("{keys:?} is {other:?}"),
+            }
+        }
+    }
 
     #[test]
     fn what_became_of_an_undelete_is_told_apart() {

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use hayrick_metrics as metrics;
-use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::command::Command;
 use hayrick_protocol::{EpochId, NodeId};
 use hayrick_raft_store::Cluster;
@@ -15,8 +14,7 @@ use tracing::{debug, info};
 
 use crate::master::Master;
 
-/// A master that was not heard of for this long is gone.
-const GONE_AFTER: Duration = Duration::from_secs(60);
+/// Between two looks, unless `--fence-after` is shorter.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What fencing may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -24,12 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Fences the epochs of masters that are gone, for as long as this master leads.
 pub(crate) async fn run(master: &Master) {
     let since = Instant::now();
-    let (gone_after, look_every) = if planted::is(Bug::EpochFenceIgnored) {
-        (Duration::from_millis(1500), Duration::from_millis(500))
-    } else {
-        (GONE_AFTER, LOOK_EVERY)
-    };
-    let mut ticks = interval(look_every);
+    let fence_after = master.options.fence_after;
+    let mut ticks = interval(LOOK_EVERY.min(fence_after / 4));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -38,7 +32,7 @@ pub(crate) async fn run(master: &Master) {
             let heard = master.members.last_heard(id).map_or(since, |at| at.max(since));
             if id == master.options.id { Duration::ZERO } else { now.duration_since(heard) }
         };
-        let abandoned = abandoned(&master.node.cluster(), silent, gone_after);
+        let abandoned = abandoned(&master.node.cluster(), silent, fence_after);
         if abandoned.is_empty() {
             continue;
         }
@@ -53,8 +47,8 @@ pub(crate) async fn run(master: &Master) {
     }
 }
 
-fn abandoned(cluster: &Cluster, silent: impl Fn(NodeId) -> Duration, gone_after: Duration) -> Vec<EpochId> {
-    let gone = cluster.epochs.iter().filter(|(_, epoch)| silent(epoch.master) >= gone_after);
+fn abandoned(cluster: &Cluster, silent: impl Fn(NodeId) -> Duration, fence_after: Duration) -> Vec<EpochId> {
+    let gone = cluster.epochs.iter().filter(|(_, epoch)| silent(epoch.master) >= fence_after);
     gone.map(|(id, _)| *id).collect()
 }
 
@@ -67,12 +61,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_epochs_of_masters_silent_for_a_minute_are_abandoned() {
+    fn only_epochs_of_masters_silent_for_so_long_are_abandoned() {
+        const GONE: Duration = Duration::from_secs(60);
         let epoch = |id, master| (EpochId(id), OpenEpoch { master: NodeId(master), nonce: 0 });
         let epochs = Arc::new([epoch(1, 1), epoch(2, 2), epoch(3, 3), epoch(4, 2)].into());
         let cluster = Cluster { epochs, ..Cluster::default() };
         let silent = |id: NodeId| Duration::from_secs([0, 59, 60][usize::try_from(id.0).expect("small") - 1]);
-        assert_eq!(abandoned(&cluster, silent, GONE_AFTER), [EpochId(3)]);
-        assert_eq!(abandoned(&cluster, |_| GONE_AFTER, GONE_AFTER).len(), 4);
+        assert_eq!(abandoned(&cluster, silent, GONE), [EpochId(3)]);
+        assert_eq!(abandoned(&cluster, |_| GONE, GONE).len(), 4);
     }
 }

@@ -90,6 +90,9 @@ pub(crate) struct Args {
     /// A volume that is down for this long is not waited for any more: what it held is copied anew
     #[arg(long, env = "HAYRICK_REPAIR_AFTER", value_name = "TIME", default_value = "30s", value_parser = units::parse_time)]
     repair_after: Duration,
+    /// A master that was not heard of for this long is gone: what it has under way is not committed any more, and dropped
+    #[arg(long, env = "HAYRICK_FENCE_AFTER", value_name = "TIME", default_value = "60s", value_parser = units::parse_time)]
+    fence_after: Duration,
     /// Bytes a second that each volume gives or takes at most when copies are made or moved
     #[arg(long, env = "HAYRICK_MOVE_RATE", value_name = "SIZE", default_value = "50MiB", value_parser = units::parse_size)]
     move_rate: u64,
@@ -149,6 +152,7 @@ fn options(args: Args) -> Result<Options> {
     options.partitions = args.partitions;
     options.down_after = args.down_after;
     options.repair_after = args.repair_after;
+    options.fence_after = args.fence_after;
     options.move_bytes_per_s = args.move_rate;
     options.reap_after = args.reap_after;
     options.max_object_bytes = args.max_object_size;

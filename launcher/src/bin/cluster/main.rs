@@ -56,6 +56,7 @@ async fn main() -> ExitCode {
 async fn run(place: &Place) -> Result<()> {
     let _lock = place.lock()?;
     let cluster = Cluster::builder(binary()?)
+        .inherits_settings()
         .dir(&place.dir)
         .base_port(place.base_port)
         .own_process_groups()
