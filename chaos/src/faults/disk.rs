@@ -11,7 +11,7 @@ use rand::seq::IndexedRandom;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
-use super::{Begun, Kind, Undo, names, running};
+use super::{Begun, Kind, Undo, leader, names, running};
 use crate::clock::seconds;
 use crate::scene::{Scene, Server, name};
 
@@ -42,7 +42,13 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         _ if rng.random() => Role::Master,
         _ => Role::Volume,
     };
-    let Some(victim) = well(scene, role).choose(rng).copied() else { return Ok(None) };
+    let mut victims = well(scene, role);
+    if kind == Kind::KillMidWrite {
+        // What the leader writes at a time is no more than clients wait for; to others it sends all that came meanwhile.
+        let leader = leader(scene).await;
+        victims.retain(|victim| Some(*victim) != leader);
+    }
+    let Some(victim) = victims.choose(rng).copied() else { return Ok(None) };
     let (orders, what) = match kind {
         Kind::SlowDisk | Kind::KillMidWrite => {
             let ms = rng.random_range(20..=400);

@@ -183,7 +183,15 @@ async fn store(
             draft.may_count = false;
         }
         match committed {
-            Ok(applied) => return Ok(applied),
+            Ok(applied) => {
+                if planted::is(Bug::EpochFenceIgnored)
+                    && !master.node.cluster().epochs.contains_key(&draft.ticket.session().epoch)
+                {
+                    // Later writes get an epoch that can be fenced again.
+                    master.gateway.epochs.fenced(&draft.ticket);
+                }
+                return Ok(applied);
+            }
             Err(CommitError::Refused(Refusal::StalePlacement)) => {
                 metrics::DRAFTS_REDONE.increment();
                 target::moved(master, &draft.placement, deadline).await
