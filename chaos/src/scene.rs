@@ -292,9 +292,14 @@ impl Scene {
         self.notes().bad_disks.contains(&server)
     }
 
+    /// Whether a server was killed, and nobody has started it since.
+    pub(crate) fn is_killed(&self, server: Server) -> bool {
+        self.notes().killed.contains(&server)
+    }
+
     /// Whether a server ended by itself.
     pub(crate) fn gave_up(&self, server: Server) -> bool {
-        !self.process(server).is_running() && !self.notes().killed.contains(&server)
+        !self.process(server).is_running() && !self.is_killed(server)
     }
 
     pub(crate) fn kill(&self, server: Server) -> Result<()> {

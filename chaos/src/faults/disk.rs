@@ -69,7 +69,11 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         killed?;
         return Ok(Some((what, Undo::Start(vec![victim]))));
     }
-    Ok(Some((what, Undo::Disks(vec![victim]))))
+    let undo = match kind {
+        Kind::FailSyncs | Kind::FailWrites => Undo::NewStart(victim),
+        _ => Undo::Disks(vec![victim]),
+    };
+    Ok(Some((what, undo)))
 }
 
 /// Of so many calls or up to [`FAILS_MAX`], one fails.
@@ -81,6 +85,17 @@ fn failing(call: &str, at_least: u32, victim: Server, rng: &mut StdRng) -> (Stri
 /// Those whose disk has no fault: two of one disk would both end with the first.
 fn well(scene: &Scene, role: Role) -> Vec<Server> {
     running(scene, role).into_iter().filter(|server| !scene.has_bad_disk(*server)).collect()
+}
+
+/// The disk was looked at, and is well.
+pub(super) fn start_anew(scene: &Scene, server: Server) -> Result<()> {
+    scene.order_disk(server, "")?;
+    if scene.is_killed(server) {
+        return Ok(());
+    }
+    // It may have given up by itself.
+    scene.kill(server)?;
+    scene.spawn(server)
 }
 
 /// The disks are well again. Who gave up for want of a disk is started by somebody who mended it.

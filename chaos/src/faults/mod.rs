@@ -191,6 +191,8 @@ enum Undo {
     Links(Cause),
     /// Well disks for these, and a new start for those that gave up.
     Disks(Vec<Server>),
+    /// A well disk and a new start for this one: a volume whose write failed takes no more until somebody has looked at it.
+    NewStart(Server),
     /// What came back with a wrong clock comes back with the right one.
     Clocks(Vec<Server>),
 }
@@ -258,6 +260,7 @@ impl Running {
             Undo::Resume(servers) => servers.into_iter().try_for_each(|server| scene.resume(server))?,
             Undo::Links(cause) => scene.links.end(cause),
             Undo::Disks(servers) => disk::end(scene, servers).await?,
+            Undo::NewStart(server) => disk::start_anew(scene, server)?,
             Undo::Clocks(servers) => process::right_clocks(scene, servers)?,
         }
         scene.note_fault(record::Fault {
