@@ -1,5 +1,7 @@
 //! The mixes: which faults come together, in what cluster, and what a run of each must have reached to prove anything.
 
+use std::time::Duration;
+
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -30,10 +32,14 @@ pub struct Mix {
     pub master_flags: Flags,
     /// `--segment-size` of the volumes.
     pub segment_size: &'static str,
-    /// What must have been reached.
+    /// What must have been reached, by the names of counters.
     pub must_reach: &'static [&'static str],
+    /// What must have been reached, too, by a run that is long enough for what is rare: [`RARE_AFTER`].
+    pub must_reach_late: &'static [&'static str],
 }
 
+/// A run that is broken for so long must have reached what is rare.
+pub(crate) const RARE_AFTER: Duration = Duration::from_secs(60);
 /// The counter of what only a power cut leaves.
 pub(crate) const TORN_TAILS: &str = "disk_cut_tails";
 const PEACE: (f64, f64) = (0.5, 2.5);
@@ -60,6 +66,7 @@ pub(crate) const fn mix(
         master_flags: &[],
         segment_size: SEGMENT_SIZE,
         must_reach,
+        must_reach_late: &[],
     }
 }
 
@@ -73,6 +80,11 @@ pub(crate) const fn with_flags(mut mix: Mix, flags: Flags) -> Mix {
     mix
 }
 
+const fn late(mut mix: Mix, must_reach: &'static [&'static str]) -> Mix {
+    mix.must_reach_late = must_reach;
+    mix
+}
+
 pub(crate) const fn together(mut mix: Mix, together: usize) -> Mix {
     mix.together = together;
     mix
@@ -80,18 +92,26 @@ pub(crate) const fn together(mut mix: Mix, together: usize) -> Mix {
 
 /// All there are.
 pub static ALL: [Mix; 24] = [
-    mix("leader-kills", "The leader is killed, again and again.", &[Kind::KillLeader], &["elections"]),
+    late(
+        mix(
+            "leader-kills",
+            "The leader is killed, again and again.",
+            &[Kind::KillLeader],
+            &["elections", "gateway_repeated_commits"],
+        ),
+        &["apply_repeated_commands"],
+    ),
     mix(
         "master-kills",
         "Any master is killed, and those that missed something stand for election.",
         &[Kind::KillMaster, Kind::KillLeader, Kind::StaleCandidate],
-        &["elections"],
+        &["elections", "gateway_repeated_commits"],
     ),
     mix(
         "volume-kills",
         "Volumes are killed, one by one and all at once.",
         &[Kind::KillVolume, Kind::KillVolume, Kind::KillVolumes],
-        &["leader_suspected_volumes"],
+        &["leader_suspected_volumes", "gateway_failed_over_reads"],
     ),
     mix(
         "majority-kills",
@@ -103,54 +123,67 @@ pub static ALL: [Mix; 24] = [
         "total-kills",
         "Everything is killed at once; in the build for chaos tests as by a power cut.",
         &[Kind::KillAll],
-        &["elections"],
+        &["elections", "unknown_outcomes"],
     )),
     mix(
         "leader-pauses",
         "The leader stands still for longer than an election takes.",
         &[Kind::StopLeader],
-        &["elections"],
+        &["elections", "gateway_repeated_commits"],
     ),
     with_flags(
         mix(
             "gateway-pauses",
             "Masters stand still in the middle of requests, some for longer than their epoch lasts.",
             &[Kind::StopGateway],
-            &["leader_fenced_epochs"],
+            &["leader_fenced_epochs", "apply_fenced_commands"],
         ),
         LONG_REQUESTS,
     ),
-    mix("volume-pauses", "Volumes stand still.", &[Kind::StopVolume], &["leader_suspected_volumes"]),
+    mix(
+        "volume-pauses",
+        "Volumes stand still.",
+        &[Kind::StopVolume],
+        &["leader_downed_volumes", "gateway_redone_drafts"],
+    ),
     mix(
         "one-way-cuts",
         "The leader is not heard, or hears nobody.",
         &[Kind::CutFromLeader, Kind::CutToLeader],
-        &["elections"],
+        &["elections", "rpc_timed_out_calls"],
     ),
     mix(
         "leader-cut-off",
         "The leader and the other masters, or a master and everybody else, do not hear of each other.",
         &[Kind::CutLeader, Kind::CutLeader, Kind::IsolateMaster],
-        &["elections"],
+        &["elections", "gateway_repeated_commits"],
     ),
-    mix("bridges", "Two masters do not hear of each other, the third hears both.", &[Kind::CutBridge], &[]),
     mix(
-        "gateway-volume-cuts",
-        "A master does not hear of a volume, or of the other masters.",
-        &[Kind::CutGatewayVolume, Kind::CutGatewayVolume, Kind::CutGateway],
+        "bridges",
+        "Two masters do not hear of each other, the third hears both.",
+        &[Kind::CutBridge],
+        &["rpc_timed_out_calls"],
+    ),
+    late(
+        mix(
+            "gateway-volume-cuts",
+            "A master does not hear of a volume, or of the other masters.",
+            &[Kind::CutGatewayVolume, Kind::CutGatewayVolume, Kind::CutGateway],
+            &["rpc_timed_out_calls"],
+        ),
         &["gateway_handed_over_requests"],
     ),
     mix(
         "volume-cuts",
         "A volume is cut off, or volumes do not hear of each other.",
         &[Kind::CutVolume, Kind::CutVolume, Kind::CutVolumes],
-        &["leader_suspected_volumes"],
+        &["leader_downed_volumes", "apply_stale_placements"],
     ),
     mix(
         "slow-links",
         "Everything comes late, or through a narrow line.",
         &[Kind::SlowLinks, Kind::NarrowLinks],
-        &[],
+        &["gateway_failed_over_reads"],
     ),
     mix(
         "torn-links",
@@ -162,7 +195,7 @@ pub static ALL: [Mix; 24] = [
         "rolling-restarts",
         "Everything is restarted in turn, and leadership handed over.",
         &[Kind::RollingRestart, Kind::TransferLeader],
-        &["elections"],
+        &["elections", "gateway_redone_drafts"],
     ),
     with_flags(
         mix(
@@ -177,46 +210,52 @@ pub static ALL: [Mix; 24] = [
         "volume-changes",
         "Volumes come, are drained, and lose their disks.",
         &[Kind::DrainVolume, Kind::WipeVolume, Kind::KillVolume],
-        &["leader_repaired_placements"],
+        &["leader_repaired_placements", "volume_pulled_needles"],
     ),
     mix(
         "wrong-disks",
         "Masters come back with an empty disk, or with an older one.",
         &[Kind::WipeMaster, Kind::RollBackMaster],
-        &["elections"],
+        &["strange_masters"],
     ),
     mix(
         "flipped-bits",
         "Bits flip in the files of volumes and masters.",
         &[Kind::FlipSegment, Kind::FlipSegment, Kind::FlipSegment, Kind::FlipIndex],
-        &[],
+        &["volume_damaged_needles"],
     ),
     powered(together(
-        mix(
-            "power-cuts",
-            "Processes are killed, and what they had not synced is lost.",
-            &[Kind::KillAll, Kind::KillMaster, Kind::KillVolume, Kind::KillMajority, Kind::KillMidWrite],
-            &["elections", TORN_TAILS],
+        late(
+            mix(
+                "power-cuts",
+                "Processes are killed, and what they had not synced is lost.",
+                &[Kind::KillAll, Kind::KillMaster, Kind::KillVolume, Kind::KillMajority, Kind::KillMidWrite],
+                &["elections"],
+            ),
+            &[TORN_TAILS],
         ),
         2,
     )),
     powered(together(
-        mix(
-            "bad-disks",
-            "Disks fail, are slow, full, or hang, and servers lose power.",
-            &[
-                Kind::FailSyncs,
-                Kind::FailSyncs,
-                Kind::FailWrites,
-                Kind::FailReads,
-                Kind::SlowDisk,
-                Kind::FullDisk,
-                Kind::FullDisks,
-                Kind::HangDisk,
-                Kind::KillMaster,
-                Kind::KillVolume,
-            ],
-            &[],
+        late(
+            mix(
+                "bad-disks",
+                "Disks fail, are slow, full, or hang, and servers lose power.",
+                &[
+                    Kind::FailSyncs,
+                    Kind::FailSyncs,
+                    Kind::FailWrites,
+                    Kind::FailReads,
+                    Kind::SlowDisk,
+                    Kind::FullDisk,
+                    Kind::FullDisks,
+                    Kind::HangDisk,
+                    Kind::KillMaster,
+                    Kind::KillVolume,
+                ],
+                &["gateway_redone_drafts"],
+            ),
+            &["volume_refused_full_appends", "leader_downed_volumes"],
         ),
         2,
     )),
@@ -227,28 +266,36 @@ pub static ALL: [Mix; 24] = [
         &[],
     ),
     together(
-        mix(
-            "everything",
-            "Up to three of all these at a time.",
+        late(
+            mix(
+                "everything",
+                "Up to three of all these at a time.",
+                &[
+                    Kind::KillLeader,
+                    Kind::KillVolume,
+                    Kind::KillAll,
+                    Kind::StopLeader,
+                    Kind::StopGateway,
+                    Kind::StopVolume,
+                    Kind::CutFromLeader,
+                    Kind::CutLeader,
+                    Kind::CutBridge,
+                    Kind::CutVolume,
+                    Kind::CutGatewayVolume,
+                    Kind::SlowLinks,
+                    Kind::TearLinks,
+                    Kind::SlowDisk,
+                    Kind::TransferLeader,
+                    Kind::WipeVolume,
+                ],
+                &["elections"],
+            ),
             &[
-                Kind::KillLeader,
-                Kind::KillVolume,
-                Kind::KillAll,
-                Kind::StopLeader,
-                Kind::StopGateway,
-                Kind::StopVolume,
-                Kind::CutFromLeader,
-                Kind::CutLeader,
-                Kind::CutBridge,
-                Kind::CutVolume,
-                Kind::CutGatewayVolume,
-                Kind::SlowLinks,
-                Kind::TearLinks,
-                Kind::SlowDisk,
-                Kind::TransferLeader,
-                Kind::WipeVolume,
+                "gateway_repeated_commits",
+                "apply_stale_placements",
+                "leader_repaired_placements",
+                "torn_connections",
             ],
-            &["elections"],
         ),
         3,
     ),
@@ -271,6 +318,18 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn what_must_be_reached_is_counted_by_somebody() {
+        let counters = include_str!("../../docs/metrics.md");
+        let own = ["elections", "unknown_outcomes", "torn_connections", "strange_masters"];
+        let counted = |name: &str| own.contains(&name) || counters.contains(&format!("`hayrick_{name}_total`"));
+        for mix in &ALL {
+            let names = mix.must_reach.iter().chain(mix.must_reach_late);
+            let unknown: Vec<_> = names.filter(|name| !counted(name)).collect();
+            assert!(unknown.is_empty(), "{}: {unknown:?}", mix.name);
+        }
+    }
 
     #[test]
     fn each_mix_has_a_name_of_its_own_and_every_kind_is_in_one() {

@@ -357,8 +357,9 @@ pub fn plan(mix: &Mix, options: &Options) -> Plan {
 
 /// A kill leaves no torn tail unless it is a power cut.
 fn must_reach(mix: &Mix, options: &Options) -> Vec<String> {
+    let late = if options.breaks < mixes::RARE_AFTER { &[] } else { mix.must_reach_late };
     let can = |name: &&&str| options.is_chaos || **name != mixes::TORN_TAILS;
-    mix.must_reach.iter().filter(can).map(|name| (*name).to_owned()).collect()
+    mix.must_reach.iter().chain(late).filter(can).map(|name| (*name).to_owned()).collect()
 }
 
 /// The load that a user's machine is put under.
@@ -401,6 +402,7 @@ fn note(scene: &Scene, record: &mut Record) {
     let unknown = record.history.operations.iter().filter(|operation| operation.answer.is_unknown());
     record.reached.insert("unknown_outcomes".to_owned(), unknown.count() as u64);
     record.reached.insert("torn_connections".to_owned(), scene.links.torn());
+    record.reached.insert("strange_masters".to_owned(), record.strangers.len() as u64);
 }
 
 fn replay(mix: &Mix, options: &Options) -> String {

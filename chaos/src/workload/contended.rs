@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hayrick_launcher::Role;
 use rand::Rng;
-use rand::seq::IndexedRandom;
 use tokio::time::sleep;
 
 use super::Client;
@@ -28,12 +26,12 @@ impl Client {
         while !self.stops() {
             let key = self.contended_key();
             let (call, bytes) = self.draw(key, &believed);
-            let master = self.any_master();
+            let master = self.master();
             let mut answer = self.ask(master, call.clone(), bytes.clone()).await;
             if matches!(answer, Answer::Refused { .. } | Answer::Unknown { .. }) {
                 self.wait(WAITS_MS_MAX).await;
                 if !self.stops() && self.rng.random_range(0..10) < REPEATS_IN_TEN {
-                    let other = self.any_master();
+                    let other = self.master();
                     answer = self.ask(other, call.clone(), bytes).await;
                 }
             }
@@ -53,11 +51,6 @@ impl Client {
         let number = self.rng.random_range(0..self.shared.load.contended_keys);
         let generation = (self.shared.scene.clock.now().seconds() / GENERATION_SECONDS) as u64;
         format!("contended/{generation}/{number}")
-    }
-
-    pub(super) fn any_master(&mut self) -> u32 {
-        let masters = self.shared.scene.members(Role::Master);
-        masters.choose(&mut self.rng).copied().unwrap_or(1)
     }
 
     pub(super) async fn wait(&mut self, ms_max: u64) {

@@ -16,12 +16,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use rand::SeedableRng;
+use hayrick_launcher::Role;
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
 use tokio::task::JoinSet;
 
-use crate::history::{Answer, Call, History, Operation, Value};
+use crate::history::{Answer, Call, History, Moment, Operation, Value};
 use crate::scene::Scene;
+
+/// The longest time for which a client stays with a master.
+const STAYS_MS_MAX: u64 = 1_500;
 
 /// What the load shall be.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +83,8 @@ struct Client {
     shared: Arc<Shared>,
     number: u32,
     rng: StdRng,
+    /// The master that it speaks to, and until when.
+    home: Option<(u32, Moment)>,
     /// Values that it made up so far.
     made: u64,
     operations: Vec<Operation>,
@@ -102,6 +109,7 @@ impl Workload {
                 shared: Arc::clone(&shared),
                 number,
                 rng: StdRng::seed_from_u64(seed ^ ((u64::from(number) + 1) << 32)),
+                home: None,
                 made: 0,
                 operations: Vec::new(),
             };
@@ -145,6 +153,22 @@ impl Client {
         self.shared.stop.load(Ordering::Relaxed)
     }
 
+    /// Which master to ask: for a while the same one, as long as it serves. Where one stands still, only those wait for it that
+    /// were with it, and the others go on.
+    fn master(&mut self) -> u32 {
+        let now = self.shared.scene.clock.now();
+        let masters = self.shared.scene.members(Role::Master);
+        match self.home {
+            Some((master, until)) if now < until && masters.contains(&master) => master,
+            _ => {
+                let master = masters.choose(&mut self.rng).copied().unwrap_or(1);
+                let stays_ms = self.rng.random_range(0..=STAYS_MS_MAX);
+                self.home = Some((master, Moment(now.0 + stays_ms * 1_000_000)));
+                master
+            }
+        }
+    }
+
     /// Makes one request through a master, and notes it.
     async fn ask(&mut self, master: u32, call: Call, bytes: bytes::Bytes) -> Answer {
         let scene = &self.shared.scene;
@@ -152,6 +176,9 @@ impl Client {
         let answer = answer::of(scene.client(master), &call, bytes).await;
         let ended = scene.clock.now();
         self.shared.operations.fetch_add(1, Ordering::Relaxed);
+        if matches!(answer, Answer::Refused { .. } | Answer::Unknown { .. }) {
+            self.home = None;
+        }
         match &answer {
             Answer::Refused { .. } => 0,
             Answer::Unknown { .. } => self.shared.unknown.fetch_add(1, Ordering::Relaxed),

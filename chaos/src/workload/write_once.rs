@@ -79,7 +79,7 @@ impl Client {
             size_bytes: bytes.len() as u64,
             condition: Condition::Always,
         };
-        let master = self.any_master();
+        let master = self.master();
         self.ask(master, call, bytes).await == Answer::Stored
     }
 
@@ -103,7 +103,7 @@ impl Client {
     }
 
     async fn ask_any(&mut self, call: Call) -> Answer {
-        let master = self.any_master();
+        let master = self.master();
         self.ask(master, call, Bytes::new()).await
     }
 
