@@ -164,14 +164,18 @@ pub static ALL: [Mix; 24] = [
         &[Kind::CutBridge],
         &["rpc_timed_out_calls"],
     ),
-    late(
-        mix(
-            "gateway-volume-cuts",
-            "A master does not hear of a volume, or of the other masters.",
-            &[Kind::CutGatewayVolume, Kind::CutGatewayVolume, Kind::CutGateway],
-            &["rpc_timed_out_calls"],
+    with_flags(
+        late(
+            mix(
+                "gateway-volume-cuts",
+                "A master does not hear of a volume, or of the other masters.",
+                &[Kind::CutGatewayVolume, Kind::CutGatewayVolume, Kind::CutGateway],
+                &["rpc_timed_out_calls"],
+            ),
+            &["gateway_handed_over_requests"],
         ),
-        &["gateway_handed_over_requests"],
+        // A request is handed over when a second volume in turn was waited for in vain.
+        &[("--request-timeout", "5s"), ("--reap-after", "10s")],
     ),
     mix(
         "volume-cuts",
@@ -323,7 +327,8 @@ mod tests {
     fn what_must_be_reached_is_counted_by_somebody() {
         let counters = include_str!("../../docs/metrics.md");
         let own = ["elections", "unknown_outcomes", "torn_connections", "strange_masters"];
-        let counted = |name: &str| own.contains(&name) || counters.contains(&format!("`hayrick_{name}_total`"));
+        let counted =
+            |name: &str| own.contains(&name) || counters.contains(&format!("`hayrick_{name}_total`"));
         for mix in &ALL {
             let names = mix.must_reach.iter().chain(mix.must_reach_late);
             let unknown: Vec<_> = names.filter(|name| !counted(name)).collect();
