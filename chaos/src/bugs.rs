@@ -97,16 +97,16 @@ static LOST_VOTES: Mix = powered(together(
     ),
     2,
 ));
-static STALE_CANDIDATES: Mix = mix(
+static STALE_CANDIDATES: Mix = quick(mix(
     "stale-candidates",
     "Masters that missed something stand for election when the leader dies.",
     &[Kind::StaleCandidate],
     &[],
-);
+));
 static STALE_LEADERS: Mix = mix(
     "stale-leaders",
-    "The leader stands still, or is cut off, until there is another.",
-    &[Kind::StopLeader, Kind::StopLeader, Kind::CutLeader],
+    "The leader and the other masters do not hear of each other, or it stands still until there is another, and goes on.",
+    &[Kind::CutLeader, Kind::CutLeader, Kind::StopLeader],
     &[],
 );
 static GATEWAY_CUTS: Mix = mix(
@@ -128,15 +128,12 @@ static LATE_GATEWAYS: Mix = with_flags(
     &[("--request-timeout", "4s"), ("--reap-after", "8s"), ("--fence-after", "1s")],
 );
 static STALE_TABLES: Mix = with_flags(
-    together(
-        mix(
-            "stale-tables",
-            "Masters stand still while volumes die and others take their place.",
-            &[Kind::StopGateway, Kind::KillVolume],
-            &[],
-        ),
-        2,
-    ),
+    quick(mix(
+        "stale-tables",
+        "Masters stand still while volumes die and others take their place.",
+        &[Kind::StaleGateway],
+        &[],
+    )),
     LONG_REQUESTS,
 );
 static SNAPSHOTS_NEEDED: Mix = with_flags(
@@ -215,7 +212,7 @@ pub static ALL: &[Planted] = &[
     planted_in(&FAILING_SYNCS, "failed-write-forgotten"),
     planted_long(&TORN_TAILS, "torn-tail-accepted", 22, PATIENCE),
     planted_in(&LOST_VOTES, "vote-before-durable"),
-    planted_in(&STALE_CANDIDATES, "vote-ignores-log"),
+    planted_long(&STALE_CANDIDATES, "vote-ignores-log", 22, PATIENCE),
     planted_in(&STALE_LEADERS, "read-without-read-index"),
     planted_long(&LATE_GATEWAYS, "epoch-fence-ignored", 18, 20),
     planted_long(&STALE_TABLES, "stale-placement-accepted", 20, 30),

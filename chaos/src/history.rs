@@ -122,6 +122,20 @@ pub enum Call {
     },
 }
 
+impl Call {
+    /// The one key that it is about; none for a list.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Get { key }
+            | Self::Head { key }
+            | Self::Put { key, .. }
+            | Self::Delete { key, .. }
+            | Self::Undelete { key } => Some(key),
+            Self::List { .. } => None,
+        }
+    }
+}
+
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -190,14 +204,7 @@ pub struct Operation {
 impl Operation {
     /// The one key that it is about; none for a list.
     pub fn key(&self) -> Option<&str> {
-        match &self.call {
-            Call::Get { key }
-            | Call::Head { key }
-            | Call::Put { key, .. }
-            | Call::Delete { key, .. }
-            | Call::Undelete { key } => Some(key),
-            Call::List { .. } => None,
-        }
+        self.call.key()
     }
 
     /// Whether it would change something.

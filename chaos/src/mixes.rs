@@ -135,7 +135,7 @@ pub static ALL: [Mix; 24] = [
         mix(
             "gateway-pauses",
             "Masters stand still in the middle of requests, some for longer than their epoch lasts.",
-            &[Kind::StopGateway],
+            &[Kind::StopGateway, Kind::StopGateway, Kind::StaleGateway],
             &["leader_fenced_epochs", "apply_fenced_commands"],
         ),
         LONG_REQUESTS,

@@ -388,6 +388,7 @@ fn record(
         reached: BTreeMap::new(),
         quiet,
         logs: scene.logs(),
+        panics: Vec::new(),
         strangers: Vec::new(),
         left_out: Vec::new(),
     };
@@ -398,6 +399,7 @@ fn record(
 /// What was noted of the cluster so far.
 fn note(scene: &Scene, record: &mut Record) {
     scene.note_in(record);
+    record.panics = scene.panics();
     record.ended = scene.clock.now();
     let unknown = record.history.operations.iter().filter(|operation| operation.answer.is_unknown());
     record.reached.insert("unknown_outcomes".to_owned(), unknown.count() as u64);

@@ -92,10 +92,10 @@ pub(crate) async fn look(
         quiet.states_before = states(scene).await;
     }
     for number in scene.members(Role::Master) {
-        if ends_early && !quiet.unfinished.is_empty() {
+        if ends_early && !(quiet.unfinished.is_empty() && quiet.not_back.is_empty()) {
             return;
         }
-        quiet.unfinished.extend(restart(scene, number, left()).await.err().map(in_words));
+        quiet.not_back.extend(restart(scene, number, left()).await.err().map(in_words));
     }
     match timeout(2 * left() + READ_COPIES_TIMEOUT, swept(scene, left())).await {
         Ok(Ok(seen)) => quiet.check = Some(seen),

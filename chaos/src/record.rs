@@ -34,6 +34,9 @@ pub struct Record {
     pub quiet: Quiet,
     /// Where the logs of the processes lie, by name (`master-1`).
     pub logs: BTreeMap<String, PathBuf>,
+    /// The first panics that servers logged, with who had them.
+    #[serde(default)]
+    pub panics: Vec<String>,
     /// Masters that were started on a disk that was not theirs any more.
     #[serde(default)]
     pub strangers: Vec<Stranger>,
@@ -179,9 +182,12 @@ pub struct Quiet {
     pub found: BTreeMap<String, Vec<Option<Value>>>,
     /// Keys that could not be read at the end, and what was answered. Those for which there was no time are not among them.
     pub unreadable: BTreeMap<String, String>,
-    /// What did not come to its end in time: repair, the new start of a master, the check; one sentence each.
+    /// What did not come to its end in time: repair, the check; one sentence each.
     #[serde(default)]
     pub unfinished: Vec<String>,
+    /// Masters that did not serve again when they were restarted at the end; one sentence each.
+    #[serde(default)]
+    pub not_back: Vec<String>,
     /// What `hayrick check --deep` found; none if it did not run to its end.
     pub check: Option<CheckSeen>,
     /// Of each master, before it was restarted to look at all: the index it had applied, and the hash of its state there.

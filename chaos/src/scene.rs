@@ -23,6 +23,8 @@ const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
 /// Clients give up sooner than people: an outcome that is unknown early is unknown often.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const SILENCE_MAX: Duration = Duration::from_secs(4);
+/// Of a server that is started again and again, to panic each time, more tell nothing.
+const PANICS_MAX: usize = 20;
 /// Between two looks for a condition.
 pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 
@@ -440,6 +442,19 @@ impl Scene {
     pub(crate) fn logs(&self) -> BTreeMap<String, PathBuf> {
         let log = |process: &Process| (name(server_of(process)), process.log_path().to_owned());
         self.cluster.processes().map(log).collect()
+    }
+
+    /// The first panics that the processes logged.
+    pub(crate) fn panics(&self) -> Vec<String> {
+        let mut panics = Vec::new();
+        for (name, log) in self.logs() {
+            let Ok(log) = std::fs::read(&log) else { continue };
+            let text = String::from_utf8_lossy(&log);
+            let of_process = text.lines().filter(|line| line.contains("panicked at "));
+            panics.extend(of_process.map(|line| format!("{name}: {line}")));
+        }
+        panics.truncate(PANICS_MAX);
+        panics
     }
 
     fn lives(&self, server: Server, state: LifeState) {

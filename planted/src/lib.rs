@@ -67,6 +67,7 @@ pub const CHECKERS: &[&str] = &[
     "leadership-goes-on",
     "identity",
     "service-comes-back",
+    "nobody-panics",
     "bounded",
 ];
 
@@ -94,10 +95,10 @@ bugs! {
         "SIGKILL of the leader, and of another master within a second after the election, while unsynced writes \
          are lost: that master finds itself rolled back, or votes twice.",
     /// A vote is given to whoever asks for it, though his log ends before the own one.
-    VoteIgnoresLog = "vote-ignores-log", shown_by ["acknowledged-is-durable", "masters-agree", "linearizability"]:
-        "A follower is cut off under writes; then SIGKILL of the leader, and SIGSTOP of the other follower until \
-         the first one hears of nobody and asks it for its vote.",
-    /// A leader answers a read-index from what it has applied, without hearing of a majority.
+    VoteIgnoresLog = "vote-ignores-log", shown_by ["acknowledged-is-durable", "masters-agree", "linearizability", "nobody-panics"]:
+        "A follower is cut off under writes; then SIGKILL of both others, and a start of the one that did not lead, \
+         which the first one asks for its vote.",
+    /// A leader answers a read-index from what it has applied, without hearing of a majority, and thinks that it has one.
     ReadWithoutReadIndex = "read-without-read-index", shown_by ["linearizability"]:
         "SIGSTOP of the leader, reads sent to it after another leader took writes, SIGCONT; or a cut between it \
          and the other masters, not clients.",
@@ -108,7 +109,7 @@ bugs! {
          for longer than --reap-after and twice --request-timeout.",
     /// A commit is applied whatever its placement has become since its needle was appended.
     StalePlacementAccepted = "stale-placement-accepted", shown_by ["acknowledged-is-durable", "replicas-complete"]:
-        "SIGSTOP of a gateway under writes, SIGKILL of a volume, and SIGCONT once its empty placements are \
+        "SIGSTOP of a gateway under writes and SIGKILL of a volume at once, and SIGCONT when its empty placements are \
          forgotten (--partitions large, --down-after 1s, some 4 s) and before --request-timeout.",
     /// The answers that sessions remember are lost when a snapshot is installed, and gateways send every command
     /// twice.

@@ -492,7 +492,8 @@ impl Node {
     /// Whether this node has heard of a majority lately, or as a follower of a leader. Only a proposal shows whether
     /// that is still true. Takes microseconds.
     pub fn has_quorum(&self) -> bool {
-        observe::has_quorum(&self.inner.raft, self.inner.options.election.end)
+        planted::is(Bug::ReadWithoutReadIndex)
+            || observe::has_quorum(&self.inner.raft, self.inner.options.election.end)
     }
 }
 

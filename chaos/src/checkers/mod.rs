@@ -13,6 +13,7 @@ mod leaders;
 mod linearizability;
 mod no_effect;
 mod observed;
+mod panics;
 mod replicas;
 mod service;
 mod space;
@@ -27,7 +28,7 @@ use crate::verdict::Verdict;
 /// What those say that need no more than what clients saw until service came back, and who was said to lead: a run that these
 /// find wrong need not be looked at any further.
 pub fn judge_history(record: &Record) -> Vec<Verdict> {
-    let checkers: [fn(&Record) -> Verdict; 7] = [
+    let checkers: [fn(&Record) -> Verdict; 8] = [
         linearizability::check,
         deleted::check,
         undelete::check,
@@ -35,6 +36,7 @@ pub fn judge_history(record: &Record) -> Vec<Verdict> {
         bytes::check,
         leaders::check,
         service::check,
+        panics::check,
     ];
     checkers.iter().map(|check| check(record)).collect()
 }
@@ -42,7 +44,7 @@ pub fn judge_history(record: &Record) -> Vec<Verdict> {
 /// What all of them say, in the order in which people want to know it: what clients may rely on, what is left behind, and
 /// what is inside.
 pub fn judge(record: &Record) -> Vec<Verdict> {
-    let checkers: [fn(&Record) -> Verdict; 13] = [
+    let checkers: [fn(&Record) -> Verdict; 14] = [
         linearizability::check,
         acknowledged::check,
         deleted::check,
@@ -55,6 +57,7 @@ pub fn judge(record: &Record) -> Vec<Verdict> {
         leaders::check,
         identity::check,
         service::check,
+        panics::check,
         bounded::check,
     ];
     checkers.iter().map(|check| check(record)).collect()
@@ -87,6 +90,7 @@ mod tests {
                 "leadership-goes-on",
                 "identity",
                 "service-comes-back",
+                "nobody-panics",
                 "bounded",
             ]
         );

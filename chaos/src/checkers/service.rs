@@ -4,7 +4,7 @@ use crate::record::Record;
 use crate::verdict::{Evidence, Outcome, Verdict};
 
 const NAME: &str = "service-comes-back";
-const PROMISE: &str = "After the last fault, PUT and GET succeed through every master within 5 s.";
+const PROMISE: &str = "After the last fault, PUT and GET succeed through every master within 5 s; masters that are restarted then serve again.";
 
 /// What Hayrick aims at.
 const AIM_MS: u64 = 5000;
@@ -16,7 +16,7 @@ const VIOLATED_BEYOND_MS: u64 = 3 * AIM_MS;
 /// Looks at how long it took.
 pub(crate) fn check(record: &Record) -> Verdict {
     let took = [("writes", record.quiet.writes_again_ms), ("reads", record.quiet.reads_again_ms)];
-    let mut evidence = Vec::new();
+    let mut evidence: Vec<Evidence> = record.quiet.not_back.iter().map(Evidence::says).collect();
     let mut figures = Vec::new();
     for (what, again_ms) in took {
         figures.push(match again_ms {
@@ -55,6 +55,14 @@ mod tests {
         record.quiet.writes_again_ms = writes_ms;
         record.quiet.reads_again_ms = reads_ms;
         check(&record)
+    }
+
+    #[test]
+    fn a_master_that_does_not_serve_after_a_restart_is_missed() {
+        let mut record = record(Vec::new());
+        (record.quiet.writes_again_ms, record.quiet.reads_again_ms) = (Some(1), Some(1));
+        record.quiet.not_back.push("not after 30 s: master 1 serves after a restart".to_owned());
+        assert_violated(&check(&record), "master 1 serves");
     }
 
     #[test]

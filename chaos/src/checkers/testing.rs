@@ -146,6 +146,7 @@ pub(crate) fn record(operations: Vec<Operation>) -> Record {
             ..Quiet::default()
         },
         logs: BTreeMap::new(),
+        panics: Vec::new(),
         strangers: Vec::new(),
         left_out: Vec::new(),
     }

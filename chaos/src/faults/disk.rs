@@ -7,17 +7,17 @@ use anyhow::Result;
 use hayrick_launcher::Role;
 use rand::Rng;
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, SliceRandom};
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
-use super::{Begun, Kind, Undo, leader, names, running};
+use super::{Begun, Kind, Undo, names, running};
 use crate::clock::seconds;
 use crate::scene::{Scene, Server, name};
 
 /// A server whose disk failed may end by itself; so long it is waited for, to be started anew.
 const ENDS_TIMEOUT: Duration = Duration::from_millis(500);
-/// So many seconds after its disk became slow, a server is in the middle of writes.
+/// So many seconds after their disks became slow, they are in the middle of writes.
 const SLOW_SECONDS: std::ops::Range<f64> = 0.3..0.7;
 /// Of at most so many calls one fails.
 const FAILS_MAX: u32 = 20;
@@ -26,6 +26,9 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
     if !scene.layout.is_chaos {
         scene.leave_out("disks were not broken: only the build hayrick-chaos can do that (make chaos)");
         return Ok(None);
+    }
+    if kind == Kind::KillMidWrite {
+        return kill_mid_write(scene, rng).await;
     }
     if kind == Kind::FullDisks {
         let volumes = well(scene, Role::Volume);
@@ -37,20 +40,12 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
     }
     let role = match kind {
         Kind::FailReads => Role::Volume,
-        // What a volume was about to write is nobody's yet; what a master was may be committed by the others.
-        Kind::KillMidWrite if rng.random_ratio(3, 4) => Role::Master,
         _ if rng.random() => Role::Master,
         _ => Role::Volume,
     };
-    let mut victims = well(scene, role);
-    if kind == Kind::KillMidWrite {
-        // What the leader writes at a time is no more than clients wait for; to others it sends all that came meanwhile.
-        let leader = leader(scene).await;
-        victims.retain(|victim| Some(*victim) != leader);
-    }
-    let Some(victim) = victims.choose(rng).copied() else { return Ok(None) };
+    let Some(victim) = well(scene, role).choose(rng).copied() else { return Ok(None) };
     let (orders, what) = match kind {
-        Kind::SlowDisk | Kind::KillMidWrite => {
+        Kind::SlowDisk => {
             let ms = rng.random_range(20..=400);
             (format!("slow = \"{ms}ms\"\n"), format!("{} by {ms} ms", name(victim)))
         }
@@ -62,18 +57,31 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         other => unreachable!("{other:?} is not of these"),
     };
     scene.order_disk(victim, &orders)?;
-    if kind == Kind::KillMidWrite {
-        sleep(seconds(rng.random_range(SLOW_SECONDS))).await;
-        let killed = scene.kill(victim);
-        scene.order_disk(victim, "")?;
-        killed?;
-        return Ok(Some((what, Undo::Start(vec![victim]))));
-    }
     let undo = match kind {
         Kind::FailSyncs | Kind::FailWrites => Undo::NewStart(victim),
         _ => Undo::Disks(vec![victim]),
     };
     Ok(Some((what, undo)))
+}
+
+/// What a volume was about to write is nobody's yet; what masters were may be committed by one of them.
+async fn kill_mid_write(scene: &Scene, rng: &mut StdRng) -> Result<Option<Begun>> {
+    let mut victims = well(scene, if rng.random_ratio(1, 4) { Role::Volume } else { Role::Master });
+    if victims.first().is_some_and(|(role, _)| *role == Role::Volume) {
+        victims.shuffle(rng);
+        victims.truncate(1);
+    }
+    if victims.is_empty() {
+        return Ok(None);
+    }
+    let ms = rng.random_range(100..=400);
+    let slow = format!("slow = \"{ms}ms\"\n");
+    victims.iter().try_for_each(|victim| scene.order_disk(*victim, &slow))?;
+    sleep(seconds(rng.random_range(SLOW_SECONDS))).await;
+    let killed = scene.kill_at_once(&victims);
+    victims.iter().try_for_each(|victim| scene.order_disk(*victim, ""))?;
+    killed?;
+    Ok(Some((format!("{} by {ms} ms", names(&victims)), Undo::Start(victims))))
 }
 
 /// Of so many calls or up to [`FAILS_MAX`], one fails.

@@ -66,7 +66,10 @@ kinds! {
     StopLeader = "stop-leader",
     /// SIGSTOP of a master that does not lead and has requests under way, for longer than its epoch lasts or not.
     StopGateway = "stop-gateway",
-    /// SIGKILL of the leader, after which a master that missed the last second of writes asks for the vote of one that has them.
+    /// SIGSTOP of a master that does not lead, while a volume dies and others take its place.
+    StaleGateway = "stale-gateway",
+    /// SIGKILL of the leader, after which a master that missed the last second of writes asks for the vote of one that has them
+    /// and comes back just then.
     StaleCandidate = "stale-candidate",
     /// SIGSTOP of a volume.
     StopVolume = "stop-volume",
@@ -96,7 +99,7 @@ kinds! {
     NarrowLinks = "narrow-links",
     /// Writes and syncs of a server take long.
     SlowDisk = "slow-disk",
-    /// SIGKILL of a server in the middle of writes that its disk takes long for.
+    /// SIGKILL of a volume, or of all masters at once, in the middle of writes that their disks take long for.
     KillMidWrite = "kill-mid-write",
     /// The disk of a server is full.
     FullDisk = "full-disk",
@@ -153,7 +156,7 @@ impl Kind {
         match self {
             Self::KillLeader | Self::KillMaster | Self::KillVolume => (0.2, 3.0),
             Self::KillMajority | Self::KillAll | Self::KillVolumes | Self::KillMidWrite => (0.1, 1.5),
-            Self::StaleCandidate => (0.5, 2.0),
+            Self::StaleCandidate | Self::StaleGateway => (0.2, 1.5),
             Self::StopLeader => (1.5, 4.0),
             Self::StopGateway => (2.0, 9.0),
             Self::FlipSegment | Self::FlipIndex => (0.2, 1.0),
@@ -213,6 +216,7 @@ pub(crate) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
         | Kind::StopLeader
         | Kind::StopGateway
         | Kind::StopVolume
+        | Kind::StaleGateway
         | Kind::RollingRestart
         | Kind::ShiftClock => process::begin(scene, kind, rng).await?,
         Kind::StaleCandidate => network::stale_candidate(scene, rng).await?,

@@ -21,8 +21,8 @@ const TORN_PER_MILLE: (u32, u32) = (2, 40);
 const BYTES_PER_S: (u64, u64) = (64 << 10, 1 << 20);
 /// What a stale candidate missed, in time.
 const MISSED: Duration = Duration::from_secs(1);
-/// A follower that hears of no leader has stood for election by then: twice the longest timeout of an election.
-const ELECTION_MAX: Duration = Duration::from_secs(2);
+/// One of two masters is elected by then: a start, and twice the longest timeout of an election.
+const ELECTED: Duration = Duration::from_millis(2500);
 
 pub(super) async fn begin(scene: &Scene, kind: Kind, rng: &mut StdRng) -> Option<Begun> {
     let troubles = Troubles { scene, cause: Cause(rng.random()) };
@@ -62,8 +62,8 @@ pub(super) async fn begin(scene: &Scene, kind: Kind, rng: &mut StdRng) -> Option
     Some((what, Undo::Links(troubles.cause)))
 }
 
-/// A follower is cut off while others write; then the leader dies, and the other follower stands still until the first one has
-/// asked for its vote.
+/// A follower is cut off while others write; then they die, and one that has it all comes back: the first thing that it hears is
+/// that the one that was cut off, which has waited for longer, asks for its vote.
 pub(super) async fn stale_candidate(scene: &Scene, rng: &mut StdRng) -> Result<Option<Begun>> {
     let Some(leader) = leader(scene).await else { return Ok(None) };
     let followers = shuffled(scene, Role::Master, rng).into_iter().filter(|master| *master != leader);
@@ -71,12 +71,11 @@ pub(super) async fn stale_candidate(scene: &Scene, rng: &mut StdRng) -> Result<O
     let troubles = Troubles { scene, cause: Cause(rng.random()) };
     troubles.hold(stale, &others(scene, stale, &[Role::Master]), true, true);
     sleep(MISSED).await;
-    let begun = scene.pause(voter).and_then(|()| scene.kill(leader));
+    let killed = scene.kill_at_once(&[leader, voter]);
     scene.links.end(troubles.cause);
-    sleep(ELECTION_MAX).await;
-    // Even where the fault was not carried out, as somebody else may have killed one of them.
-    scene.resume(voter)?;
-    begun?;
+    killed?;
+    scene.spawn(voter)?;
+    sleep(ELECTED).await;
     let what = format!("{} stands, {} votes, {} is dead", name(stale), name(voter), name(leader));
     Ok(Some((what, Undo::Start(vec![leader]))))
 }

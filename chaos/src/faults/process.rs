@@ -9,12 +9,16 @@ use hayrick_launcher::Role;
 use rand::Rng;
 use rand::rngs::StdRng;
 use tokio::task::block_in_place;
+use tokio::time::sleep;
 
 use super::{Begun, Kind, Undo, any, follower, leader, names, shuffled};
+use crate::clock::seconds;
 use crate::scene::{Scene, Server, name};
 
 /// A restart that takes longer is a finding of its own: the next process is not touched before it serves.
 const SERVES_TIMEOUT: Duration = Duration::from_secs(30);
+/// In this time a dead volume is judged down, and the placements that it was to have are forgotten.
+const STALE_SECONDS: std::ops::Range<f64> = 3.5..5.5;
 /// The furthest that a clock is wrong.
 const SHIFT_SECONDS_MAX: i64 = 3600;
 /// Where distributions put the library that shifts clocks.
@@ -37,6 +41,7 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
             masters.into_iter().skip(1).collect()
         }
         Kind::KillAll => [shuffled(scene, Role::Master, rng), shuffled(scene, Role::Volume, rng)].concat(),
+        Kind::StaleGateway => return stale_gateway(scene, rng).await,
         Kind::RollingRestart => return rolling_restart(scene, rng).await.map(Some),
         Kind::ShiftClock => return shift_clock(scene, rng),
         other => unreachable!("{other:?} is not of these"),
@@ -51,6 +56,19 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
     }
     scene.kill_at_once(&victims)?;
     Ok(Some((what, Undo::Start(victims))))
+}
+
+/// A master stands still with the table of placements of a time when a volume was there that is dead now.
+async fn stale_gateway(scene: &Scene, rng: &mut StdRng) -> Result<Option<Begun>> {
+    let gateway = follower(scene, rng).await;
+    let (Some(gateway), Some(volume)) = (gateway, any(scene, Role::Volume, rng)) else { return Ok(None) };
+    scene.pause(gateway)?;
+    let killed = scene.kill(volume);
+    sleep(seconds(rng.random_range(STALE_SECONDS))).await;
+    scene.resume(gateway)?;
+    killed?;
+    let what = format!("{} stands still while {} dies", name(gateway), name(volume));
+    Ok(Some((what, Undo::Start(vec![volume]))))
 }
 
 /// One after the other, each once the one before serves again.

@@ -38,6 +38,7 @@ pub(super) fn record() -> Record {
         reached: Default::default(),
         quiet: Quiet::default(),
         logs: Default::default(),
+        panics: Vec::new(),
         strangers: Vec::new(),
         left_out: Vec::new(),
     }
@@ -213,6 +214,7 @@ fn quiet() -> Quiet {
         found: [("a".to_owned(), vec![Some(Value([0x3f; 16])), None])].into(),
         unreadable: [(HOSTILE.to_owned(), "503 no quorum".to_owned())].into(),
         unfinished: vec![format!("not after 30 s: {HOSTILE}")],
+        not_back: vec![format!("master {HOSTILE}")],
         check: Some(CheckSeen {
             objects: 1_234,
             wrong_copies: vec![format!("volume-2 lacks {HOSTILE}")],

@@ -205,6 +205,7 @@ pub(super) fn quiet(quiet: &Quiet) -> Markup {
                 (fact("read differently through different masters", &grouped(disagreeing.len() as u64)))
                 (fact("keys that could not be read", &grouped(unreadable.len() as u64)))
                 (fact("did not come to an end in time", &grouped(quiet.unfinished.len() as u64)))
+                (fact("masters that did not serve after a restart", &grouped(quiet.not_back.len() as u64)))
                 @match &quiet.check {
                     Some(check) => {
                         (fact("objects that check --deep looked at", &grouped(check.objects)))
@@ -223,6 +224,7 @@ pub(super) fn quiet(quiet: &Quiet) -> Markup {
         (findings("Read differently", &disagreeing))
         (findings("Could not be read", &unreadable))
         (findings("Did not come to an end in time", &quiet.unfinished))
+        (findings("Did not serve after a restart", &quiet.not_back))
         @if let Some(check) = &quiet.check {
             (findings("Wrong copies", &check.wrong_copies))
             (findings("Unaccounted for", &check.unaccounted))

@@ -17,6 +17,10 @@ const WAITS_MS_MAX: u64 = 60;
 const GENERATION_SECONDS: f64 = 10.0;
 /// How often in ten a failed or unknown request is made again, elsewhere.
 const REPEATS_IN_TEN: u32 = 5;
+/// A third of the keys is longer by so much, a third by twice that.
+const LONG_KEY_BYTES: usize = 400;
+/// How often in ten what was written is looked for through any master at once.
+const LOOKS_IN_TEN: u32 = 2;
 
 impl Client {
     /// Asks until it is told to stop.
@@ -42,6 +46,13 @@ impl Client {
                 (Call::Put { key, value, .. }, Answer::Stored) => believed = Some((key.clone(), *value)),
                 _ => {}
             }
+            if let (Answer::Stored | Answer::Deleted, Some(key)) = (&answer, call.key())
+                && self.rng.random_range(0..10) < LOOKS_IN_TEN
+            {
+                // Whoever answers from what he has, and not from what is, has not heard of it yet.
+                let other = self.other_master();
+                self.ask(other, Call::Head { key: key.to_owned() }, Bytes::new()).await;
+            }
             self.wait(THINKS_MS_MAX).await;
         }
         self.operations
@@ -50,7 +61,9 @@ impl Client {
     fn contended_key(&mut self) -> String {
         let number = self.rng.random_range(0..self.shared.load.contended_keys);
         let generation = (self.shared.scene.clock.now().seconds() / GENERATION_SECONDS) as u64;
-        format!("contended/{generation}/{number}")
+        // Some are long, as large keys make for large records of the log.
+        let rest = "-".repeat((number % 3) as usize * LONG_KEY_BYTES);
+        format!("contended/{generation}/{number}{rest}")
     }
 
     pub(super) async fn wait(&mut self, ms_max: u64) {

@@ -26,7 +26,7 @@ use crate::history::{Answer, Call, History, Moment, Operation, Value};
 use crate::scene::Scene;
 
 /// The longest time for which a client stays with a master.
-const STAYS_MS_MAX: u64 = 1_500;
+const STAYS_MS_MAX: u64 = 800;
 
 /// What the load shall be.
 #[derive(Debug, Clone, Copy)]
@@ -161,12 +161,18 @@ impl Client {
         match self.home {
             Some((master, until)) if now < until && masters.contains(&master) => master,
             _ => {
-                let master = masters.choose(&mut self.rng).copied().unwrap_or(1);
+                let master = self.other_master();
                 let stays_ms = self.rng.random_range(0..=STAYS_MS_MAX);
                 self.home = Some((master, Moment(now.0 + stays_ms * 1_000_000)));
                 master
             }
         }
+    }
+
+    /// Any of them.
+    fn other_master(&mut self) -> u32 {
+        let masters = self.shared.scene.members(Role::Master);
+        masters.choose(&mut self.rng).copied().unwrap_or(1)
     }
 
     /// Makes one request through a master, and notes it.

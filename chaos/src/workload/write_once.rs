@@ -24,6 +24,8 @@ const AT_ONCE_IN_TEN: u32 = 3;
 const DELETED_AGAIN_IN_TEN: u32 = 4;
 /// Of ten steps, so many also read a key of before.
 const READ_IN_TEN: u32 = 5;
+/// A quarter of the keys is longer by so much.
+const LONG_KEY_BYTES: usize = 600;
 /// Keys that wait to be deleted.
 const DOOMED_MAX: usize = 30;
 
@@ -46,7 +48,8 @@ impl Client {
             if self.stops() {
                 break;
             }
-            let key = format!("once/{}/{number}", self.number);
+            let rest = "-".repeat(if number % 4 == 0 { LONG_KEY_BYTES } else { 0 });
+            let key = format!("once/{}/{number}{rest}", self.number);
             if self.store(&key).await {
                 match self.in_ten(DELETED_IN_TEN) {
                     true => keys.doomed.push(key),
