@@ -124,6 +124,15 @@ pub(crate) async fn accept_hand_over(
     store(master, &object, deadline, false).await.map_err(to_hand_over)
 }
 
+/// With the planted bug, writes after one of a fenced epoch get an epoch that can be fenced again.
+fn forget_fenced_epoch(master: &Master, draft: &Draft) {
+    if planted::is(Bug::EpochFenceIgnored)
+        && !master.node.cluster().epochs.contains_key(&draft.ticket.session().epoch)
+    {
+        master.gateway.epochs.fenced(&draft.ticket);
+    }
+}
+
 /// The write. `may_hand_over`: once, when a member cannot be reached from here.
 async fn store(
     master: &Arc<Master>,
@@ -184,12 +193,7 @@ async fn store(
         }
         match committed {
             Ok(applied) => {
-                if planted::is(Bug::EpochFenceIgnored)
-                    && !master.node.cluster().epochs.contains_key(&draft.ticket.session().epoch)
-                {
-                    // Later writes get an epoch that can be fenced again.
-                    master.gateway.epochs.fenced(&draft.ticket);
-                }
+                forget_fenced_epoch(master, &draft);
                 return Ok(applied);
             }
             Err(CommitError::Refused(Refusal::StalePlacement)) => {
