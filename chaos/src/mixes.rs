@@ -42,6 +42,13 @@ pub struct Mix {
 pub(crate) const RARE_AFTER: Duration = Duration::from_secs(60);
 /// The counter of what only a power cut leaves.
 pub(crate) const TORN_TAILS: &str = "disk_cut_tails";
+impl Mix {
+    /// Whether little is left of it in a build that cannot break its disk.
+    pub fn needs_chaos_build(&self) -> bool {
+        2 * self.kinds.iter().filter(|kind| kind.needs_chaos_build()).count() > self.kinds.len()
+    }
+}
+
 const PEACE: (f64, f64) = (0.5, 2.5);
 /// A request outlives the epoch in which it began.
 pub(crate) const LONG_REQUESTS: Flags =
