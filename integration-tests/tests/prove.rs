@@ -154,11 +154,10 @@ impl Proof {
         Ok(proof)
     }
 
-    /// The process ids that its servers left beside their logs, of those that run.
+    /// The process ids that its servers left beside their data, of those that run.
     fn servers(&self) -> Vec<String> {
-        let Ok(logs) = std::fs::read_dir(self.cluster.join("logs")) else { return Vec::new() };
-        let notes = logs.flatten().map(|entry| entry.path());
-        let notes = notes.filter(|path| path.extension().is_some_and(|extension| extension == "pid"));
+        let Ok(notes) = std::fs::read_dir(self.cluster.join("pids")) else { return Vec::new() };
+        let notes = notes.flatten().map(|entry| entry.path());
         let pids = notes.filter_map(|path| Some(std::fs::read_to_string(path).ok()?.trim().to_owned()));
         pids.filter(|pid| runs(pid)).collect()
     }

@@ -107,7 +107,7 @@ impl Builder {
     }
 
     /// Puts every process into a process group of its own, out of reach of the terminal's Ctrl-C: for an owner that
-    /// catches it and ends them itself. The process ids are noted beside the logs, for [`end_left_over`](crate::end_left_over)
+    /// catches it and ends them itself. The process ids are noted beside the data, for [`end_left_over`](crate::end_left_over)
     /// should the owner itself be killed.
     pub fn own_process_groups(mut self) -> Self {
         self.own_groups = true;

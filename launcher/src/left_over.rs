@@ -1,6 +1,7 @@
 //! Servers that outlived their owner: it was killed before it could end them.
 //!
-//! A server in a process group of its own is out of reach of the terminal, so its process id is noted beside its log. Owns
+//! A server in a process group of its own is out of reach of the terminal, so its process id is noted in the
+//! directory of its cluster. Owns
 //! these notes, and ends whom they name. Invariant: a signal only goes to a process that is noted in a directory and whose
 //! command line names that directory, as a process id may long be somebody else's.
 
@@ -20,17 +21,17 @@ use crate::{Deadline, Error};
 /// A process that was killed is gone in this time, unless the kernel waits for a disk.
 const GONE_TIMEOUT: Duration = Duration::from_secs(5);
 const GONE_PAUSE: Duration = Duration::from_millis(10);
-const EXTENSION: &str = "pid";
-
-/// Where the process id of the server that logs to `log` is noted.
-fn note_beside(log: &Path) -> PathBuf {
-    log.with_extension(EXTENSION)
+/// Where the process ids of a cluster are noted, in files called as its servers are.
+fn notes(dir: &Path) -> PathBuf {
+    dir.join("pids")
 }
 
-/// Notes that this process is the server that logs to `log`.
-pub(crate) fn note(log: &Path, pid: u32) -> Result<(), Error> {
-    let path = note_beside(log);
-    fs::write(&path, format!("{pid}\n")).map_err(|source| Error::File { path, source })
+/// Notes that this process is the server of this name of the cluster in `dir`.
+pub(crate) fn note(dir: &Path, name: &str, pid: u32) -> Result<(), Error> {
+    let notes = notes(dir);
+    let path = notes.join(name);
+    let written = fs::create_dir_all(&notes).and_then(|()| fs::write(&path, format!("{pid}\n")));
+    written.map_err(|source| Error::File { path, source })
 }
 
 /// Ends, with SIGKILL, each server of the cluster in `dir` that still runs, whoever started it, and waits until they are
@@ -41,17 +42,14 @@ pub(crate) fn note(log: &Path, pid: u32) -> Result<(), Error> {
 /// # Errors
 /// When the notes cannot be read, or a process cannot be ended.
 pub fn end_left_over(dir: &Path) -> Result<Vec<String>, Error> {
-    let logs = dir.join("logs");
-    let entries = match fs::read_dir(&logs) {
+    let notes = notes(dir);
+    let entries = match fs::read_dir(&notes) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|source| Error::File { path: logs, source })?,
+        entries => entries.map_err(|source| Error::File { path: notes, source })?,
     };
     let mut ended = Vec::new();
     for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
-        if path.extension().is_none_or(|extension| extension != EXTENSION) {
-            continue;
-        }
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(pid) = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()) else {
             continue;
         };

@@ -211,9 +211,19 @@ impl Process {
         }
         let run = Run::spawn(command, file, log_from)
             .map_err(|source| Error::Spawn { name: self.name(), source })?;
-        let noted = if self.own_group { left_over::note(&self.log_path, run.pid()) } else { Ok(()) };
+        let noted = self.note_pid(run.pid());
         state.run = Some(Arc::new(run));
         noted
+    }
+
+    /// Beside its data, for whoever has to end it when its owner is gone.
+    fn note_pid(&self, pid: u32) -> Result<(), Error> {
+        match self.data_dir.parent() {
+            Some(dir) if self.own_group => {
+                left_over::note(dir, &format!("{}-{}", self.role, self.number), pid)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Waits until it has printed its `listening:` line.

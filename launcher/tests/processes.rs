@@ -70,8 +70,8 @@ fn servers_that_were_left_over_are_ended_and_nobody_else() {
     let (cluster, other) = (start(&here), start(&elsewhere));
     let pid = cluster.master(1).pid().unwrap();
     // As if the process ids had become others': this test, and a server of another cluster.
-    std::fs::write(here.join("logs/master-2.pid"), std::process::id().to_string()).unwrap();
-    std::fs::write(here.join("logs/master-3.pid"), other.master(1).pid().unwrap().to_string()).unwrap();
+    std::fs::write(here.join("pids/master-2"), std::process::id().to_string()).unwrap();
+    std::fs::write(here.join("pids/master-3"), other.master(1).pid().unwrap().to_string()).unwrap();
     cluster.volume(1).kill().unwrap();
 
     assert_eq!(end_left_over(&here).unwrap(), [format!("master-1 (process {pid})")]);
