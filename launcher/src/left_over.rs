@@ -1,8 +1,7 @@
 //! Servers that outlived their owner: it was killed before it could end them.
 //!
-//! A server in a process group of its own is out of reach of the terminal, so its process id is noted in the
-//! directory of its cluster. Owns
-//! these notes, and ends whom they name. Invariant: a signal only goes to a process that is noted in a directory and whose
+//! A server in a process group of its own is out of reach of the terminal, so its process id is noted in the directory of its
+//! cluster. Owns these notes, and ends whom they name. Invariant: a signal only goes to a process that is noted in a directory and whose
 //! command line names that directory, as a process id may long be somebody else's.
 
 use std::fs;
@@ -21,6 +20,7 @@ use crate::{Deadline, Error};
 /// A process that was killed is gone in this time, unless the kernel waits for a disk.
 const GONE_TIMEOUT: Duration = Duration::from_secs(5);
 const GONE_PAUSE: Duration = Duration::from_millis(10);
+
 /// Where the process ids of a cluster are noted, in files called as its servers are.
 fn notes(dir: &Path) -> PathBuf {
     dir.join("pids")

@@ -147,7 +147,7 @@ bugs! {
     FollowerReadsOwnState = "follower-reads-own-state", shown_by ["linearizability"]:
         "A gateway is cut off from the other masters, not from clients.",
     /// A gateway lists keys from what it has applied, without asking the leader.
-    ListFromOwnState = "list-from-own-state", shown_by ["linearizability", "deleted-stays-deleted"]:
+    ListFromOwnState = "list-from-own-state", shown_by ["linearizability"]:
         "A gateway is cut off from the other masters, not from clients, and asked for a list.",
     /// An object that no volume can give is answered 404.
     NotFoundForLost = "404-for-lost", shown_by ["linearizability", "acknowledged-is-durable"]:
@@ -190,7 +190,7 @@ bugs! {
         "Bytes of the segments of a volume that is stopped are flipped.",
     /// The pause between two attempts to reach a peer is sixteen times the last one, without end.
     ReconnectsEverLater = "reconnects-ever-later", shown_by ["service-comes-back", "replicas-complete"]:
-        "Most masters are away for 7 s or longer, and come back; or volumes stay down.",
+        "Most masters are away for 7 s or longer, and come back: volumes do not reach them for long.",
 }
 
 impl Bug {
