@@ -113,6 +113,16 @@ pub const VERIFY_PAGE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Keys of one page of a listing.
 pub const LIST_LIMIT_MAX: usize = 10_000;
 
+/// Bytes of keys, common prefixes and records after which a page of a listing ends, however many it was to show: ten
+/// thousand fit if they are of some 300 bytes.
+pub const LIST_PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of a delimiter of a listing.
+pub const LIST_DELIMITER_BYTES_MAX: usize = KEY_BYTES_MAX;
+
+/// Keys in one `POST /-/delete`: S3's limit.
+pub const DELETE_KEYS_MAX: usize = 1000;
+
 /// Keys of one page of a listing when none is asked for.
 pub const LIST_LIMIT_DEFAULT: usize = 1000;
 

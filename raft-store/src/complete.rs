@@ -141,7 +141,7 @@ impl Completeness {
         match from {
             SearchedTo::Objects(start) => {
                 next = Some(SearchedTo::Garbage(AppliedVersion::default()));
-                self.view.rows.objects(&start, |key, record| {
+                self.view.rows.objects(start.as_bytes(), |key, record| {
                     if looked_at >= RECORDS_AT_ONCE || unlisted.len() >= NAMED_BATCH_MAX {
                         next = Some(SearchedTo::Objects(key.as_str().to_owned()));
                         return false;
@@ -179,7 +179,7 @@ impl View {
     /// Reads the index: not for async threads.
     pub(crate) fn missing(&self, start: &str) -> Result<(Vec<ObjectKey>, Option<String>), StoreError> {
         let (mut missing, mut looked_at, mut next) = (Vec::new(), 0, None);
-        self.rows.objects(start, |key, record| {
+        self.rows.objects(start.as_bytes(), |key, record| {
             if looked_at >= RECORDS_AT_ONCE || missing.len() >= NAMED_BATCH_MAX {
                 next = Some(key.as_str().to_owned());
                 return false;

@@ -29,6 +29,7 @@ pub mod inspect;
 #[cfg(test)]
 mod install_tests;
 mod keeper;
+mod listing;
 mod log;
 mod log_index;
 mod log_record;
@@ -69,8 +70,9 @@ pub use complete::{Compared, Completeness, SearchedTo, TURNED_UP_MAX};
 pub use dead::{Dead, GarbageNames};
 pub use deleted::Deleted;
 pub use errors::{ChangeError, InitializeError, OpenError, ReadError, Timeout, TransferError};
+pub use listing::{Listing, Page};
 pub use node::Node;
 pub use options::{LOG_FILE_BYTES_MIN, Options};
 pub use panics::last_panic;
-pub use status::{Copies, Counters, Follower, LogStatus, Member, Page, Progress, Role, Status};
+pub use status::{Copies, Counters, Follower, LogStatus, Member, Progress, Role, Status};
 pub use transport::{Transport, TransportError};

@@ -379,7 +379,7 @@ async fn who_reads_while_a_snapshot_is_put_in_place_comes_to_an_end() {
     let hash_before = hash(&target).await;
     let snapshot = source.get_current_snapshot().await.expect("readable").expect("there is something");
     target.install_snapshot(&snapshot.meta, snapshot.snapshot).await.expect("installed");
-    before.objects("", |_, _| panic!("there was none")).expect("readable");
+    before.objects(b"", |_, _| panic!("there was none")).expect("readable");
     assert_eq!(view.hash().expect("readable"), hash_before);
     assert_eq!(hash(&target).await, hash(&source).await);
 }

@@ -14,7 +14,6 @@ use hayrick_disk::Disk;
 use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::command::{Command, Examined, Reply};
 use hayrick_protocol::held::{Held, LogPosition, Vote, Voters};
-use hayrick_protocol::limits::LIST_LIMIT_MAX;
 use hayrick_protocol::messages::master::{ProposeError, ReadIndexError};
 use hayrick_protocol::messages::volume::Listed;
 use hayrick_protocol::record::{Garbage, ObjectRecord};
@@ -34,6 +33,7 @@ use crate::dead::{self, Dead, GarbageNames};
 use crate::deleted::Deleted;
 use crate::errors::{ChangeError, InitializeError, OpenError, ReadError, Timeout, TransferError};
 use crate::keeper::Keeper;
+use crate::listing::{Listing, Page};
 use crate::log::Log;
 use crate::machine::Machine;
 use crate::membership::Membership;
@@ -43,7 +43,7 @@ use crate::options::{LOG_FILE_BYTES_MIN, Options};
 use crate::panics;
 use crate::proposer::Proposer;
 use crate::snapshot::{self, Receiver};
-use crate::status::{Copies, Page, Progress, Role, Status};
+use crate::status::{Copies, Progress, Role, Status};
 use crate::transport::Transport;
 use crate::types::{Types, position};
 use crate::unheard::{self, Silent};
@@ -249,23 +249,9 @@ impl Node {
         Ok(self.inner.machine.object(key)?)
     }
 
-    /// At most `limit` keys (and at most [`LIST_LIMIT_MAX`]) that begin with `prefix`, from `start` on (included), in byte
-    /// order, from one view. Long lists take milliseconds: not for async threads.
-    pub fn list(&self, prefix: &str, start: &str, limit: usize) -> Result<Page, ReadError> {
-        let limit = limit.min(LIST_LIMIT_MAX);
-        let mut page = Page::default();
-        self.frozen()?.objects(prefix.max(start), |key, _record| {
-            if !key.as_str().starts_with(prefix) {
-                return false;
-            }
-            if page.keys.len() >= limit {
-                page.next = Some(key);
-                return false;
-            }
-            page.keys.push(key);
-            true
-        })?;
-        Ok(page)
+    /// A page of a listing, from one view. Long ones take milliseconds: not for async threads.
+    pub fn list(&self, listing: &Listing) -> Result<Page, ReadError> {
+        Ok(self.frozen()?.list(listing)?)
     }
 
     fn frozen(&self) -> Result<Frozen, ReadError> {

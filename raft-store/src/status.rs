@@ -2,7 +2,7 @@
 
 use hayrick_protocol::digest::SetDigest;
 use hayrick_protocol::record::ObjectRecord;
-use hayrick_protocol::{AppliedVersion, NodeId, ObjectKey};
+use hayrick_protocol::{AppliedVersion, NodeId};
 use serde::{Deserialize, Serialize};
 
 /// What a node is in its Raft group.
@@ -161,13 +161,4 @@ impl Copies {
     pub fn is_nothing(&self) -> bool {
         self.live.count + self.garbage.count == 0
     }
-}
-
-/// Part of a listing.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Page {
-    /// Keys in byte order.
-    pub keys: Vec<ObjectKey>,
-    /// The first key that did not fit: where the next page starts.
-    pub next: Option<ObjectKey>,
 }

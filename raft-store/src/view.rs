@@ -49,10 +49,10 @@ impl Frozen {
     /// Objects from `start` on, in key order, until `visit` says stop.
     pub(crate) fn objects(
         &self,
-        start: &str,
+        start: &[u8],
         mut visit: impl FnMut(ObjectKey, ObjectRecord) -> bool,
     ) -> Result<(), StoreError> {
-        self.raw(TableId::Objects, Included(start.as_bytes()), |key, record| {
+        self.raw(TableId::Objects, Included(start), |key, record| {
             let text = std::str::from_utf8(key).map_err(|error| StoreError::row("objects", &error))?;
             let key = ObjectKey::new(text).map_err(|error| StoreError::row("objects", &error))?;
             Ok(visit(key, decode_object(record)?))

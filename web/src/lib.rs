@@ -17,7 +17,7 @@ mod socket;
 
 pub use body::{BodyError, BodyIdle};
 pub use descriptors::DESCRIPTORS_WANTED;
-pub use parameters::{Parameters, parameter};
+pub use parameters::{Parameters, parameter, parameter_text};
 pub use problem::{Problem, asks_for_json};
 pub use range::{Range, RangeRequest, content_range, unsatisfiable};
 pub use serve::serve;

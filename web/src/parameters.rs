@@ -4,6 +4,7 @@
 //! routes. Invariant: whatever a query holds is known to its route, or the request is refused: what is silently
 //! left out of account would make it another request.
 
+use hayrick_protocol::key::percent_decode;
 use http::{StatusCode, Uri};
 
 use crate::Problem;
@@ -40,6 +41,16 @@ impl Parameters {
     }
 }
 
+/// The text of a query parameter, decoded as forms are: `+` is a space. `""` when it stands alone.
+///
+/// # Errors
+/// 400 when it is no UTF-8, or its percent-encoding is malformed.
+pub fn parameter_text(uri: &Uri, name: &str) -> Result<Option<String>, Problem> {
+    let Some(encoded) = parameter(uri, name) else { return Ok(None) };
+    let text = percent_decode(&encoded.replace('+', "%20"));
+    text.map(Some).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("{name}={encoded}: {error}")))
+}
+
 /// The value of a query parameter, still percent-encoded; `""` when it stands alone.
 pub fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
     pairs(uri).find(|(found, _)| *found == name).map(|(_, value)| value)
@@ -74,6 +85,16 @@ mod tests {
         let none = "\"a\" is no parameter; this request takes none";
         assert_eq!(text("/-/x?a", Parameters::NONE), none);
         assert!(refusal("/a?", Parameters::NONE).is_some(), "a question mark may be meant as part of a key");
+    }
+
+    #[test]
+    fn a_text_is_decoded_as_forms_are() {
+        let of = |uri| parameter_text(&Uri::from_static(uri), "start").map_err(|problem| problem.text);
+        assert_eq!(of("/a?list"), Ok(None));
+        assert_eq!(of("/a?start"), Ok(Some(String::new())));
+        assert_eq!(of("/a?start=a+b%2Bc%20%C3%A9"), Ok(Some("a b+c é".to_owned())));
+        assert!(of("/a?start=%zz").is_err_and(|text| text.starts_with("start=%zz: ")));
+        assert!(of("/a?start=%ff").is_err());
     }
 
     #[test]

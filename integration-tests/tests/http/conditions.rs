@@ -91,5 +91,16 @@ pub(crate) async fn of_writes_are_decided(masters: &[SocketAddr]) -> Result<()> 
     let deleted = ask(masters[2], "DELETE /if", &format!("If-Match: {PURR}\r\n"), "", 204).await?;
     ensure!(deleted.body().is_empty(), "{:?}", deleted.text);
     ask(masters[0], "DELETE /if", "", "", 404).await?;
-    ask(masters[0], "DELETE /if", &format!("If-Match: {PURR}\r\n"), "", 412).await.map(|_| ())
+    // Of what is not there no condition is weighed.
+    ask(masters[0], "DELETE /if", &format!("If-Match: {PURR}\r\n"), "", 404).await?;
+    ask(masters[0], "DELETE /if", "If-Match: *\r\n", "", 404).await?;
+
+    // A date cannot tell two writes of a second apart; beside an ETag it does not count.
+    let date = "If-Unmodified-Since: Tue, 14 Nov 2023 22:13:19 GMT\r\n";
+    ask(masters[0], "PUT /dated", "", "meow", 201).await?;
+    for line in ["PUT /dated", "DELETE /dated"] {
+        let refused = ask(masters[1], line, date, "purr", 400).await?;
+        ensure!(refused.body().contains("If-Match"), "{:?}", refused.text);
+    }
+    ask(masters[2], "PUT /dated", &format!("If-Match: {MEOW}\r\n{date}"), "purr", 200).await.map(|_| ())
 }

@@ -1,4 +1,4 @@
-//! Taking in the body of a PUT, whole, under the memory budget; and the few words that an operator sends.
+//! Taking in the body of a PUT, whole, under the memory budget; a list of keys; and the few words that an operator sends.
 //!
 //! Owns the length rules (411, 413, 400) and the pace that a body must keep (408); leaves digests to `digests`. The bytes
 //! land once, behind the key, where the needle is made of them. Invariants: a body that is shorter than announced, or
@@ -85,6 +85,32 @@ pub(super) async fn take_in(
     }
     let md5 = digests.verify()?;
     Ok(Taken { needle: needle::Body::new(bytes, key_bytes.len()), md5, share })
+}
+
+/// Reads a body of text, whole, and the share of the memory that it takes.
+pub(super) async fn text(
+    bodies: &Bodies,
+    max_bytes: usize,
+    fields: &HeaderMap,
+    body: Body,
+) -> Result<(Bytes, Share), Problem> {
+    let announced = announced_bytes(fields)?;
+    let too_long = || {
+        let text = format!("the body has at most {} here; send it in parts", for_people(max_bytes));
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+    };
+    let most = announced.map_or(Ok(max_bytes), usize::try_from).ok().filter(|bytes| *bytes <= max_bytes);
+    let most = most.ok_or_else(too_long)?;
+    let share = bodies.of(announced).take(most, bodies.deadline()).await.map_err(exhausted)?;
+    let (mut body, pace, mut bytes) = (BodyIdle::new(body), Pace::new(), Vec::new());
+    while let Some(frame) = timeout_at(pace.due(bytes.len()), body.frame()).await.map_err(|_| too_slow())? {
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        if bytes.len() + data.len() > most {
+            return Err(too_long());
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok((bytes.into(), share))
 }
 
 /// Reads a body of a few words, whole; what was `wanted` is told where there is none.

@@ -13,6 +13,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use super::etags::Etags;
 use super::problem::bad_request;
 
+/// Of an object that was put without one.
+pub(super) const CONTENT_TYPE_DEFAULT: &str = "application/octet-stream";
+
 /// ETags in one `If-Match`.
 const ETAGS_MAX: usize = 64;
 
@@ -25,6 +28,12 @@ pub(super) const SERVED_BY: HeaderName = HeaderName::from_static("hayrick-served
 pub(super) fn precondition(fields: &HeaderMap) -> Result<Precondition, Problem> {
     let if_match = Etags::of(fields, &header::IF_MATCH)?;
     let if_none_match = Etags::of(fields, &header::IF_NONE_MATCH)?;
+    if if_match.is_none() && fields.contains_key(header::IF_UNMODIFIED_SINCE) {
+        return Err(bad_request(
+            "If-Unmodified-Since on a write is not taken, as a date cannot tell two writes of one second apart; \
+             name the ETag with If-Match",
+        ));
+    }
     match (if_match, if_none_match) {
         (None, None) => Ok(Precondition::None),
         (None, Some(Etags::Any)) => Ok(Precondition::Absent),
@@ -69,7 +78,7 @@ pub(super) fn describe(record: &ObjectRecord, cluster: &Cluster) -> HeaderMap {
             fields.append(name, value);
         }
     }
-    fields.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/octet-stream"));
+    fields.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static(CONTENT_TYPE_DEFAULT));
     fields.insert(header::ETAG, etag(&record.md5));
     let modified = SystemTime::UNIX_EPOCH + Duration::from_millis(record.modified_ms);
     if let Ok(value) = HeaderValue::try_from(httpdate::fmt_http_date(modified)) {
@@ -116,6 +125,9 @@ mod tests {
         );
         is(&[("if-none-match", "\"11111111111111111111111111111111\"")], None);
         is(&[("if-none-match", "*"), ("if-match", "*")], None);
+        let date = ("if-unmodified-since", "Tue, 14 Nov 2023 22:13:19 GMT");
+        is(&[date], None);
+        is(&[date, ("if-match", "*")], Some(Precondition::Present));
         is(&[("if-match", "unquoted")], None);
         is(&[("if-none-match", "unquoted")], None);
     }

@@ -48,8 +48,8 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(200);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const OF_LIST: Parameters = Parameters {
-    takes: &["list", "limit", "start", "consistency"],
-    later: &["delimiter", "detail"],
+    takes: &["list", "limit", "start", "delimiter", "detail", "consistency"],
+    later: &[],
     hint: "a ? in the prefix is written as %3F",
 };
 const OF_READ: Parameters = Parameters {
@@ -100,6 +100,9 @@ async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Prob
         }
         if request.uri().path() == rebalance::ROUTE {
             return rebalance::answer(master, &request).await;
+        }
+        if request.uri().path() == delete::ROUTE {
+            return delete::answer_list(master, &request, body).await;
         }
         if request.uri().path() == check::ROUTE {
             return check::answer(master, &request).await;

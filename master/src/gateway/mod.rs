@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use crate::master::Master;
 use crate::options::Options;
 
-/// Listings that are made at a time: each walks the index, and a page may be 10 MB.
+/// Listings that are made at a time: each walks the index, and the text of a page may have tens of MB.
 const LISTS_MAX: usize = 4;
 
 /// Undeletes that look for what was deleted at a time: each may walk through all garbage.
@@ -46,7 +46,7 @@ pub(crate) struct Gateway {
     /// For the bodies of answers: as much again as for those of requests.
     pub(crate) answers: budget::Budget,
     /// For listings, which are whole in memory.
-    pub(crate) lists: Semaphore,
+    pub(crate) lists: Arc<Semaphore>,
     /// For undeletes, while they look.
     pub(crate) undeletes: Arc<Semaphore>,
     /// For backups, each of which holds on to a view.
@@ -69,7 +69,7 @@ impl Gateway {
         Self {
             bodies: budget::Bodies::new(options.body_memory_bytes, options.request_timeout),
             answers: budget::Budget::new(options.body_memory_bytes),
-            lists: Semaphore::new(LISTS_MAX),
+            lists: Arc::new(Semaphore::new(LISTS_MAX)),
             undeletes: Arc::new(Semaphore::new(UNDELETES_MAX)),
             backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),

@@ -62,13 +62,13 @@ fn own_clock_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-/// The key goes; its needle is garbage from here on.
+/// The key goes; its needle is garbage from here on. Of what is not there no condition is weighed (RFC 9110, section
+/// 13.2.1).
 pub(super) fn delete(state: &mut State, rows: &mut dyn Rows, delete: &Delete) -> Outcome {
-    let old = rows.object(&delete.key)?;
-    if !holds(&delete.precondition, old.as_ref()) {
+    let old = rows.object(&delete.key)?.ok_or(Refusal::NotFound)?;
+    if !holds(&delete.precondition, Some(&old)) {
         return Err(Refusal::PreconditionFailed.into());
     }
-    let old = old.ok_or(Refusal::NotFound)?;
     let version = next_version(state);
     rows.remove_object(&delete.key)?;
     let garbage = Garbage { key: delete.key.clone(), record: old, doomed: false, by_delete: true };

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hayrick_protocol::command::{Command, Refusal, Reply};
 use hayrick_protocol::messages::master::{ProposeError, ReadIndexError};
 use hayrick_protocol::{ClusterId, NodeId, PlacementId};
-use hayrick_raft_store::{ChangeError, Role, Status};
+use hayrick_raft_store::{ChangeError, Listing, Page, Role, Status};
 use tokio::time::Instant;
 
 use crate::nodes::{Cluster, commit, key, soon};
@@ -30,10 +30,16 @@ async fn three_nodes_elect_commit_and_agree() {
     cluster.agree().await;
     for node in cluster.nodes() {
         assert_eq!(node.get(&key(7)).expect("readable").expect("there").size, 10);
-        let page = node.list("dir/", "dir/00100", 10).expect("readable");
-        assert_eq!(page.keys.first(), Some(&key(100)));
-        assert_eq!((page.keys.len(), page.next), (10, Some(key(110))));
-        assert_eq!(node.list("dirt", "", 10).expect("readable").keys, vec![]);
+        let listing = |prefix: &str, start: &str| Listing {
+            prefix: prefix.to_owned(),
+            start: start.to_owned(),
+            delimiter: None,
+            limit: 10,
+        };
+        let page = node.list(&listing("dir/", "dir/00100")).expect("readable");
+        assert_eq!(page.objects.first().map(|(first, _)| first), Some(&key(100)));
+        assert_eq!((page.objects.len(), page.next), (10, Some(key(110))));
+        assert_eq!(node.list(&listing("dirt", "")).expect("readable"), Page::default());
         let status = node.status();
         assert_eq!((status.counters.objects, status.voters.len()), (200, 3));
         assert_eq!(node.copies().await.expect("readable")[&PlacementId(1)].live.count, 200);
