@@ -62,6 +62,11 @@ pub fn find(dir: &Path, plan: &Plan) -> Result<Option<Run>> {
     Ok(Some(Run { verdicts: checkers::judge(&record), record }))
 }
 
+/// Whether any run of the mix is kept.
+pub fn is_any(dir: &Path, mix: &str) -> bool {
+    path(dir, mix).exists()
+}
+
 /// What a binary is, so that no two are called the same: `build`, and the MD5 of its bytes.
 ///
 /// # Errors
@@ -104,6 +109,7 @@ mod tests {
         assert!(!found(&|plan| plan.bug = Some("skip-sync".to_owned())));
         assert!(!found(&|plan| plan.binary.push('0')));
         assert!(!found(&|plan| plan.mix.push('0')));
+        assert!(is_any(dir.path(), &run.record.plan.mix) && !is_any(dir.path(), "another"));
     }
 
     #[test]

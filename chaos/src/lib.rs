@@ -18,6 +18,7 @@ pub mod relay;
 pub mod report;
 pub mod scene;
 pub mod self_test;
+mod steady;
 pub mod verdict;
 pub mod watch;
 pub mod workload;

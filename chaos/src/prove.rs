@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -23,6 +23,7 @@ use crate::record::{Plan, Quiet, Record};
 use crate::report::Run;
 use crate::report::standing::Standing;
 use crate::scene::{Layout, Scene};
+use crate::steady::Steady;
 use crate::verdict::{Outcome, Verdict};
 use crate::watch::Watch;
 use crate::workload::{Load, Tally, Workload};
@@ -112,13 +113,13 @@ pub struct Progress {
 /// Runs one mix; `tell` hears how it goes about once a second.
 ///
 /// # Errors
-/// When the cluster does not start, or the harness itself cannot go on. A broken promise is no error.
+/// When the cluster does not start, or the harness itself cannot go on, or did not all the time. A broken promise is no error.
 pub async fn run(mix: &Mix, options: &Options, mut tell: impl FnMut(&Progress)) -> Result<Run> {
     let dir = options.dir.join(mix.name);
     if dir.exists() {
         std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
     }
-    let clock = Clock::start();
+    let (clock, steady) = (Clock::start(), Steady::start());
     let mut phase = Phase { clock, doing: "starting a cluster", faults: 0, tell: &mut tell };
     let starting = phase.until(Scene::start(layout(mix, options, &dir), clock), Tally::default);
     let scene = starting.await.context("the cluster did not start")?;
@@ -156,6 +157,12 @@ pub async fn run(mix: &Mix, options: &Options, mut tell: impl FnMut(&Progress)) 
         run = phase.until(judged(run.record, checkers::judge), || tally).await?;
     }
     scene.cluster.kill_all()?;
+    if let Some(still) = steady.stood_still() {
+        bail!(
+            "this program stood still for {} s, as one does that is stopped or whose machine sleeps; what it saw says nothing",
+            still.as_secs()
+        );
+    }
     Ok(run)
 }
 

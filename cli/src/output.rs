@@ -14,6 +14,17 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Lines for who happens to read them, where something else counts, as an exit code or a file that is written: it goes on
+/// though nobody reads any more.
+pub(crate) fn said(text: &str) {
+    let _ = line(text);
+}
+
+/// The same on standard error.
+pub(crate) fn noted(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// A JSON value over several lines.
 pub(crate) fn json(value: &Value) -> io::Result<()> {
     line(&format!("{value:#}"))

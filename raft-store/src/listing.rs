@@ -116,15 +116,15 @@ mod tests {
     use crate::machine_tests::{commit, entry, feed, open, prelude};
 
     const KEYS: [&str; 14] = [
-        "a", "a/", "a/b", "a/b/c", "a/b/d", "a//e", "a0", "b", "b/x/y", "b/x/z", "b/é/1", "b/é/2", "c--d", "c-/d",
+        "a", "a/", "a/b", "a/b/c", "a/b/d", "a//e", "a0", "b", "b/x/y", "b/x/z", "b/é/1", "b/é/2", "c--d",
+        "c-/d",
     ];
 
     /// Half of them in the file, half in memory.
     async fn machine() -> Machine {
         let mut machine = open(&FaultyDisk::new(1), "/m");
         feed(&mut machine, &[entry(0, &prelude())]).await;
-        let commits: Vec<_> =
-            KEYS.iter().zip(1..).map(|(key, seq)| (seq, commit(seq, key))).collect();
+        let commits: Vec<_> = KEYS.iter().zip(1..).map(|(key, seq)| (seq, commit(seq, key))).collect();
         let of = |parity| commits.iter().filter(move |(seq, _)| seq % 2 == parity).map(|(_, it)| it.clone());
         feed(&mut machine, &[entry(1, &of(0).collect::<Vec<_>>())]).await;
         machine.checkpoint().await.expect("durable");

@@ -12,9 +12,11 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderValue, Response};
 use hyper::body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
+
+use crate::door::REQUEST_ID;
 
 /// Shared by the parts of one connection, which all run on its task.
 #[derive(Clone, Debug, Default)]
@@ -85,17 +87,18 @@ impl hyper::body::Body for Answer {
 }
 
 pin_project! {
-    /// A service's future, whose answer says when it is handed over.
+    /// A service's future, whose answer carries the request's id and says when it is handed over.
     pub(crate) struct Answered<F> {
         #[pin]
         future: F,
+        request_id: Option<HeaderValue>,
         answering: Answering,
     }
 }
 
 impl<F> Answered<F> {
-    pub(crate) fn new(future: F, answering: &Answering) -> Self {
-        Self { future, answering: answering.clone() }
+    pub(crate) fn new(future: F, request_id: Option<HeaderValue>, answering: &Answering) -> Self {
+        Self { future, request_id, answering: answering.clone() }
     }
 }
 
@@ -104,7 +107,10 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Answered
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Ok(response) = ready!(this.future.poll(cx));
+        let Ok(mut response) = ready!(this.future.poll(cx));
+        if let Some(id) = this.request_id.take() {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
         Poll::Ready(Ok(Answer::new(response, this.answering)))
     }
 }

@@ -1,7 +1,8 @@
 //! What every request passes before its service sees it.
 //!
-//! Owns the bound on targets, which hyper does not know; the others are in its settings. Invariant: a target over
-//! [`HTTP_TARGET_BYTES_MAX`] reaches no service.
+//! Owns the bound on targets and the one `Host` that a request of HTTP/1.1 has (RFC 9112, section 3.2), which hyper does
+//! not look at; the other bounds are in its settings. Owns the echo of `X-Request-Id`, too. Invariant: what breaks one of
+//! these reaches no service, and whatever is answered carries the id that was sent.
 
 use std::convert::Infallible;
 use std::future::Ready;
@@ -10,13 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::body::Body;
 use futures_util::future::Either;
 use hayrick_protocol::limits::HTTP_TARGET_BYTES_MAX;
-use http::{Request, Response, StatusCode, Uri};
+use http::{HeaderName, Request, Response, StatusCode, Uri, Version, header};
 use hyper::body::Incoming;
 use hyper_util::service::TowerToHyperService;
 use tower_service::Service;
 
 use crate::Problem;
 use crate::answering::{Answer, Answered, Answering};
+
+/// Echoed if sent, never added.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A service behind its door, for one connection.
 #[derive(Debug)]
@@ -53,13 +57,25 @@ where
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.served.store(true, Ordering::Relaxed);
         self.answering.begin();
-        let answer = if target_bytes(request.uri()) > HTTP_TARGET_BYTES_MAX {
-            Either::Right(std::future::ready(Ok(target_too_long().response(request.headers()))))
-        } else {
-            Either::Left(self.service.call(request))
+        let request_id = request.headers().get(REQUEST_ID).cloned();
+        let answer = match refusal(&request) {
+            Some(problem) => Either::Right(std::future::ready(Ok(problem.response(request.headers())))),
+            None => Either::Left(self.service.call(request)),
         };
-        Answered::new(answer, &self.answering)
+        Answered::new(answer, request_id, &self.answering)
     }
+}
+
+/// Why a request reaches no service.
+fn refusal<B>(request: &Request<B>) -> Option<Problem> {
+    if target_bytes(request.uri()) > HTTP_TARGET_BYTES_MAX {
+        return Some(target_too_long());
+    }
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    (request.version() == Version::HTTP_11 && hosts != 1).then(|| {
+        let text = format!("a request of HTTP/1.1 has one Host field; this one has {hosts}");
+        Problem::new(StatusCode::BAD_REQUEST, text)
+    })
 }
 
 fn target_bytes(target: &Uri) -> usize {

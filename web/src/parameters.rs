@@ -14,15 +14,13 @@ use crate::Problem;
 pub struct Parameters {
     /// By name.
     pub takes: &'static [&'static str],
-    /// Part of the contract, and not there yet in this version.
-    pub later: &'static [&'static str],
     /// What else may have been meant, for the end of the refusal; `""` for nothing.
     pub hint: &'static str,
 }
 
 impl Parameters {
     /// None at all.
-    pub const NONE: Self = Self { takes: &[], later: &[], hint: "" };
+    pub const NONE: Self = Self { takes: &[], hint: "" };
 
     /// Refuses a target with any other.
     ///
@@ -32,11 +30,9 @@ impl Parameters {
         let Some(name) = pairs(uri).map(|(name, _)| name).find(|name| !self.takes.contains(name)) else {
             return Ok(());
         };
-        let what =
-            if self.later.contains(&name) { "is not there yet in this version" } else { "is no parameter" };
         let taken = if self.takes.is_empty() { "none".to_owned() } else { self.takes.join(", ") };
         let hint = if self.hint.is_empty() { String::new() } else { format!("; {}", self.hint) };
-        let text = format!("{name:?} {what}; this request takes {taken}{hint}");
+        let text = format!("{name:?} is no parameter; this request takes {taken}{hint}");
         Err(Problem::new(StatusCode::BAD_REQUEST, text))
     }
 }
@@ -48,7 +44,8 @@ impl Parameters {
 pub fn parameter_text(uri: &Uri, name: &str) -> Result<Option<String>, Problem> {
     let Some(encoded) = parameter(uri, name) else { return Ok(None) };
     let text = percent_decode(&encoded.replace('+', "%20"));
-    text.map(Some).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("{name}={encoded}: {error}")))
+    text.map(Some)
+        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("{name}={encoded}: {error}")))
 }
 
 /// The value of a query parameter, still percent-encoded; `""` when it stands alone.
@@ -65,7 +62,7 @@ fn pairs(uri: &Uri) -> impl Iterator<Item = (&str, &str)> {
 mod tests {
     use super::*;
 
-    const PAGE: Parameters = Parameters { takes: &["list", "limit"], later: &["detail"], hint: "or so" };
+    const PAGE: Parameters = Parameters { takes: &["list", "limit"], hint: "or so" };
 
     fn refusal(uri: &'static str, parameters: Parameters) -> Option<String> {
         let problem = parameters.check(&Uri::from_static(uri)).err()?;
@@ -80,8 +77,6 @@ mod tests {
         let text = |uri, parameters| refusal(uri, parameters).expect("it is refused");
         let unknown = "\"b\" is no parameter; this request takes list, limit; or so";
         assert_eq!(text("/a?list&b=limit", PAGE), unknown);
-        let later = "\"detail\" is not there yet in this version; this request takes list, limit; or so";
-        assert_eq!(text("/a?detail&b", PAGE), later);
         let none = "\"a\" is no parameter; this request takes none";
         assert_eq!(text("/-/x?a", Parameters::NONE), none);
         assert!(refusal("/a?", Parameters::NONE).is_some(), "a question mark may be meant as part of a key");

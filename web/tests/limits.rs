@@ -160,11 +160,36 @@ async fn a_head_that_is_too_large_is_431() {
     let fits = server.exchange(field(HTTP_HEAD_BYTES_MAX - 100).as_bytes()).await;
     assert!(fits.starts_with("HTTP/1.1 200"), "{fits}");
 
-    let fields =
-        |count| format!("GET / HTTP/1.1\r\nconnection: close\r\n{}\r\n", "a: b\r\n".repeat(count - 1));
+    let fields = |count| {
+        format!("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{}\r\n", "a: b\r\n".repeat(count - 2))
+    };
     assert_refused(&server.exchange(fields(HTTP_FIELDS_MAX + 1).as_bytes()).await, "431", "fields");
     let fits = server.exchange(fields(HTTP_FIELDS_MAX).as_bytes()).await;
     assert!(fits.starts_with("HTTP/1.1 200"), "{fits}");
+}
+
+#[tokio::test]
+async fn a_request_of_http_1_1_has_one_host() {
+    let server = Server::start().await;
+    for hosts in ["", "host: x\r\nhost: y\r\n"] {
+        let head = format!("GET / HTTP/1.1\r\n{hosts}connection: close\r\n\r\n");
+        assert_refused(&server.exchange(head.as_bytes()).await, "400", "one Host");
+    }
+    let old = server.exchange(b"GET / HTTP/1.0\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.0 200"), "{old}");
+}
+
+#[tokio::test]
+async fn a_request_id_comes_back_as_it_was_sent_with_every_answer() {
+    let server = Server::start().await;
+    let longest = "k".repeat(HTTP_TARGET_BYTES_MAX);
+    for (target, status) in [("", "200"), ("none", "404"), (&longest, "414")] {
+        let head = |id| format!("GET /{target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{id}\r\n");
+        let echoed = server.exchange(head("X-Request-Id: a/b c-1\r\n").as_bytes()).await;
+        assert!(echoed.starts_with(&format!("HTTP/1.1 {status}")), "{echoed}");
+        assert!(echoed.contains("\r\nx-request-id: a/b c-1\r\n"), "{echoed}");
+        assert!(!server.exchange(head("").as_bytes()).await.contains("x-request-id"), "never added");
+    }
 }
 
 #[tokio::test]

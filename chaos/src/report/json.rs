@@ -31,13 +31,14 @@ pub(super) fn history_files(runs: &[Run]) -> Vec<Option<String>> {
 }
 
 /// The whole report.
-pub(super) fn report(runs: &[Run], histories: &[Option<String>]) -> Value {
-    let summary = Summary::of(runs);
+pub(super) fn report(runs: &[Run], planned: usize, histories: &[Option<String>]) -> Value {
+    let summary = Summary::of_series(runs, planned);
     json!({
         "format": 1,
         "standing": summary.standing,
         "sentence": summary.sentence,
         "besides": summary.besides,
+        "planned": planned,
         "runs": runs.iter().zip(histories).map(|(run, file)| of_run(run, file.as_deref())).collect::<Vec<_>>(),
     })
 }

@@ -44,9 +44,9 @@ pub struct Run {
     pub verdicts: Vec<Verdict>,
 }
 
-/// Writes the report of `runs` into `dir`, which is made if need be: the histories first and the page last, each beside
+/// Writes the report of `runs`, of so many that are `planned`, into `dir`, which is made if need be: the histories first and the page last, each beside
 /// its place and then renamed. Whoever opens a file of an earlier report meanwhile sees all of it.
-pub fn write(dir: &Path, runs: &[Run]) -> io::Result<()> {
+pub fn write(dir: &Path, runs: &[Run], planned: usize) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     let histories = json::history_files(runs);
     for (run, history) in runs.iter().zip(&histories) {
@@ -54,9 +54,9 @@ pub fn write(dir: &Path, runs: &[Run]) -> io::Result<()> {
             replace(dir, name, |file| Ok(serde_json::to_writer(file, &run.record.history)?))?;
         }
     }
-    let report = json::report(runs, &histories);
+    let report = json::report(runs, planned, &histories);
     replace(dir, "report.json", |file| Ok(serde_json::to_writer_pretty(file, &report)?))?;
-    let page = page::document(runs, &histories);
+    let page = page::document(runs, planned, &histories);
     replace(dir, "index.html", |file| file.write_all(page.into_string().as_bytes()))
 }
 

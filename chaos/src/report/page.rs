@@ -14,9 +14,9 @@ const STYLE: &str = include_str!("style.css");
 /// No script runs and nothing is loaded, whatever a key or a log line says.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
-/// The whole page; of each run the name of its history beside it, if there is one.
-pub(super) fn document(runs: &[Run], histories: &[Option<String>]) -> Markup {
-    let summary = Summary::of(runs);
+/// The whole page of the runs there are so far; of each the name of its history beside it, if there is one.
+pub(super) fn document(runs: &[Run], planned: usize, histories: &[Option<String>]) -> Markup {
+    let summary = Summary::of_series(runs, planned);
     html! {
         (DOCTYPE)
         html lang="en" {

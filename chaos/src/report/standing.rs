@@ -83,6 +83,16 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Of these runs, which are not all that there shall be, if `planned` are more.
+    pub fn of_series(runs: &[Run], planned: usize) -> Self {
+        let mut summary = Self::of(runs);
+        if runs.len() < planned {
+            let so_far = format!("Not run to the end: {} of {} so far. ", runs.len(), many(planned, "mix"));
+            summary.sentence.insert_str(0, &so_far);
+        }
+        summary
+    }
+
     /// Of these runs.
     pub fn of(runs: &[Run]) -> Self {
         let standing = runs.iter().map(Standing::of).max().unwrap_or(Standing::ProvedNothing);
@@ -111,7 +121,8 @@ fn held(runs: &[Run]) -> String {
     } else {
         "All promises held"
     };
-    let mut promises: Vec<&str> = all.map(|verdict| verdict.checker.as_str()).collect();
+    let looked_at = all.filter(|verdict| verdict.outcome != Outcome::Skipped);
+    let mut promises: Vec<&str> = looked_at.map(|verdict| verdict.checker.as_str()).collect();
     promises.sort_unstable();
     promises.dedup();
     let operations: usize = runs.iter().map(|run| run.record.history.operations.len()).sum();
@@ -146,7 +157,7 @@ fn nothing(run: &Run) -> Option<String> {
     }
     let unreached = unreached(&run.record);
     if !unreached.is_empty() {
-        return Some(format!("{} not reached", list(&unreached)));
+        return Some(format!("{} not reached, for which a longer run may do (--seconds),", list(&unreached)));
     }
     (Standing::of(run) == Standing::ProvedNothing).then(|| "no promise was looked at".to_owned())
 }
@@ -215,13 +226,27 @@ mod tests {
     }
 
     #[test]
+    fn a_series_that_is_not_at_its_end_says_so_first() {
+        let runs = [run("kills", vec![proved()])];
+        let sentence = Summary::of_series(&runs, 3).sentence;
+        assert!(
+            sentence.starts_with("Not run to the end: 1 of 3 mixes so far. All promises held"),
+            "{sentence}"
+        );
+        assert_eq!(Summary::of_series(&runs, 1), Summary::of(&runs));
+    }
+
+    #[test]
     fn a_violation_outweighs_everything_and_says_where() {
         let mut empty = run("idle", vec![proved()]);
         empty.record.plan.must_reach = vec!["elections".to_owned()];
         let summary = Summary::of(&[run("kills", vec![proved(), violated_verdict()]), empty]);
         assert_eq!(summary.standing, Standing::Violated);
         assert_eq!(summary.sentence, "Violated: linear in kills.");
-        assert_eq!(summary.besides, ["Proved nothing: elections not reached in idle."]);
+        assert_eq!(
+            summary.besides,
+            ["Proved nothing: elections not reached, for which a longer run may do (--seconds), in idle."]
+        );
     }
 
     #[test]

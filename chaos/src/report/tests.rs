@@ -14,7 +14,7 @@ use crate::record::{Fault, LeaderSeen, Life, LifeState};
 /// The page, and the report for programs.
 fn written(runs: &[Run]) -> (String, serde_json::Value) {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    write(dir.path(), runs).expect("the directory can be written");
+    write(dir.path(), runs, runs.len()).expect("the directory can be written");
     let page = fs::read_to_string(dir.path().join("index.html")).expect("there is a page");
     let report = fs::read(dir.path().join("report.json")).expect("there is a report");
     (page, serde_json::from_slice(&report).expect("it is JSON"))
@@ -105,7 +105,7 @@ fn moments_beyond_all_bounds_give_a_page() {
 fn half_a_million_operations_are_drawn_within_seconds_on_a_page_of_bounded_size() {
     let runs = [made_up::violated(Path::new("nowhere"), 500_000)];
     let begun = Instant::now();
-    let page = super::page::document(&runs, &[None]).into_string();
+    let page = super::page::document(&runs, runs.len(), &[None]).into_string();
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(5), "it took {took:?}");
     assert!(page.len() < 5_000_000, "{} bytes", page.len());
@@ -121,7 +121,7 @@ fn many_faults_and_elections_do_not_make_the_page_grow_without_bound() {
         run.record.leaders.push(LeaderSeen { at, by: 1, term: number, leader: Some(number as u32 % 3) });
         run.record.lives.push(Life { at, process: "volume-1".to_owned(), state: LifeState::Dead });
     }
-    let page = super::page::document(&[run], &[None]).into_string();
+    let page = super::page::document(&[run], 1, &[None]).into_string();
     assert!(page.len() < 5_000_000, "{} bytes", page.len());
 }
 
@@ -147,8 +147,8 @@ fn a_history_is_kept_if_it_is_small_or_somebody_has_to_look_into_it() {
 fn a_report_replaces_the_one_before_and_leaves_nothing_beside_it() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let run = made_up::violated(dir.path(), 100);
-    write(dir.path(), std::slice::from_ref(&run)).expect("the directory can be written");
-    write(dir.path(), &[made_up::held(100)]).expect("and again");
+    write(dir.path(), std::slice::from_ref(&run), 1).expect("the directory can be written");
+    write(dir.path(), &[made_up::held(100)], 1).expect("and again");
     let page = fs::read_to_string(dir.path().join("index.html")).expect("there is a page");
     assert!(page.contains("All promises held"));
     let history = fs::read(dir.path().join("history-leader-kills.json")).expect("there is a history");
@@ -169,6 +169,6 @@ fn a_demo_of_a_violated_and_a_held_run_is_written() {
     fs::create_dir_all(&dir).expect("it can be made");
     made_up::write_logs(&dir);
     let runs = [made_up::violated(&dir, 40_000), made_up::held(15_000)];
-    write(&dir, &runs).expect("it can be written");
+    write(&dir, &runs, runs.len()).expect("it can be written");
     assert!(fs::metadata(dir.join("index.html")).expect("there is a page").len() > 50_000);
 }

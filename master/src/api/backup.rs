@@ -14,14 +14,13 @@ use bytes::Bytes;
 use futures_util::stream;
 use hayrick_raft_store::ReadError;
 use hayrick_raft_store::backup::Backup;
-use hayrick_web::{Parameters, Problem};
-use http::{HeaderValue, Method, header};
+use hayrick_web::Problem;
+use http::{HeaderValue, header};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, timeout};
 
 use super::problem::not_now;
 use super::put::now_ms;
-use super::{Head, not_allowed};
 use crate::gateway::read_index::{NotLinearizable, linearize};
 use crate::master::Master;
 
@@ -31,11 +30,7 @@ const PIECE_PATIENCE: Duration = Duration::from_secs(30);
 /// A piece; none behind the last.
 type Piece = io::Result<Option<Bytes>>;
 
-pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
-    if request.method() != Method::GET {
-        return Ok(not_allowed(request, "GET"));
-    }
-    Parameters::NONE.check(request.uri())?;
+pub(super) async fn answer(master: &Arc<Master>) -> Result<Response, Problem> {
     let linearized = linearize(master, super::deadline(master)).await;
     linearized.map_err(|NotLinearizable(text)| not_now(text))?;
     let place = Arc::clone(&master.gateway.backups).try_acquire_owned();

@@ -2,8 +2,7 @@
 //!
 //! Owns the length rules (411, 413, 400) and the pace that a body must keep (408); leaves digests to `digests`. The bytes
 //! land once, behind the key, where the needle is made of them. Invariants: a body that is shorter than announced, or
-//! does not match its digests, becomes no object; memory is taken for bytes that have arrived, not for such as are
-//! announced.
+//! does not match its digests, becomes no object; memory is taken once bytes arrive, not for such as are only announced.
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -13,18 +12,12 @@ use hayrick_protocol::needle;
 use hayrick_web::{BodyError, BodyIdle, Problem};
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use tokio::time::{Duration, Instant, timeout_at};
+use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use super::digests::Digests;
 use super::problem::{bad_request, exhausted};
 use crate::gateway::budget::{Bodies, Share};
 
-/// A body takes its share of the memory in steps of this.
-const STEP_BYTES: usize = 256 * 1024;
-/// After so many bytes a body takes all that it announced at once, and waits for that while it holds little: bodies that
-/// grew step by step to the end would wait for each other, each holding what the others need. Its pace ends it soon, should
-/// no more come.
-const EARNEST_BYTES: usize = 1024 * 1024;
 /// A body has this much time, and more for its bytes. Who sends slower than that only holds memory.
 const PACE_GRACE: Duration = Duration::from_secs(30);
 /// What a body of words has at most: far more than an id, an address or a rate take.
@@ -55,12 +48,10 @@ pub(super) async fn take_in(
     if announced.is_some_and(|bytes| bytes > max_bytes as u64) {
         return Err(too_large(max_bytes));
     }
-    let budget = bodies.of(announced);
-    let most = announced.map_or(max_bytes, |bytes| usize::try_from(bytes).unwrap_or(max_bytes));
-    let first_step = most.min(STEP_BYTES);
-    let mut share = budget.take(first_step, bodies.deadline()).await.map_err(exhausted)?;
+    let mut share = bodies.begin(announced).await.map_err(exhausted)?;
+    let first_bytes = share.bytes();
     let key_bytes = key.as_str().as_bytes();
-    let mut bytes = Vec::with_capacity(key_bytes.len() + first_step + 64);
+    let mut bytes = Vec::with_capacity(key_bytes.len() + first_bytes + 64);
     bytes.extend_from_slice(key_bytes);
     let mut body = BodyIdle::new(body);
     let mut pace = Pace::new();
@@ -71,18 +62,22 @@ pub(super) async fn take_in(
         if total > max_bytes {
             return Err(too_large(max_bytes));
         }
-        let waits = Instant::now();
-        let in_earnest = announced.is_some() && total > EARNEST_BYTES;
-        let wanted = if in_earnest { most } else { total.next_multiple_of(STEP_BYTES).min(most) };
-        budget.grow(&mut share, wanted, bodies.deadline()).await.map_err(exhausted)?;
-        pace.pause(waits.elapsed());
-        digests.update(&data);
-        if in_earnest && bytes.capacity() < most {
-            // With its checksums, so that it is never copied again.
-            bytes.reserve_exact(most - (total - data.len()) + most / (BLOCK_BYTES / 4) + 64);
+        if total > share.bytes() {
+            // All at once, and none of it before: bodies that grew step by step would wait for each other, each holding what
+            // the others need. Its pace ends it soon, should no more come.
+            let (waits, all) = (Instant::now(), announced.unwrap_or(max_bytes as u64));
+            let all = usize::try_from(all).unwrap_or(max_bytes);
+            share = bodies.whole(all).await.map_err(exhausted)?;
+            pace.pause(waits.elapsed());
+            if announced.is_some() {
+                // With its checksums, so that it is never copied again.
+                bytes.reserve_exact(all - (total - data.len()) + all / (BLOCK_BYTES / 4) + 64);
+            }
         }
+        digests.update(&data);
         bytes.extend_from_slice(&data);
     }
+    share.shrink(total);
     let md5 = digests.verify()?;
     Ok(Taken { needle: needle::Body::new(bytes, key_bytes.len()), md5, share })
 }
@@ -101,7 +96,7 @@ pub(super) async fn text(
     };
     let most = announced.map_or(Ok(max_bytes), usize::try_from).ok().filter(|bytes| *bytes <= max_bytes);
     let most = most.ok_or_else(too_long)?;
-    let share = bodies.of(announced).take(most, bodies.deadline()).await.map_err(exhausted)?;
+    let share = bodies.whole(most).await.map_err(exhausted)?;
     let (mut body, pace, mut bytes) = (BodyIdle::new(body), Pace::new(), Vec::new());
     while let Some(frame) = timeout_at(pace.due(bytes.len()), body.frame()).await.map_err(|_| too_slow())? {
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
@@ -114,11 +109,17 @@ pub(super) async fn text(
 }
 
 /// Reads a body of a few words, whole; what was `wanted` is told where there is none.
-pub(super) async fn words(body: Body, wanted: &str, deadline: Instant) -> Result<Bytes, Problem> {
-    match timeout_at(deadline, Limited::new(body, WORDS_BYTES_MAX).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) => Err(bad_request(format!("the body cannot be read ({error}); {wanted}"))),
-        Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
+pub(super) async fn words(body: Body, wanted: &str) -> Result<Bytes, Problem> {
+    let words = Limited::new(BodyIdle::new(body), WORDS_BYTES_MAX).collect();
+    match timeout(PACE_GRACE, words).await.map_err(|_| too_slow())? {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) => match error.downcast::<BodyError>() {
+            Ok(error) => Err(broken(*error)),
+            Err(_) => Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body has more than {WORDS_BYTES_MAX} bytes; {wanted}"),
+            )),
+        },
     }
 }
 
@@ -177,7 +178,7 @@ fn for_people(bytes: usize) -> String {
 
 fn too_slow() -> Problem {
     let text = format!(
-        "the body came too slowly: after {} s it must have come at {PACE_BYTES_PER_MS} KB a second; nothing was stored",
+        "the body came too slowly: after {} s it must have come at {PACE_BYTES_PER_MS} KB a second; nothing was changed",
         PACE_GRACE.as_secs()
     );
     Problem::new(StatusCode::REQUEST_TIMEOUT, text)
@@ -186,9 +187,9 @@ fn too_slow() -> Problem {
 fn broken(error: BodyError) -> Problem {
     match error {
         BodyError::Idle { .. } => {
-            Problem::new(StatusCode::REQUEST_TIMEOUT, format!("{error}; nothing was stored"))
+            Problem::new(StatusCode::REQUEST_TIMEOUT, format!("{error}; nothing was changed"))
         }
-        BodyError::Broken(_) => bad_request(format!("{error}; nothing was stored")),
+        BodyError::Broken(_) => bad_request(format!("{error}; nothing was changed")),
     }
 }
 
@@ -200,6 +201,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
+    use crate::gateway::budget::PATIENCE;
 
     /// One byte every ten seconds, as many as `length` says.
     fn trickle(length: u64) -> Body {
@@ -224,17 +226,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn many_large_bodies_at_once_are_taken_in_one_after_the_other() {
-        const LARGE: usize = 8 << 20;
-        let bodies = Bodies::new(40 << 20, Duration::from_secs(5));
-        let key = ObjectKey::new("a").expect("a key");
-        let fields = of_length(LARGE as u64);
-        let taken = join_all((0..16).map(|_| async {
-            // Its share goes back when the request is done.
-            take_in(&bodies, LARGE, &key, &fields, steady(LARGE)).await.map(drop)
-        }))
-        .await;
-        let refused = taken.into_iter().filter_map(Result::err).count();
-        assert_eq!(refused, 0, "none waits for what another holds and waits with");
+        const LARGE: usize = 4 << 20;
+        let chunked =
+            HeaderMap::from_iter([(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))]);
+        for (fields, max_bytes) in [(of_length(LARGE as u64), 64 << 20), (chunked, 16 << 20)] {
+            let bodies = Bodies::new(32 << 20, PATIENCE);
+            let key = ObjectKey::new("a").expect("a key");
+            let taken = join_all((0..64).map(|_| async {
+                let taken = take_in(&bodies, max_bytes, &key, &fields, steady(LARGE)).await;
+                // As long as it takes to store it; its share goes back then.
+                sleep(Duration::from_secs(1)).await;
+                taken.map(drop)
+            }))
+            .await;
+            let refused = taken.into_iter().filter_map(Result::err).count();
+            assert_eq!(refused, 0, "none waits for what another holds and waits with");
+        }
     }
 
     #[tokio::test(start_paused = true)]

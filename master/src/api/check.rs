@@ -13,22 +13,19 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use hayrick_protocol::answers::check::{Line, Report};
-use hayrick_web::{Parameters, Problem};
-use http::{HeaderValue, Method, StatusCode, header};
+use hayrick_web::Problem;
+use http::{HeaderValue, StatusCode, header};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval, timeout};
 
 use super::problem::not_now;
 use super::system::json_text;
-use super::volumes::switch;
-use super::{Head, not_allowed};
+use super::{Head, switch};
 use crate::check::{self, Counters};
 use crate::gateway::read_index::{NotLinearizable, linearize};
 use crate::master::Master;
 
-pub(super) const ROUTE: &str = "/-/check";
-const PARAMETERS: Parameters = Parameters { takes: &["deep"], ..Parameters::NONE };
 /// Between two lines.
 const LINE_EVERY: Duration = Duration::from_millis(500);
 /// A client that takes no line for so long is gone.
@@ -37,10 +34,6 @@ const LINE_PATIENCE: Duration = Duration::from_secs(30);
 const LINES_WAITING_MAX: usize = 4;
 
 pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
-    PARAMETERS.check(request.uri())?;
-    if request.method() != Method::GET {
-        return Ok(not_allowed(request, "GET"));
-    }
     let deep = switch(request, "deep")?;
     linearize(master, super::deadline(master)).await.map_err(|NotLinearizable(text)| not_now(text))?;
     let place = Arc::clone(&master.gateway.checks).try_acquire_owned();

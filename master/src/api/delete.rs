@@ -13,19 +13,17 @@ use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::ObjectKey;
 use hayrick_protocol::command::{Applied, Command, Delete, Precondition, Refusal};
 use hayrick_protocol::limits::{DELETE_KEYS_MAX, KEY_BYTES_MAX};
-use hayrick_web::{Parameters, Problem};
-use http::{HeaderValue, Method, StatusCode};
+use hayrick_web::Problem;
+use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use tokio::time::{Duration, Instant, timeout};
 
-use super::problem::{bad_request, commit_failed, no_epoch, no_leader, not_now};
-use super::{Head, body, fields, not_allowed, system};
+use super::problem::{bad_request, commit_failed, no_epoch, no_leader};
+use super::{Head, body, fields, system};
 use crate::gateway::commit::{CommitError, commit};
 use crate::leader;
 use crate::master::Master;
 
-/// Where lists of keys are deleted.
-pub(super) const ROUTE: &str = "/-/delete";
 /// Deletes of one list that are under way at a time: half of what one entry of the log takes.
 const AT_ONCE: usize = 256;
 /// Bytes of a list: every letter may be escaped, which makes six of one.
@@ -95,20 +93,13 @@ pub(super) async fn answer_list(
     request: &Head,
     body: Body,
 ) -> Result<Response, Problem> {
-    if request.method() != Method::POST {
-        return Ok(not_allowed(request, "POST"));
-    }
-    Parameters::NONE.check(request.uri())?;
-    if let Some(reason) = master.admission.failure() {
-        return Err(not_now(reason));
-    }
-    let (text, _share) =
-        body::text(&master.gateway.bodies, LIST_BYTES_MAX, request.headers(), body).await?;
+    let (text, _share) = body::text(&master.gateway.bodies, LIST_BYTES_MAX, request.headers(), body).await?;
     let keys: Vec<String> = serde_json::from_slice(&text).map_err(|error| {
         bad_request(format!(r#"the body is no JSON list of keys, as in ["cats/1", "cats/2"]: {error}"#))
     })?;
     if keys.len() > DELETE_KEYS_MAX {
-        let text = format!("{} keys are too many for one request; send at most {DELETE_KEYS_MAX}", keys.len());
+        let text =
+            format!("{} keys are too many for one request; send at most {DELETE_KEYS_MAX}", keys.len());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text));
     }
     let deadline = super::deadline(master);

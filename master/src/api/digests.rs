@@ -57,7 +57,7 @@ impl Digests {
         match wrong.next() {
             None => Ok(md5),
             Some((name, _)) => Err(bad_request(format!(
-                "the body does not match its {name}: it was damaged on the way; nothing was stored"
+                "the body does not match its {name}: it was damaged on the way; nothing was changed"
             ))),
         }
     }

@@ -30,7 +30,7 @@ use super::problem::{
     not_what_was_meant,
 };
 use super::{Head, fields, repr_digest};
-use crate::gateway::budget::Exhausted;
+use crate::gateway::budget::{self, Exhausted};
 use crate::gateway::copies;
 use crate::gateway::fetch::{self, Blocks, NoCopy, Wanted};
 use crate::gateway::read_index::linearize;
@@ -143,7 +143,7 @@ async fn respond(
     let digest = if *request.method() == Method::GET {
         let is_whole = span == (0..size);
         let reader = Reader { master: Arc::clone(master), record: record.clone(), table: None, span };
-        let (first, rest) = reader.piece(deadline).await?;
+        let (first, rest) = reader.piece(Some(deadline)).await?;
         response.headers_mut().insert(fields::SERVED_BY, HeaderValue::from(first.served_by.0));
         let digest = wanted.digest(record, (is_whole && rest.span.is_empty()).then_some(&*first.data));
         *response.body_mut() = body(first.data, rest);
@@ -167,8 +167,7 @@ fn body(first: Bytes, rest: Reader) -> Body {
             return Ok(None);
         }
         // Each piece has its own time: how long all of them take is up to the client.
-        let deadline = super::deadline(&reader.master);
-        let (piece, reader) = reader.piece(deadline).await.map_err(std::io::Error::other)?;
+        let (piece, reader) = reader.piece(None).await.map_err(std::io::Error::other)?;
         Ok(Some((piece.data, reader)))
     });
     let first = stream::once(std::future::ready(Ok::<_, std::io::Error>(first)));
@@ -184,16 +183,19 @@ struct Reader {
 }
 
 impl Reader {
-    /// The next piece, cut to the span, and what is left then.
-    async fn piece(mut self, deadline: Instant) -> Result<(Blocks, Self), NoPiece> {
+    /// The next piece, cut to the span, and what is left then; with no `deadline` as long as a piece may take by itself: it
+    /// waits for memory, which other readers have, and then has a request's time.
+    async fn piece(mut self, deadline: Option<Instant>) -> Result<(Blocks, Self), NoPiece> {
         let block_bytes = BLOCK_BYTES as u64;
         let first = self.span.start / block_bytes;
         let until = self.span.end.div_ceil(block_bytes).min(first + PIECE_BLOCKS);
         let blocks = until.saturating_sub(first);
         let ends_at = (until * block_bytes).min(self.record.size.into());
         let bytes = usize::try_from(ends_at.saturating_sub(first * block_bytes)).expect("pieces are small");
-        let share = self.master.gateway.answers.take(bytes, deadline).await;
+        let patience = deadline.unwrap_or_else(|| Instant::now() + budget::PATIENCE);
+        let share = self.master.gateway.answers.take(bytes, patience).await;
         let share = share.map_err(|Exhausted| NoPiece::NoMemory)?;
+        let deadline = deadline.unwrap_or_else(|| super::deadline(&self.master));
         let table = self.table.take();
         let wanted = Wanted { first: narrow(first), count: narrow(blocks), table, deadline };
         let blocks = fetch::blocks(&self.master, &self.record, &wanted).await;

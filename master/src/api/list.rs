@@ -135,6 +135,8 @@ mod tests {
             assert!(refusal.contains("1 to 10000"), "{refusal}");
         }
         assert!(of("/?list&delimiter=").expect_err("refused").contains("delimiter=/"));
-        assert!(of("/?list&delimiter").is_err() && of("/?list&start=%zz").is_err() && of("/%ff?list").is_err());
+        assert!(
+            of("/?list&delimiter").is_err() && of("/?list&start=%zz").is_err() && of("/%ff?list").is_err()
+        );
     }
 }

@@ -12,14 +12,14 @@ use hayrick_protocol::cluster_map::Master as Record;
 use hayrick_protocol::limits::NAME_BYTES_MAX;
 use hayrick_protocol::messages::master::{ChangeMasters, ChangeMastersError, MastersChanged};
 use hayrick_rpc::CallError;
-use hayrick_web::{Parameters, Problem};
-use http::{Method, StatusCode};
+use hayrick_web::Problem;
+use http::StatusCode;
 use serde::Deserialize;
 use tokio::time::{Duration, Instant};
 
 use super::body::words;
+use super::plain;
 use super::problem::{bad_request, conflict, not_now, unknown_change};
-use super::{Head, not_allowed, plain};
 use crate::bootstrap::removed;
 use crate::cluster::change::change;
 use crate::cluster::members::introduction;
@@ -29,13 +29,6 @@ use crate::master::Master;
 /// What a new master may take to say who it is.
 const GREET_PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a request under these routes means.
-enum Route {
-    Masters,
-    Master(NodeId),
-    Leader(NodeId),
-}
-
 /// What is to be added: `{"id":4,"peer":"HOST:PORT"}`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,39 +37,10 @@ struct Addition {
     peer: String,
 }
 
-/// Whether these routes answer to the path.
-pub(super) fn is_route(path: &str) -> bool {
-    path == "/-/masters" || path.starts_with("/-/masters/") || path.starts_with("/-/leader/")
-}
-
-/// Answers it.
-pub(super) async fn answer(master: &Arc<Master>, request: &Head, body: Body) -> Result<Response, Problem> {
-    Parameters::NONE.check(request.uri())?;
+/// Adds one.
+pub(super) async fn add(master: &Arc<Master>, body: Body) -> Result<Response, Problem> {
+    let Addition { id, peer } = read(body).await?;
     let deadline = super::deadline(master);
-    match (route(request.uri().path())?, request.method()) {
-        (Route::Masters, &Method::POST) => add(master, body, deadline).await,
-        (Route::Master(id), &Method::DELETE) => make(master, id, &ChangeMasters::Remove(id), deadline).await,
-        (Route::Leader(id), &Method::POST) => make(master, id, &ChangeMasters::Transfer(id), deadline).await,
-        (Route::Master(_), _) => Ok(not_allowed(request, "DELETE")),
-        (Route::Masters | Route::Leader(_), _) => Ok(not_allowed(request, "POST")),
-    }
-}
-
-fn route(path: &str) -> Result<Route, Problem> {
-    let id = |text: &str| match text.parse::<NodeId>() {
-        Ok(id) if id.0 > 0 => Ok(id),
-        _ => Err(bad_request(format!("{text:?} is not the id of a master; ids are numbers from 1"))),
-    };
-    match path.strip_prefix("/-/masters/").map(id) {
-        Some(id) => return id.map(Route::Master),
-        None if path == "/-/masters" => return Ok(Route::Masters),
-        None => {}
-    }
-    id(path.strip_prefix("/-/leader/").unwrap_or_default()).map(Route::Leader)
-}
-
-async fn add(master: &Arc<Master>, body: Body, deadline: Instant) -> Result<Response, Problem> {
-    let Addition { id, peer } = read(body, deadline).await?;
     let id = NodeId(id);
     let port = peer.rsplit_once(':').map(|(host, port)| (host.is_empty(), port.parse::<u16>()));
     if id.0 == 0 || !matches!(port, Some((false, Ok(1..)))) || peer.len() > NAME_BYTES_MAX {
@@ -88,9 +52,28 @@ async fn add(master: &Arc<Master>, body: Body, deadline: Instant) -> Result<Resp
     make(master, id, &ChangeMasters::Admit(record), deadline).await
 }
 
-async fn read(body: Body, deadline: Instant) -> Result<Addition, Problem> {
+/// Removes one for good.
+pub(super) async fn remove(master: &Arc<Master>, id: &str) -> Result<Response, Problem> {
+    let id = id_of(id)?;
+    make(master, id, &ChangeMasters::Remove(id), super::deadline(master)).await
+}
+
+/// Makes one the leader.
+pub(super) async fn transfer(master: &Arc<Master>, id: &str) -> Result<Response, Problem> {
+    let id = id_of(id)?;
+    make(master, id, &ChangeMasters::Transfer(id), super::deadline(master)).await
+}
+
+fn id_of(text: &str) -> Result<NodeId, Problem> {
+    match text.parse::<NodeId>() {
+        Ok(id) if id.0 > 0 => Ok(id),
+        _ => Err(bad_request(format!("{text:?} is not the id of a master; ids are numbers from 1"))),
+    }
+}
+
+async fn read(body: Body) -> Result<Addition, Problem> {
     let wanted = "send {\"id\": 4, \"peer\": \"HOST:PORT\"}, the id and the peer address of the new master";
-    let bytes = words(body, wanted, deadline).await?;
+    let bytes = words(body, wanted).await?;
     serde_json::from_slice(&bytes).map_err(|error| bad_request(format!("the body: {error}; {wanted}")))
 }
 
@@ -163,14 +146,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn routes_name_a_master_or_are_refused() {
-        assert!(matches!(route("/-/masters"), Ok(Route::Masters)));
-        assert!(matches!(route("/-/masters/4"), Ok(Route::Master(NodeId(4)))));
-        assert!(matches!(route("/-/leader/2"), Ok(Route::Leader(NodeId(2)))));
-        for wrong in ["/-/masters/", "/-/masters/0", "/-/masters/x", "/-/leader/", "/-/leader/1/2"] {
-            assert!(is_route(wrong));
-            assert!(route(wrong).is_err_and(|problem| problem.status == StatusCode::BAD_REQUEST), "{wrong}");
+    fn an_id_is_a_number_from_1() {
+        assert_eq!(id_of("4").ok(), Some(NodeId(4)));
+        for wrong in ["", "0", "x", "1/2", "-1"] {
+            assert!(id_of(wrong).is_err_and(|problem| problem.status == StatusCode::BAD_REQUEST), "{wrong}");
         }
-        assert!(!is_route("/-/mastersx") && !is_route("/-/leader"));
     }
 }

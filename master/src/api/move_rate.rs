@@ -9,42 +9,32 @@ use axum::body::Body;
 use axum::response::Response;
 use hayrick_protocol::command::{Command, Reply};
 use hayrick_protocol::size;
-use hayrick_web::{Parameters, Problem};
-use http::{Method, StatusCode};
+use hayrick_web::Problem;
+use http::StatusCode;
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::body::words;
+use super::plain;
 use super::problem::{bad_request, not_now, not_proposed, unknown_change};
 use super::system::{json_answer, json_text};
-use super::{Head, not_allowed, plain};
 use crate::gateway::read_index::{NotLinearizable, linearize};
 use crate::leader;
 use crate::master::Master;
 use crate::options::check_move_rate;
 
-pub(super) const ROUTE: &str = "/-/move-rate";
 const WANTED: &str = "send bytes a second, as 64KiB or 50MiB, or the word default";
 
-/// Answers it.
-pub(super) async fn answer(master: &Arc<Master>, request: &Head, body: Body) -> Result<Response, Problem> {
-    Parameters::NONE.check(request.uri())?;
-    let deadline = super::deadline(master);
-    match *request.method() {
-        Method::GET | Method::HEAD => show(master, deadline).await,
-        Method::PUT => set(master, body, deadline).await,
-        _ => Ok(not_allowed(request, "GET, HEAD, PUT")),
-    }
-}
-
-async fn show(master: &Arc<Master>, deadline: Instant) -> Result<Response, Problem> {
-    linearize(master, deadline).await.map_err(|NotLinearizable(text)| not_now(text))?;
+/// What holds.
+pub(super) async fn show(master: &Arc<Master>) -> Result<Response, Problem> {
+    linearize(master, super::deadline(master)).await.map_err(|NotLinearizable(text)| not_now(text))?;
     let is_default = master.node.cluster().move_rate.is_none();
     Ok(json_answer(json_text(&json!({ "bytes_per_s": master.move_bytes_per_s(), "default": is_default }))))
 }
 
-async fn set(master: &Arc<Master>, body: Body, deadline: Instant) -> Result<Response, Problem> {
-    let text = words(body, WANTED, deadline).await?;
+/// Sets it.
+pub(super) async fn set(master: &Arc<Master>, body: Body) -> Result<Response, Problem> {
+    let text = words(body, WANTED).await?;
+    let deadline = super::deadline(master);
     let rate = read(&text).map_err(bad_request)?;
     let replies = leader::propose_until(master, vec![Command::SetMoveRate(rate)], deadline, false).await;
     match replies.map_err(|error| not_proposed(master, &error))?.as_slice() {

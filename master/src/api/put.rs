@@ -26,7 +26,7 @@ use hayrick_protocol::{ObjectKey, VolumeId, needle};
 use hayrick_web::Problem;
 use http::{HeaderValue, StatusCode, header};
 use md5::{Digest, Md5};
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, Instant, sleep, timeout_at};
 
 use super::problem::{
     bad_request, commit_failed, condition_failed, exhausted, handed_over, no_epoch, no_leader, no_room,
@@ -34,7 +34,7 @@ use super::problem::{
 };
 use super::{body, fields};
 use crate::gateway::append::AppendFailure;
-use crate::gateway::budget::Share;
+use crate::gateway::budget::{Exhausted, Share};
 use crate::gateway::commit::{CommitError, commit};
 use crate::gateway::epoch::Ticket;
 use crate::gateway::read_index::linearize;
@@ -107,7 +107,9 @@ pub(crate) async fn accept_hand_over(
     data: Bytes,
 ) -> Result<Applied, HandOverError> {
     let deadline = Instant::now() + Duration::from_millis(request.deadline_ms.into());
-    let share = master.gateway.bodies.of(Some(data.len() as u64)).take(data.len(), deadline).await;
+    let Ok(share) = timeout_at(deadline, master.gateway.bodies.whole(data.len())).await else {
+        return Err(to_hand_over(exhausted(Exhausted)));
+    };
     let share = share.map_err(|error| to_hand_over(exhausted(error)))?;
     if <[u8; 16]>::from(Md5::digest(&data)) != request.md5 {
         return Err(to_hand_over(not_now("the object was damaged between two masters; try again")));

@@ -10,20 +10,17 @@ use axum::response::Response;
 use hayrick_protocol::command::{Command, Reply};
 use hayrick_protocol::{PlacementId, VolumeId};
 use hayrick_raft_store::{Cluster, Copies};
-use hayrick_web::{Parameters, Problem};
-use http::{Method, StatusCode};
+use hayrick_web::Problem;
+use http::StatusCode;
 use serde::Serialize;
 
 use super::problem::{bad_request, not_now, not_proposed, unknown_change};
 use super::system::{json_answer, json_text};
-use super::volumes::{about, switch};
-use super::{Head, not_allowed, plain};
+use super::volumes::about;
+use super::{Head, plain, switch};
 use crate::gateway::read_index::{NotLinearizable, linearize};
 use crate::leader;
 use crate::master::Master;
-
-pub(super) const ROUTE: &str = "/-/rebalance";
-const PARAMETERS: Parameters = Parameters { takes: &["dry-run", "stop"], ..Parameters::NONE };
 
 /// What is to be moved.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
@@ -40,10 +37,6 @@ struct Moves {
 
 /// Answers it.
 pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
-    PARAMETERS.check(request.uri())?;
-    if request.method() != Method::POST {
-        return Ok(not_allowed(request, "POST"));
-    }
     let (is_rehearsal, stops) = (switch(request, "dry-run")?, switch(request, "stop")?);
     if is_rehearsal && stops {
         return Err(bad_request("either dry-run, which says what would move, or stop"));

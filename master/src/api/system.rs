@@ -1,57 +1,25 @@
-//! The routes under `/-/`, and the page at `/`.
+//! What the system says of itself: readiness, status, metrics, and the page at `/`.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
 use hayrick_metrics as metrics;
-use hayrick_web::{Parameters, Problem, parameter};
-use http::{HeaderValue, Method, StatusCode, header};
+use hayrick_web::Problem;
+use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tokio::time::{Duration, Instant};
 
 use super::problem::not_now;
-use super::{Head, backup, not_allowed, plain};
+use super::{Head, plain, switch};
 use crate::gateway::read_index::{NotLinearizable, linearize};
 use crate::master::Master;
 use crate::status;
 
-const OF_STATUS: Parameters = Parameters { takes: &["state-hash"], ..Parameters::NONE };
 /// How long `/-/ready` waits for a read-index.
 const READY_PATIENCE: Duration = Duration::from_secs(1);
 
-pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
-    let route = request.uri().path();
-    if !matches!(route, "/-/health" | "/-/ready" | "/-/status" | "/-/metrics" | "/-/backup") {
-        if matches!(*request.method(), Method::PUT | Method::DELETE) {
-            // Meant as a key, which must not begin like this.
-            super::key(request.uri())?;
-        }
-        let text = format!(
-            "there is no route {route}; there are /-/health, /-/ready, /-/status, /-/metrics, /-/masters, /-/leader/ID, /-/volumes/ID/drain, \
-             /-/rebalance, /-/move-rate, /-/undelete/KEY, /-/explain/KEY, /-/check and /-/backup"
-        );
-        return Err(Problem::new(StatusCode::NOT_FOUND, text));
-    }
-    if route == "/-/backup" {
-        return backup::answer(master, request).await;
-    }
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Ok(not_allowed(request, "GET, HEAD"));
-    }
-    // A health check may add what it likes, as some do against caches: it is asked about nothing but the process.
-    if route == "/-/status" {
-        OF_STATUS.check(request.uri())?;
-    }
-    match route {
-        "/-/health" => Ok(plain(StatusCode::OK, "ok\n")),
-        "/-/ready" => ready(master).await,
-        "/-/metrics" => Ok(metrics_answer()),
-        _ => status(master, parameter(request.uri(), "state-hash").is_some()).await,
-    }
-}
-
-async fn ready(master: &Arc<Master>) -> Result<Response, Problem> {
+pub(super) async fn ready(master: &Arc<Master>) -> Result<Response, Problem> {
     status::ready(master).map_err(not_now)?;
     let linearized = linearize(master, Instant::now() + READY_PATIENCE).await;
     linearized.map_err(|NotLinearizable(text)| not_now(text))?;
@@ -59,14 +27,15 @@ async fn ready(master: &Arc<Master>) -> Result<Response, Problem> {
 }
 
 /// Asked often and for nothing else, so it waits for nobody.
-fn metrics_answer() -> Response {
+pub(super) fn metrics() -> Response {
     let mut response = Response::new(Body::from(metrics::text(metrics::On::Master)));
     let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response
 }
 
-async fn status(master: &Arc<Master>, with_state_hash: bool) -> Result<Response, Problem> {
+pub(super) async fn status(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
+    let with_state_hash = switch(request, "state-hash")?;
     let status = status::status(master).await;
     let mut status = status.map_err(|error| not_now(error.to_string()))?;
     if with_state_hash {

@@ -11,36 +11,22 @@ use axum::response::Response;
 use hayrick_protocol::command::{Applied, Command, Refusal, Undelete};
 use hayrick_protocol::{AppliedVersion, ObjectKey};
 use hayrick_raft_store::{Deleted, ReadError};
-use hayrick_web::{Parameters, Problem};
-use http::{HeaderValue, Method, StatusCode};
+use hayrick_web::Problem;
+use http::{HeaderValue, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use super::problem::{commit_failed, no_epoch, not_now};
-use super::{Head, fields, named, not_allowed, plain};
+use super::{fields, named, plain};
 use crate::gateway::commit::{CommitError, commit};
 use crate::gateway::read_index::{NotLinearizable, linearize};
 use crate::master::Master;
 
-const ROUTE: &str = "/-/undelete/";
-const PARAMETERS: Parameters = Parameters { hint: "a ? in the key is written as %3F", ..Parameters::NONE };
 /// How often the row is looked for: once more where what was found is gone when the command comes.
 const LOOKS_MAX: u32 = 2;
 
-/// Whether this route answers to the path.
-pub(super) fn is_route(path: &str) -> bool {
-    path.starts_with(ROUTE)
-}
-
 /// Answers it.
-pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
-    if request.method() != Method::POST {
-        return Ok(not_allowed(request, "POST"));
-    }
-    PARAMETERS.check(request.uri())?;
-    if let Some(reason) = master.admission.failure() {
-        return Err(not_now(reason));
-    }
-    let key = named(request.uri().path().strip_prefix(ROUTE).unwrap_or_default())?;
+pub(super) async fn answer(master: &Arc<Master>, key: &str) -> Result<Response, Problem> {
+    let key = named(key)?;
     let deadline = super::deadline(master);
     for _ in 0..LOOKS_MAX {
         let garbage = look(master, &key, deadline).await?;

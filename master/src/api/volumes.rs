@@ -12,41 +12,39 @@ use hayrick_protocol::cluster_map::{ClusterConfig, Placement, VolumeState};
 use hayrick_protocol::command::{Command, Reply, StateChange};
 use hayrick_protocol::{PlacementId, VolumeId};
 use hayrick_raft_store::{Cluster, Copies};
-use hayrick_web::{Parameters, Problem, parameter};
-use http::{Method, StatusCode};
+use hayrick_web::Problem;
+use http::StatusCode;
 use serde_json::json;
 
 use super::problem::{bad_request, conflict, not_now, not_proposed, unknown_change};
 use super::system::{json_answer, json_text};
-use super::{Head, not_allowed, plain};
+use super::{Head, plain, switch};
 use crate::gateway::read_index::{NotLinearizable, linearize};
 use crate::leader;
 use crate::master::Master;
 
-const PARAMETERS: Parameters = Parameters { takes: &["dry-run"], ..Parameters::NONE };
 /// How often the decision is made anew because the volume's state moved meanwhile.
 const ATTEMPTS: usize = 5;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verb {
+pub(super) enum Verb {
     Drain,
     Undrain,
     Remove,
 }
 
-/// Whether these routes answer to the path.
-pub(super) fn is_route(path: &str) -> bool {
-    path.starts_with("/-/volumes/")
-}
-
 /// Answers it.
-pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
-    PARAMETERS.check(request.uri())?;
-    let (id, verb) = route(request.uri().path())?;
-    if request.method() != Method::POST {
-        return Ok(not_allowed(request, "POST"));
-    }
+pub(super) async fn answer(
+    master: &Arc<Master>,
+    request: &Head,
+    id: &str,
+    verb: Verb,
+) -> Result<Response, Problem> {
+    let id = match id.parse() {
+        Ok(id) if id > 0 => VolumeId(id),
+        _ => return Err(bad_request(format!("{id:?} is not the id of a volume; ids are numbers from 1"))),
+    };
     let is_rehearsal = switch(request, "dry-run")?;
     let deadline = super::deadline(master);
     for _ in 0..ATTEMPTS {
@@ -77,15 +75,6 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
     Err(not_now(format!("volume {id} comes and goes at the moment, and nothing was changed; try again")))
 }
 
-/// Whether a parameter that has no value is there.
-pub(super) fn switch(request: &Head, name: &str) -> Result<bool, Problem> {
-    match parameter(request.uri(), name) {
-        None => Ok(false),
-        Some("") => Ok(true),
-        Some(_) => Err(bad_request(format!("{name} has no value: it is there, as in ?{name}, or it is not"))),
-    }
-}
-
 /// How long something takes, for people.
 pub(super) fn about(minutes: u64) -> String {
     match minutes {
@@ -93,26 +82,6 @@ pub(super) fn about(minutes: u64) -> String {
         1 => "about a minute".to_owned(),
         _ => format!("about {minutes} minutes"),
     }
-}
-
-fn route(path: &str) -> Result<(VolumeId, Verb), Problem> {
-    let rest = path.strip_prefix("/-/volumes/").unwrap_or_default();
-    let (id, verb) = rest.split_once('/').unwrap_or((rest, ""));
-    let id = match id.parse() {
-        Ok(id) if id > 0 => VolumeId(id),
-        _ => return Err(bad_request(format!("{id:?} is not the id of a volume; ids are numbers from 1"))),
-    };
-    let verb = match verb {
-        "drain" => Verb::Drain,
-        "undrain" => Verb::Undrain,
-        "remove" => Verb::Remove,
-        _ => {
-            let text =
-                format!("there is no route {path}; there are /-/volumes/{id}/drain, …/undrain and …/remove");
-            return Err(Problem::new(StatusCode::NOT_FOUND, text));
-        }
-    };
-    Ok((id, verb))
 }
 
 /// What lies on a volume.
@@ -358,19 +327,6 @@ mod tests {
                 refused.is_err_and(|problem| problem.text.starts_with("3 objects are missing")),
                 "{state}"
             );
-        }
-    }
-
-    #[test]
-    fn routes_name_a_volume_and_a_verb() {
-        assert!(matches!(route("/-/volumes/4/drain"), Ok((VolumeId(4), Verb::Drain))));
-        for (wrong, status) in [
-            ("/-/volumes/x/drain", StatusCode::BAD_REQUEST),
-            ("/-/volumes/0/drain", StatusCode::BAD_REQUEST),
-            ("/-/volumes/1", StatusCode::NOT_FOUND),
-            ("/-/volumes/1/drain/2", StatusCode::NOT_FOUND),
-        ] {
-            assert!(route(wrong).is_err_and(|problem| problem.status == status), "{wrong}");
         }
     }
 }

@@ -1,7 +1,12 @@
 //! The memory that all request bodies together may take (`--body-memory`), and what a body takes of it.
 //!
-//! Owns the permits. A body takes them as its bytes arrive; who does not fit waits in line, and is refused after a
-//! while. Invariant: bodies in memory never exceed the budget.
+//! Owns the permits. Who does not fit waits in line, for minutes if need be. Invariants: bodies in memory never exceed the
+//! budget; nobody waits for what somebody holds who waits himself, so that everybody's turn comes:
+//!
+//! ```text
+//! small body ─▶ its part, for all of it at once
+//! large body ─▶ first part, for the first bytes ─▶ rest, for all of it at once; the first part is given back
+//! ```
 
 use std::sync::Arc;
 
@@ -13,8 +18,13 @@ use tokio::time::{Duration, Instant, timeout_at};
 const UNIT_BYTES: usize = 1024;
 /// A body that is announced as no larger than this is small.
 const SMALL_BYTES: u64 = 64 * 1024;
-/// The part of the memory that is kept for small bodies: one in so many bytes.
-const SMALL_PART: usize = 8;
+/// What a body that is not small may bring before it takes its place among the large: who brings nothing takes nothing.
+pub(crate) const FIRST_BYTES: usize = 64 * 1024;
+/// The parts of the memory that are kept for small bodies, and for the first bytes of others: one in so many bytes each.
+const PART: usize = 8;
+
+/// How long a body waits for memory. Whoever has it gives it back: slow ones are ended, and the others are stored.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 /// A budget.
 pub(crate) struct Budget {
@@ -26,6 +36,7 @@ pub(crate) struct Budget {
 /// come slowly and wait for each other, stands in their way.
 pub(crate) struct Bodies {
     small: Budget,
+    first: Budget,
     large: Budget,
     patience: Duration,
 }
@@ -37,6 +48,18 @@ pub(crate) struct Share {
 }
 
 impl Share {
+    /// For so many bytes it is.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Gives back what is more than `bytes`.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        let surplus = self.permit.num_permits().saturating_sub(bytes.div_ceil(UNIT_BYTES).max(1));
+        drop(self.permit.split(surplus));
+        self.bytes = self.bytes.min(bytes);
+    }
+
     /// `bytes`, which give the share back when the last reference to them is gone.
     pub(crate) fn hold(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Held { bytes, _share: self })
@@ -61,17 +84,27 @@ pub(crate) struct Exhausted;
 impl Bodies {
     /// `total_bytes` for all bodies; `patience` for who waits.
     pub(crate) fn new(total_bytes: usize, patience: Duration) -> Self {
-        let small_bytes = total_bytes / SMALL_PART;
-        Self { small: Budget::new(small_bytes), large: Budget::new(total_bytes - small_bytes), patience }
+        let part = total_bytes / PART;
+        let [small, first, large] = [part, part, total_bytes - 2 * part].map(Budget::new);
+        Self { small, first, large, patience }
     }
 
-    /// The memory for a body of so many bytes, if that is announced.
-    pub(crate) fn of(&self, announced: Option<u64>) -> &Budget {
-        if announced.is_some_and(|bytes| bytes <= SMALL_BYTES) { &self.small } else { &self.large }
+    /// For a body whose bytes begin to come: all that it needs if it is small, else what its first bytes need.
+    pub(crate) async fn begin(&self, announced: Option<u64>) -> Result<Share, Exhausted> {
+        match announced.filter(|bytes| *bytes <= SMALL_BYTES) {
+            Some(bytes) => self.small.take(bytes as usize, self.deadline()).await,
+            None => self.first.take(FIRST_BYTES, self.deadline()).await,
+        }
+    }
+
+    /// For all the `bytes` of a body at once.
+    pub(crate) async fn whole(&self, bytes: usize) -> Result<Share, Exhausted> {
+        let budget = if bytes as u64 <= SMALL_BYTES { &self.small } else { &self.large };
+        budget.take(bytes, self.deadline()).await
     }
 
     /// By when somebody who begins to wait now gives up.
-    pub(crate) fn deadline(&self) -> Instant {
+    fn deadline(&self) -> Instant {
         Instant::now() + self.patience
     }
 }
@@ -87,21 +120,6 @@ impl Budget {
     pub(crate) async fn take(&self, bytes: usize, deadline: Instant) -> Result<Share, Exhausted> {
         let permit = self.wait(self.units(bytes), deadline).await?;
         Ok(Share { permit, bytes })
-    }
-
-    /// Makes `share` hold at least `bytes`.
-    pub(crate) async fn grow(
-        &self,
-        share: &mut Share,
-        bytes: usize,
-        deadline: Instant,
-    ) -> Result<(), Exhausted> {
-        if bytes > share.bytes {
-            let more = self.units(bytes) - self.units(share.bytes);
-            share.permit.merge(self.wait(more, deadline).await?);
-            share.bytes = bytes;
-        }
-        Ok(())
     }
 
     /// A single body larger than the whole budget takes all of it, rather than waiting for ever.
@@ -130,8 +148,10 @@ mod tests {
         let first = budget.take(8 * 1024, soon()).await.expect("fits");
         assert_eq!(budget.take(4 * 1024, soon()).await.err(), Some(Exhausted));
         drop(first);
-        let mut second = budget.take(1, soon()).await.expect("the first gave back");
-        budget.grow(&mut second, 10 * 1024, soon()).await.expect("alone, it may have all");
+        let mut second = budget.take(20 * 1024, soon()).await.expect("alone, it may have all that there is");
+        second.shrink(1);
+        let _third = budget.take(9 * 1024, soon()).await.expect("the second gave back what it did not need");
+        assert_eq!(budget.take(1, soon()).await.err(), Some(Exhausted), "and no more than that");
     }
 
     #[tokio::test(start_paused = true)]
@@ -149,9 +169,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn large_bodies_leave_room_for_small_ones() {
         let bodies = Bodies::new(1 << 20, Duration::from_secs(5));
-        let large = bodies.of(None);
-        let _all = large.take(1 << 20, bodies.deadline()).await.expect("alone, it may have all");
-        assert!(bodies.of(Some(SMALL_BYTES + 1)).take(1, bodies.deadline()).await.is_err());
-        assert!(bodies.of(Some(SMALL_BYTES)).take(64 * 1024, bodies.deadline()).await.is_ok());
+        let _all = bodies.whole(1 << 20).await.expect("alone, it may have all");
+        assert!(bodies.whole(SMALL_BYTES as usize + 1).await.is_err());
+        assert!(bodies.begin(Some(SMALL_BYTES)).await.is_ok() && bodies.begin(None).await.is_ok());
     }
 }

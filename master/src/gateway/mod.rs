@@ -67,7 +67,7 @@ pub(crate) struct Gateway {
 impl Gateway {
     pub(crate) fn new(options: &Options) -> Self {
         Self {
-            bodies: budget::Bodies::new(options.body_memory_bytes, options.request_timeout),
+            bodies: budget::Bodies::new(options.body_memory_bytes, budget::PATIENCE),
             answers: budget::Budget::new(options.body_memory_bytes),
             lists: Arc::new(Semaphore::new(LISTS_MAX)),
             undeletes: Arc::new(Semaphore::new(UNDELETES_MAX)),

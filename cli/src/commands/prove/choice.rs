@@ -20,6 +20,8 @@ pub(super) const AROUND_SECONDS: u64 = 15;
 const BREAKS_SECONDS_MIN: u64 = 15;
 /// What `--mix` calls all of them.
 const ALL: &str = "all";
+/// How much a name must be like one there is, for that to be meant perhaps.
+const ALIKE: f64 = 0.85;
 
 /// What shall be run.
 #[derive(Debug)]
@@ -66,33 +68,44 @@ fn series(args: &Args, seed: u64) -> Result<Series, WrongUse> {
     if let Some(document) = &args.figures {
         must_have_table(document, series::TABLE)?;
     }
-    let mixes = match args.mix.as_slice() {
-        [] => by_lot(seed, args.minutes, args.seconds),
-        [all] if all == ALL => possible(seed),
-        names => names.iter().map(|name| named(name)).collect::<Result<_, _>>()?,
+    let names: Vec<&str> = args.mix.iter().map(|name| name.trim()).collect();
+    let (all, impossible) = mixes::shuffled(seed).into_iter().partition::<Vec<_>, _>(|mix| is_possible(mix));
+    let (mixes, left_out) = match names.as_slice() {
+        [] => (by_lot(all, args.minutes, args.seconds), Vec::new()),
+        [name] if *name == ALL => (all, impossible),
+        names => (names.iter().map(|name| named(name)).collect::<Result<_, _>>()?, Vec::new()),
     };
     let seconds = args.seconds.unwrap_or_else(|| each(args.minutes, mixes.len()));
-    Ok(Series { mixes, seconds })
+    Ok(Series { mixes, left_out, seconds })
 }
 
 fn named(name: &str) -> Result<&'static Mix, WrongUse> {
-    mixes::named(name).or_else(|| bugs::mix_named(name)).ok_or_else(|| {
-        WrongUse(format!("there is no mix {name:?}; hayrick prove --list shows those there are"))
-    })
+    let mix = mixes::named(name).or_else(|| bugs::mix_named(name)).ok_or_else(|| {
+        let alike = |mix: &&Mix| strsim::jaro_winkler(mix.name, name);
+        let nearest = mixes::ALL.iter().max_by(|one, other| alike(one).total_cmp(&alike(other)));
+        let tip = nearest
+            .filter(|mix| alike(mix) > ALIKE)
+            .map_or(String::new(), |mix| format!("; {} is one", mix.name));
+        WrongUse(format!("there is no mix {name:?}{tip}; hayrick prove --list shows those there are"))
+    })?;
+    if is_possible(mix) {
+        Ok(mix)
+    } else {
+        Err(WrongUse(format!(
+            "{name} breaks disks, which only the build for chaos tests can: make chaos MIX={name}"
+        )))
+    }
 }
 
-/// All mixes that do anything in this build, in an order drawn from the seed.
-fn possible(seed: u64) -> Vec<&'static Mix> {
-    let mut all = mixes::shuffled(seed);
-    all.retain(|mix| cfg!(feature = "chaos") || !mix.needs_chaos_build());
-    all
+/// Whether this build can do most of what the mix is for.
+pub(super) fn is_possible(mix: &Mix) -> bool {
+    cfg!(feature = "chaos") || !mix.needs_chaos_build()
 }
 
-/// As many as there is time for.
-fn by_lot(seed: u64, minutes: u64, seconds: Option<u64>) -> Vec<&'static Mix> {
+/// As many of them as there is time for.
+fn by_lot(mut mixes: Vec<&'static Mix>, minutes: u64, seconds: Option<u64>) -> Vec<&'static Mix> {
     let each = AROUND_SECONDS + seconds.unwrap_or(BREAKS_SECONDS_MIN);
     let count = usize::try_from(minutes * 60 / each).unwrap_or(usize::MAX);
-    let mut mixes = possible(seed);
     mixes.truncate(count.max(1));
     mixes
 }
@@ -162,8 +175,12 @@ mod tests {
         args: Args,
     }
 
-    fn chosen(line: &str) -> Result<Work, WrongUse> {
-        let args = Line::parse_from(["prove"].into_iter().chain(line.split_whitespace())).args;
+    fn line(line: &str) -> Args {
+        Line::parse_from(["prove"].into_iter().chain(line.split_whitespace())).args
+    }
+
+    fn chosen(words: &str) -> Result<Work, WrongUse> {
+        let args = line(words);
         work(&args, args.seed.unwrap_or(1))
     }
 
@@ -183,6 +200,24 @@ mod tests {
         let planted: BTreeSet<&str> = Bug::ALL.iter().map(|bug| bug.name()).collect();
         let shown: BTreeSet<&str> = bugs::ALL.iter().map(|planted| planted.bug).collect();
         assert_eq!(planted, shown);
+    }
+
+    #[test]
+    fn spaces_around_names_do_not_matter() {
+        let args = Args { mix: ["leader-kills", " volume-kills "].map(str::to_owned).into(), ..line("") };
+        let Ok(Work::Series(series)) = work(&args, 1) else { panic!("both are there") };
+        assert_eq!(
+            series.mixes.iter().map(|mix| mix.name).collect::<Vec<_>>(),
+            ["leader-kills", "volume-kills"]
+        );
+    }
+
+    #[cfg(not(feature = "chaos"))]
+    #[test]
+    fn what_this_build_cannot_do_is_refused_by_name_and_left_out_of_all() {
+        assert!(refused("--mix bad-disks").contains("make chaos MIX=bad-disks"));
+        let Ok(Work::Series(series)) = chosen("--mix all") else { panic!("there are some") };
+        assert_eq!(series.left_out.iter().map(|mix| mix.name).collect::<Vec<_>>(), ["bad-disks"]);
     }
 
     /// Those that only the build for chaos tests can run are left out of the other.
@@ -228,7 +263,9 @@ mod tests {
 
     #[test]
     fn unknown_names_are_refused() {
-        assert!(refused("--mix leader-kils").contains("--list"));
+        let refusal = refused("--mix leader-kils");
+        assert!(refusal.contains("--list") && refusal.contains("leader-kills is one"), "{refusal}");
+        assert!(!refused("--mix quite-another").contains("is one"));
         assert!(refused("--mix leader-kills,all").contains("\"all\""));
         assert!(refused("--figures /no/such/document").contains("/no/such/document"));
     }

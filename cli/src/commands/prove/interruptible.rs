@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::exit::Exit;
+use crate::output;
 
 /// A thread that is still busy then, with a search or a disk, ends with this process.
 const LET_GO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -112,22 +113,26 @@ where
         },
         None => {}
     }
-    eprintln!("\ninterrupted; ending the servers (once more to end at once)");
+    output::noted("\ninterrupted; ending the servers (once more to end at once)");
     let interrupted = underway.interrupted();
     drop(stop);
     interrupted.end_servers()?;
     let let_go = runtime.block_on(async {
         tokio::select! {
-            _ = &mut is_done => true,
-            () = signals.next() => false,
-            () = tokio::time::sleep(LET_GO_TIMEOUT) => false,
+            ended = &mut is_done => Some(ended.ok().flatten()),
+            () = signals.next() => None,
+            () = tokio::time::sleep(LET_GO_TIMEOUT) => None,
         }
     });
-    end(runtime, let_go);
+    end(runtime, let_go.is_some());
     // Once more, as one may have been started since; after that nobody is left who could.
     interrupted.end_servers()?;
     interrupted.remove()?;
-    bail!("interrupted; {to_go_on}")
+    match let_go.flatten() {
+        // The signal came too late for it to be interrupted.
+        Some(Ok(exit)) => Ok(exit),
+        _ => bail!("interrupted; {to_go_on}"),
+    }
 }
 
 /// With the tasks go the servers that are theirs.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::builder::BoolishValueParser;
 use hayrick_chaos::kept;
-use hayrick_chaos::mixes;
+use hayrick_chaos::mixes::{self, Mix};
 use hayrick_chaos::prove::{self, Options};
 
 use self::choice::Work;
@@ -36,7 +36,10 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// report has a timeline, and for a broken promise the smallest history that shows it.
 ///
 /// Nothing that runs elsewhere is touched. Ctrl-C ends it, and the cluster with it; a second one at once. Where it was killed
-/// itself, the next one in the same directory ends the servers that it left behind.
+/// itself, the next one in the same directory ends the servers that it left behind. It takes some 500 MB of disk.
+///
+/// docs/chaos.md has the promises that are judged, and what this cannot test: a whole machine that loses power, many machines,
+/// months.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -59,7 +62,7 @@ pub(crate) struct Args {
     /// From which the schedules and values are drawn [default: one by lot, which is printed]
     #[arg(long, env = "HAYRICK_SEED")]
     seed: Option<u64>,
-    /// Only these mixes, in this order, however long they take; `all` for all there are
+    /// Only these mixes, in this order, however long they take; `all` for all that this build can run
     #[arg(long, env = "HAYRICK_MIX", value_name = "NAME,…", value_delimiter = ',')]
     mix: Vec<String>,
     /// List the mixes and end
@@ -99,7 +102,11 @@ fn start(args: Args, work: Work, seed: u64) -> Result<Exit> {
     let options = options(&args, &place, seed)?;
     match work {
         Work::Series(series) => {
-            let to_go_on = format!("run the same again with --seed {seed} --resume to go on");
+            if !args.resume {
+                place.clear()?;
+            }
+            let to_go_on =
+                format!("to go on: {} --seed {seed} --resume", said_without_seed(std::env::args()));
             interruptible::run(&to_go_on, move |underway| series.run(options, args, underway))
         }
         Work::SelfTest(test) => {
@@ -128,8 +135,46 @@ fn options(args: &Args, place: &Place, seed: u64) -> Result<Options> {
     })
 }
 
+/// The command line as it was given, less what says whether and with which seed to go on.
+fn said_without_seed(mut words: impl Iterator<Item = String>) -> String {
+    let mut said = Vec::new();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--seed" => drop(words.next()),
+            "--resume" => {}
+            word if word.starts_with("--seed=") => {}
+            word if word
+                .contains(|letter: char| letter.is_whitespace() || "'\"\\$&;|<>()*?`".contains(letter)) =>
+            {
+                said.push(format!("'{}'", word.replace('\'', r"'\''")));
+            }
+            _ => said.push(word),
+        }
+    }
+    said.join(" ")
+}
+
 fn list() -> String {
-    let rows: Vec<Vec<String>> =
-        mixes::ALL.iter().map(|mix| vec![mix.name.to_owned(), mix.about.to_owned()]).collect();
+    let about = |mix: &Mix| match choice::is_possible(mix) {
+        true => mix.about.to_owned(),
+        false => format!("{} Only in the build for chaos tests (make chaos).", mix.about),
+    };
+    let rows: Vec<Vec<String>> = mixes::ALL.iter().map(|mix| vec![mix.name.to_owned(), about(mix)]).collect();
     output::table(&[("mix", Align::Left), ("what it does", Align::Left)], &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_said_is_said_again_but_for_the_seed() {
+        let said = |line: &[&str]| said_without_seed(line.iter().map(|word| (*word).to_owned()));
+        assert_eq!(said(&["hayrick", "prove", "--seed", "7", "--mix", "all"]), "hayrick prove --mix all");
+        assert_eq!(said(&["hayrick", "prove", "--resume", "--seed=7"]), "hayrick prove");
+        assert_eq!(
+            said(&["/a b/hayrick", "prove", "--report", "it's"]),
+            r"'/a b/hayrick' prove --report 'it'\''s'"
+        );
+    }
 }

@@ -33,7 +33,7 @@ impl SelfTest {
         for case in &self.cases {
             let run = one(case, &options, true, &underway).await;
             let row = Row::of(*case, &run);
-            output::line(&row.line())?;
+            output::said(&row.line());
             keep_if(!row.is_caught(), case, &options, &args.report, &run)?;
             rows.push(row);
         }
@@ -41,10 +41,10 @@ impl SelfTest {
         for case in self.without_a_bug() {
             let run = one(case, &options, false, &underway).await;
             let control = Control::of(*case, &run);
-            output::line(&match &run {
+            output::said(&match &run {
                 Ok(run) => series::in_a_line(run),
                 Err(error) => format!("{} without a bug  NOT RUN: {error:#}", control.mix),
-            })?;
+            });
             keep_if(!control.is_well(), case, &options, &args.report, &run)?;
             controls.push(control);
         }
@@ -53,11 +53,11 @@ impl SelfTest {
         self.write(&rows, &controls, &head)?;
         let caught = rows.iter().filter(|row| row.is_caught()).count();
         let quiet = controls.iter().filter(|control| control.is_well()).count();
-        output::line(&format!(
+        output::said(&format!(
             "{caught} of {} planted bugs were caught, {quiet} of {} runs without a bug found nothing. {head}",
             rows.len(),
             controls.len()
-        ))?;
+        ));
         let is_well = rows.iter().all(Row::is_well) && controls.iter().all(Control::is_well);
         Ok(if is_well { Exit::Done } else { Exit::Failed })
     }
@@ -80,7 +80,10 @@ impl SelfTest {
     fn write(&self, rows: &[Row], controls: &[Control], head: &str) -> Result<()> {
         if !self.is_all() {
             let (some, all) = (self.cases.len(), bugs::ALL.len());
-            eprintln!("{} is left as it is: {some} of {all} planted bugs", self.document.display());
+            output::noted(&format!(
+                "{} is left as it is: {some} of {all} planted bugs",
+                self.document.display()
+            ));
             return Ok(());
         }
         document::replace_table(&self.document, TABLE, &self_test::table(rows, controls, head))
@@ -121,7 +124,7 @@ fn keep_if(keep: bool, case: &Case, options: &Options, report: &Path, run: &Resu
         return Ok(std::fs::remove_dir_all(&running)?);
     }
     match run {
-        Ok(run) => report::write(&kept, std::slice::from_ref(run))?,
+        Ok(run) => report::write(&kept, std::slice::from_ref(run), 1)?,
         Err(_) => std::fs::create_dir_all(&kept)?,
     }
     Ok(std::fs::rename(&running, kept.join("cluster"))?)

@@ -27,6 +27,8 @@ pub(super) const TABLE: &str = "mixes";
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) mixes: Vec<&'static Mix>,
+    /// What would be run too, were it for this build to do.
+    pub(super) left_out: Vec<&'static Mix>,
     pub(super) seconds: u64,
 }
 
@@ -34,12 +36,8 @@ impl Series {
     /// Runs them, and says how it stands.
     pub(super) async fn run(self, options: Options, args: Args, underway: Underway) -> Result<Exit> {
         let options = Options { breaks: Duration::from_secs(self.seconds), ..options };
-        let (seed, count) = (options.seed, self.mixes.len());
-        eprintln!(
-            "seed {seed}: {count} mixes of {} s each, some {} min in all",
-            self.seconds,
-            self.minutes()
-        );
+        let count = self.mixes.len();
+        output::noted(&self.announced(options.seed));
         let kept_in = args.report.join("runs");
         let mut runs = Vec::new();
         for (at, mix) in self.mixes.iter().enumerate() {
@@ -48,6 +46,12 @@ impl Series {
             let run = match known {
                 Some(run) => run,
                 None => {
+                    if args.resume && kept::is_any(&kept_in, mix.name) {
+                        let name = mix.name;
+                        output::noted(&format!(
+                            "{name}: what is kept is of another seed, time or binary; run anew"
+                        ));
+                    }
                     let title = format!("{}/{count} {}", at + 1, mix.name);
                     let run = one(mix, &options, title, &underway).await;
                     let run = run.with_context(|| format!("{}: {}", mix.name, plan.replay))?;
@@ -55,17 +59,33 @@ impl Series {
                     run
                 }
             };
-            output::line(&in_a_line(&run))?;
+            let told = in_a_line(&run);
             runs.push(run);
             // Each time, so that there is something to look at while the others run.
-            report::write(&args.report, &runs).with_context(|| args.report.display().to_string())?;
+            report::write(&args.report, &runs, count).with_context(|| args.report.display().to_string())?;
             prove::clean_up(runs.last().expect("one was pushed"), &options.dir)?;
+            output::said(&told);
         }
         if let Some(written_into) = &args.figures {
             self.write_figures(written_into, &options, &runs)?;
         }
-        output::line(&verdict(&runs, &args.report))?;
+        output::said(&verdict(&runs, &args.report, &options.dir));
         Ok(if Summary::of(&runs).standing == Standing::Held { Exit::Done } else { Exit::Failed })
+    }
+
+    /// What is about to be run.
+    fn announced(&self, seed: u64) -> String {
+        let mut announced = match self.mixes.as_slice() {
+            [one] => format!("seed {seed}: {} for {} s", one.name, self.seconds),
+            mixes => format!("seed {seed}: {} mixes of {} s each", mixes.len(), self.seconds),
+        };
+        announced.push_str(&format!(", some {} min in all", self.minutes()));
+        if !self.left_out.is_empty() {
+            let names: Vec<&str> = self.left_out.iter().map(|mix| mix.name).collect();
+            announced
+                .push_str(&format!("; not {}, for which disks must break (make chaos)", names.join(", ")));
+        }
+        announced
     }
 
     /// How long all of them take, about.
@@ -75,8 +95,8 @@ impl Series {
 
     fn write_figures(&self, written_into: &Path, options: &Options, runs: &[Run]) -> Result<()> {
         if self.mixes.len() < mixes::ALL.len() {
-            let document = written_into.display();
-            eprintln!("{document} is left as it is: {} of {} mixes", self.mixes.len(), mixes::ALL.len());
+            let (document, some, all) = (written_into.display(), self.mixes.len(), mixes::ALL.len());
+            output::noted(&format!("{document} is left as it is: {some} of {all} mixes"));
             return Ok(());
         }
         let head = format!("Seed {}, {} s each, `{}`.", options.seed, self.seconds, options.version);
@@ -102,10 +122,11 @@ pub(super) fn in_a_line(run: &Run) -> String {
         let first = verdict.evidence.first().map_or("", |evidence| evidence.what.as_str());
         lines.push(format!("    {} broken: {first}", verdict.checker));
     }
+    lines.extend(run.record.left_out.iter().map(|words| format!("    not done: {words}")));
     format!("{mark} {}\n{}", run.record.plan.mix, lines.join("\n"))
 }
 
-fn verdict(runs: &[Run], dir: &Path) -> String {
+fn verdict(runs: &[Run], dir: &Path, running: &Path) -> String {
     let summary = Summary::of(runs);
     let mut sentences = vec![summary.sentence];
     sentences.extend(summary.besides);
@@ -114,6 +135,10 @@ fn verdict(runs: &[Run], dir: &Path) -> String {
         && let Some(run) = worst
     {
         sentences.push(format!("Again: {}", run.record.plan.replay));
+        let cluster = running.join(&run.record.plan.mix);
+        if cluster.exists() {
+            sentences.push(format!("Its files: {}", cluster.display()));
+        }
     }
     sentences.push(format!("Report: {}", dir.join("index.html").display()));
     sentences.join("\n")

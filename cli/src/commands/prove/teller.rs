@@ -17,7 +17,8 @@ pub(super) struct Teller {
 
 impl Teller {
     pub(super) fn new(title: String) -> Self {
-        Self { title, is_watched: io::stderr().is_terminal(), last: None }
+        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        Self { title, is_watched: io::stderr().is_terminal() && !is_dumb, last: None }
     }
 
     /// Says how it goes; of what is said more often than somebody reads, a part.
@@ -25,7 +26,9 @@ impl Teller {
         let Progress { doing, elapsed, .. } = progress;
         let line = self.line(progress);
         if self.is_watched {
-            let line: String = line.chars().take(160).collect();
+            let width = terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| width.0.into());
+            // One column less, as some terminals begin a new line behind the last.
+            let line: String = line.chars().take(usize::max(width, 2) - 1).collect();
             // Who watches sees the next line, if not this one.
             let _ = write!(io::stderr(), "\r\x1b[K{line}");
             return;

@@ -17,8 +17,8 @@ use hayrick_protocol::cluster_map::{ClusterConfig, Placement, VolumeState};
 use hayrick_protocol::record::ObjectRecord;
 use hayrick_protocol::{ObjectKey, VolumeId};
 use hayrick_raft_store::Cluster;
-use hayrick_web::{Parameters, Problem, asks_for_json, parameter};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use hayrick_web::{Problem, asks_for_json, parameter};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 use tokio::time::{Duration, Instant, timeout_at};
@@ -26,30 +26,18 @@ use tokio::time::{Duration, Instant, timeout_at};
 use self::shown::{Lost, Of};
 use super::problem::{bad_request, not_now};
 use super::system::{json_answer, json_text};
-use super::{Head, named, not_allowed, plain};
+use super::{Head, named, plain};
 use crate::cluster::repair::foresee::Foreseen;
 use crate::gateway::copies;
 use crate::gateway::read_index::{NotLinearizable, linearize};
 use crate::master::Master;
 
-const ROUTE: &str = "/-/explain/";
-const PARAMETERS: Parameters =
-    Parameters { takes: &["without"], hint: "a ? in the key is written as %3F", ..Parameters::NONE };
 /// What the copies may take at least, however late the index was.
 const COPIES_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Whether this route answers to the path.
-pub(super) fn is_route(path: &str) -> bool {
-    path.starts_with(ROUTE)
-}
-
 /// Answers it.
-pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
-    PARAMETERS.check(request.uri())?;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Ok(not_allowed(request, "GET, HEAD"));
-    }
-    let key = named(request.uri().path().strip_prefix(ROUTE).unwrap_or_default())?;
+pub(super) async fn answer(master: &Arc<Master>, request: &Head, key: &str) -> Result<Response, Problem> {
+    let key = named(key)?;
     let deadline = super::deadline(master);
     linearize(master, deadline).await.map_err(|NotLinearizable(text)| not_now(text))?;
     let place = Arc::clone(&master.gateway.explanations).acquire_owned();
