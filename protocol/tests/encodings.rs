@@ -17,8 +17,8 @@ use hayrick_protocol::command::{
 use hayrick_protocol::held::{Held, LogPosition, Vote, Voters};
 use hayrick_protocol::messages::master::{
     Belonging, ChangeMasters, ChangeMastersError, Greet, Greeting, HandOver, HandOverError, Heartbeat,
-    HeartbeatReply, MastersChanged, Propose, ProposeError, Raft, ReadIndex, ReadIndexError, Register,
-    RegisterError, Registered, ReportVolume, Stage, Verdict,
+    HeartbeatReply, MastersChanged, NotResolved, Propose, ProposeError, Raft, ReadIndex, ReadIndexError,
+    Register, RegisterError, Registered, ReportVolume, Resolve, Resolved, Stage, Verdict,
 };
 use hayrick_protocol::messages::moves::{self, AskMoves, MoveKind, Moves};
 use hayrick_protocol::messages::volume::{self, Append, AppendError, AppendReply, Appended, Probe, Read};
@@ -385,6 +385,18 @@ fn bytes_of_messages_with_volumes_are_golden() {
     golden.message(&registration, &[Ok(registered), Err(later), Err(RegisterError::Never("why".into()))]);
     let report = ReportVolume { volume: VolumeId(4), placement: PlacementId(77), cause: "silent".into() };
     golden.message(&report, &[Verdict::Works, Verdict::Avoided, Verdict::NotLeader]);
+    let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let resolve = Resolve { key: key("k"), fields: vec![field("if-match", "*")], stale: false };
+    let resolved = |needle| Resolved {
+        needle,
+        crc: 7,
+        range_counts: true,
+        fields: vec![field("etag", "\"00\"")],
+        master: "c:9090".into(),
+    };
+    let not_resolved = NotResolved { status: 404, text: "no".into() };
+    let needle = Some(NeedleId::new(EpochId(3), Seq(300)));
+    golden.message(&resolve, &[Ok(resolved(needle)), Ok(resolved(None)), Err(not_resolved)]);
 
     let needle = NeedleId::new(EpochId(3), Seq(300));
     let failures = [
@@ -584,6 +596,7 @@ proptest! {
             let _ = codec::decode::<Register>(&bytes);
             let _ = codec::decode::<Heartbeat>(&bytes);
             let _ = codec::decode::<HandOver>(&bytes);
+            let _ = codec::decode::<Resolve>(&bytes);
             let _ = codec::decode::<AppendReply>(&bytes);
             let _ = codec::decode::<volume::Delete>(&bytes);
             let _ = codec::decode::<Placement>(&bytes);

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::directory::{Directory, DirectoryError};
 use crate::heartbeat::Pulse;
-use crate::http::{Names, VolumePort};
+use crate::http::{Masters, Names, VolumePort};
 use crate::options::Options;
 use crate::peer::PeerPort;
 use crate::register::{Applicant, SETTLED};
@@ -139,10 +139,6 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         handler,
         stopping.clone().cancelled_owned(),
     ));
-    let names = Names { volume: id, cluster, instance: identity.instance };
-    let service = VolumePort::new(Arc::clone(&store), names);
-    ports.spawn(hayrick_web::serve(http_listener, service, stopping.clone().cancelled_owned()));
-
     let (refused_sender, refused) = watch::channel(None);
     let pulse = Arc::new(Pulse {
         store: Arc::clone(&store),
@@ -153,6 +149,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         masters: watch::Sender::new(options.masters),
         refused: refused_sender,
     });
+    let names = Names { volume: id, cluster, instance: identity.instance };
+    let asked = Masters::new(local.clone(), pulse.masters.subscribe());
+    let service = VolumePort::new(Arc::clone(&store), names, Arc::new(asked));
+    ports.spawn(hayrick_web::serve(http_listener, service, stopping.clone().cancelled_owned()));
     let tasks = keep_in_touch(&pulse, applicant, local, (id, cluster));
     Ok(Running { id, http, peer, refused, stopping, ports, tasks, store })
 }

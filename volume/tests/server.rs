@@ -12,7 +12,9 @@ use bytes::Bytes;
 use hayrick_protocol::cluster_map::VolumeStatus;
 use hayrick_protocol::ids::{ClusterId, NeedleId, NodeId, VolumeId};
 use hayrick_protocol::limits::{APPEND_BATCH_NEEDLES_MAX, BLOCK_BYTES, REAP_BATCH_MAX};
-use hayrick_protocol::messages::master::{Heartbeat, HeartbeatReply, Register, RegisterError, Registered};
+use hayrick_protocol::messages::master::{
+    Heartbeat, HeartbeatReply, NotResolved, Register, RegisterError, Registered, Resolve, Resolved,
+};
 use hayrick_protocol::messages::volume::{
     Append, AppendError, AppendReply, Delete, Probe, Read, ReadError, ReadReply, Status,
 };
@@ -43,6 +45,9 @@ struct FakeMaster {
     heartbeats: AtomicU64,
     /// Answers to heartbeats, then "known" for ever.
     replies: Mutex<VecDeque<HeartbeatReply>>,
+    /// What it was asked to resolve, and the answers, then that there is no such key.
+    resolves: Mutex<Vec<Resolve>>,
+    resolved: Mutex<VecDeque<Result<Resolved, NotResolved>>>,
 }
 
 impl Handler for FakeMaster {
@@ -60,6 +65,12 @@ impl Handler for FakeMaster {
                 let reply =
                     self.replies.lock().await.pop_front().unwrap_or(HeartbeatReply::Known(Vec::new()));
                 Ok(Response::to::<Heartbeat>(&reply, Vec::new()))
+            }
+            Resolve::METHOD => {
+                self.resolves.lock().await.push(request.message()?);
+                let none = NotResolved { status: 404, text: "Key does not exist.".to_owned() };
+                let answer = self.resolved.lock().await.pop_front().unwrap_or(Err(none));
+                Ok(Response::to::<Resolve>(&answer, Vec::new()))
             }
             _ => Err(HandleError::UnknownMethod),
         }
@@ -486,13 +497,76 @@ async fn http_says_what_it_has_not() {
     let route = volume.http("GET /-/nothing HTTP/1.1").await;
     assert_eq!(route.status, 404);
     assert!(route.text().contains("/-/nothing"), "{}", route.text());
-    let key = volume.http("GET /cats/1.jpg HTTP/1.1").await;
-    assert_eq!(key.status, 421);
-    assert!(key.text().contains("master"), "{}", key.text());
+    let list = volume.http("GET /cats/?list HTTP/1.1").await;
+    assert_eq!(list.status, 400);
+    assert!(list.text().contains("master"), "{}", list.text());
+    let write = volume.http("PUT /cats/1.jpg HTTP/1.1\r\nContent-Length: 0").await;
+    assert_eq!(write.status, 405);
+    assert!(write.has("allow: GET, HEAD") && write.text().contains("write to a master"), "{}", write.head);
     let put = volume.http("PUT /-/needles/1 HTTP/1.1\r\nContent-Length: 0").await;
     assert_eq!(put.status, 405);
     assert!(put.has("allow: GET, HEAD"), "{}", put.head);
     in_time(volume.running.stop()).await;
+}
+
+#[tokio::test]
+async fn a_key_is_read_as_a_master_says() {
+    let data_dir = TempDir::new().expect("a directory");
+    let (address, master, _) = master(CLUSTER).await;
+    let running = in_time(start(options(data_dir.path(), &[&address]))).await.expect("it starts");
+    let client = client_of(&running);
+    let appended = client.call(&Append { needles: 1 }, vec![needle(1, 500)], Instant::now() + DEADLINE);
+    assert!(appended.await.expect("a good request").0.0[0].is_ok());
+    let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let crc = digest::table_crc(&digest::block_table(&data(1, 500)));
+    let resolved = |needle: Option<u64>, crc| Resolved {
+        needle: needle.map(NeedleId),
+        crc,
+        range_counts: true,
+        fields: vec![field("etag", "\"e\""), field("content-type", "image/gif")],
+        master: "10.0.0.1:9090".to_owned(),
+    };
+    let ask = async |answer: Option<Result<Resolved, NotResolved>>, head: &str| {
+        master.resolved.lock().await.extend(answer);
+        http(running.http, head.as_bytes()).await
+    };
+    let whole =
+        ask(Some(Ok(resolved(Some(1), crc))), "GET /cats/n%C3%A4 HTTP/1.1\r\nIf-Match: *\r\nCookie: x").await;
+    assert_eq!((whole.status, whole.body), (200, data(1, 500)));
+    for wanted in ["etag: \"e\"", "content-type: image/gif", "content-length: 500", "hayrick-served-by: 7"] {
+        assert!(whole.head.contains(wanted), "{wanted} in {}", whole.head);
+    }
+    let asked = master.resolves.lock().await.pop().expect("it was asked");
+    assert_eq!((asked.key.as_str(), asked.stale), ("cats/nä", false));
+    assert_eq!(asked.fields, [field("if-match", "*")], "what bears on the answer, and nothing else");
+
+    let part = ask(Some(Ok(resolved(Some(1), crc))), "GET /a HTTP/1.1\r\nRange: bytes=1-2").await;
+    assert_eq!((part.status, &part.body[..]), (206, &data(1, 500)[1..=2]));
+    let beyond = ask(Some(Ok(resolved(Some(1), crc))), "GET /a HTTP/1.1\r\nRange: bytes=500-").await;
+    assert_eq!(beyond.status, 416);
+    assert!(beyond.head.contains("content-type: text/plain"), "{}", beyond.head);
+    let head = ask(Some(Ok(resolved(Some(1), crc))), "HEAD /a?consistency=stale HTTP/1.1").await;
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert!(head.has("content-length: 500"), "{}", head.head);
+    assert!(master.resolves.lock().await.pop().expect("it was asked").stale);
+    let same = ask(Some(Ok(resolved(None, crc))), "GET /a HTTP/1.1\r\nIf-None-Match: \"e\"").await;
+    assert_eq!((same.status, same.body.len()), (304, 0));
+
+    // Neither a copy that is not here nor one that is not what the index names is sent.
+    for (needle, crc) in [(2, crc), (1, crc ^ 1)] {
+        let elsewhere = ask(Some(Ok(resolved(Some(needle), crc))), "GET /a%20b HTTP/1.1").await;
+        assert_eq!(elsewhere.status, 307);
+        assert!(elsewhere.has("location: http://10.0.0.1:9090/a%20b"), "{}", elsewhere.head);
+    }
+    let gone = ask(None, "GET /a HTTP/1.1").await;
+    assert_eq!((gone.status, gone.text()), (404, "Key does not exist."));
+    let gone = ask(None, "HEAD /a HTTP/1.1").await;
+    assert!(gone.status == 404 && gone.has("content-length: 0"), "{}", gone.head);
+    let no_leader = NotResolved { status: 503, text: "no master leads".to_owned() };
+    let not_now = ask(Some(Err(no_leader)), "GET /a HTTP/1.1").await;
+    assert!(not_now.status == 503 && not_now.text().contains("no master leads"), "{}", not_now.head);
+    assert_eq!(ask(None, "GET /a/../b HTTP/1.1").await.status, 400);
+    in_time(running.stop()).await;
 }
 
 #[tokio::test]

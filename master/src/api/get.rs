@@ -17,10 +17,12 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use hayrick_protocol::NeedleId;
+use hayrick_protocol::cluster_map::Volume;
 use hayrick_protocol::limits::{BLOCK_BYTES, VERIFY_WHOLE_BYTES_MAX};
 use hayrick_protocol::record::ObjectRecord;
 use hayrick_web::{Problem, RangeRequest, content_range, parameter, unsatisfiable};
 use http::{HeaderValue, Method, StatusCode, Uri, header};
+use rand::seq::IndexedRandom;
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -29,7 +31,7 @@ use super::problem::{
     bad_request, missing, no_memory_to_answer, no_such_key, not_linearizable, not_now, not_readable,
     not_what_was_meant,
 };
-use super::{Head, fields, repr_digest};
+use super::{Head, fields, plain, repr_digest};
 use crate::gateway::budget::{self, Exhausted};
 use crate::gateway::copies;
 use crate::gateway::fetch::{self, Blocks, NoCopy, Wanted};
@@ -42,10 +44,11 @@ const PIECE_BLOCKS: u64 = (VERIFY_WHOLE_BYTES_MAX / BLOCK_BYTES) as u64;
 pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
     let key = super::key(request.uri())?;
     let conditions = Conditions::of(request.headers())?;
+    let consistency = Consistency::of(request.uri())?;
     let deadline = super::deadline(master);
     let mut lost: Option<(NeedleId, NoCopy)> = None;
     loop {
-        match (consistent(master, request.uri(), deadline).await, &lost) {
+        match (consistent(master, consistency, deadline).await, &lost) {
             (Ok(()), _) => {}
             // Without a second look, the first one's reasons are what there is to say.
             (Err(_), Some((_, no_copy))) => {
@@ -56,6 +59,9 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
         let record = master.node.get(&key);
         let record = record.map_err(|error| not_now(format!("the index could not be read: {error}")))?;
         let Some(record) = record else { return Err(no_such_key()) };
+        if parameter(request.uri(), "redirect").is_some() {
+            return redirect(master, request, &record);
+        }
         if let Some((needle, no_copy)) = &lost
             && *needle == record.needle
         {
@@ -84,19 +90,57 @@ enum NoPiece {
     NoMemory,
 }
 
-/// Waits until this master may answer a read: at once with `?consistency=stale`.
-pub(super) async fn consistent(master: &Arc<Master>, uri: &Uri, deadline: Instant) -> Result<(), Problem> {
-    match parameter(uri, "consistency") {
-        // What it never heard of it cannot call absent.
-        Some("stale") if master.node.cluster().config.is_none() => Err(not_now(
-            "this master has not seen anything of its cluster yet, so it has no state to read from; try another one",
-        )),
-        Some("stale") => Ok(()),
-        None | Some("linearizable") => linearize(master, deadline).await.map_err(not_linearizable),
-        Some(other) => {
-            Err(bad_request(format!("consistency={other} is not known; leave it out or say stale")))
+/// How new what a read sees must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Consistency {
+    /// As new as when the request came.
+    Linearizable,
+    /// As this master knows it: `?consistency=stale`.
+    Stale,
+}
+
+impl Consistency {
+    pub(super) fn of(uri: &Uri) -> Result<Self, Problem> {
+        match parameter(uri, "consistency") {
+            None | Some("linearizable") => Ok(Self::Linearizable),
+            Some("stale") => Ok(Self::Stale),
+            Some(other) => {
+                Err(bad_request(format!("consistency={other} is not known; leave it out or say stale")))
+            }
         }
     }
+}
+
+/// Waits until this master may answer a read.
+pub(super) async fn consistent(
+    master: &Arc<Master>,
+    consistency: Consistency,
+    deadline: Instant,
+) -> Result<(), Problem> {
+    match consistency {
+        // What it never heard of it cannot call absent.
+        Consistency::Stale if master.node.cluster().config.is_none() => Err(not_now(
+            "this master has not seen anything of its cluster yet, so it has no state to read from; try another one",
+        )),
+        Consistency::Stale => Ok(()),
+        Consistency::Linearizable => linearize(master, deadline).await.map_err(not_linearizable),
+    }
+}
+
+/// 307 to one of the volumes that are up and hold the object, as far as is known here.
+fn redirect(master: &Master, request: &Head, record: &ObjectRecord) -> Result<Response, Problem> {
+    let cluster = master.node.cluster();
+    let members = cluster.table.placement(record.placement).map_or(&[][..], |row| &row.members);
+    let volumes = members.iter().filter_map(|id| cluster.map.volumes.get(id));
+    let up: Vec<&Volume> = volumes.filter(|volume| volume.state.serves_reads()).collect();
+    let Some(volume) = up.choose(&mut rand::rng()) else {
+        return Err(not_now("none of the volumes that hold the object is up; start one of them"));
+    };
+    let to = format!("http://{}{}", volume.addr, request.uri().path());
+    let mut response = plain(StatusCode::TEMPORARY_REDIRECT, format!("volume {} has it: {to}\n", volume.id));
+    let location = HeaderValue::try_from(to).map_err(|_| not_now("its volume has no address for clients"))?;
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
 }
 
 async fn respond(

@@ -18,7 +18,7 @@ use http::Uri;
 use serde::Serialize;
 use tokio::time::timeout_at;
 
-use super::get::consistent;
+use super::get::{Consistency, consistent};
 use super::problem::{bad_request, no_memory_to_answer, not_now};
 use super::{Head, fields, system};
 use crate::master::Master;
@@ -42,10 +42,11 @@ enum Entry<'a> {
 pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
     let uri = request.uri();
     let listing = listing(uri)?;
+    let consistency = Consistency::of(uri)?;
     let (with_prefixes, with_detail) = (listing.delimiter.is_some(), parameter(uri, "detail").is_some());
     let deadline = super::deadline(master);
     if !planted::is(Bug::ListFromOwnState) {
-        consistent(master, uri, deadline).await?;
+        consistent(master, consistency, deadline).await?;
     }
     let Ok(Ok(place)) = timeout_at(deadline, Arc::clone(&master.gateway.lists).acquire_owned()).await else {
         return Err(not_now("too many listings are being made; try again"));

@@ -22,12 +22,14 @@ mod problem;
 mod put;
 mod rebalance;
 mod repr_digest;
+mod resolve;
 mod routes;
 mod system;
 mod undelete;
 mod volumes;
 
 pub(crate) use put::accept_hand_over;
+pub(crate) use resolve::resolve;
 
 use std::sync::Arc;
 

@@ -12,8 +12,8 @@ use hayrick_protocol::command::{Command, Refusal, Reply};
 use hayrick_protocol::limits::{BATCH_COMMANDS_MAX, NAME_BYTES_MAX};
 use hayrick_protocol::messages::master::{
     Belonging, ChangeMasters, ChangeMastersError, Greet, Greeting, HandOver, HandOverError, Heartbeat,
-    HeartbeatReply, MastersChanged, Propose, ProposeError, Raft, ReadIndex, ReadIndexError, Register,
-    RegisterError, Registered, ReportVolume, Stage, Verdict,
+    HeartbeatReply, MastersChanged, NotResolved, Propose, ProposeError, Raft, ReadIndex, ReadIndexError,
+    Register, RegisterError, Registered, ReportVolume, Resolve, Resolved, Stage, Verdict,
 };
 use hayrick_protocol::messages::moves::{AskMoves, Moves};
 use hayrick_protocol::messages::{Identity, Message};
@@ -73,6 +73,10 @@ impl Handler for Server {
             AskMoves::METHOD => {
                 let _: AskMoves = request.message()?;
                 Ok(Response::to::<AskMoves>(&moves(master, from), no_body))
+            }
+            Resolve::METHOD => {
+                let reply = resolve(master, from, &request.message()?, deadline).await;
+                Ok(Response::to::<Resolve>(&reply, no_body))
             }
             HandOver::METHOD => {
                 let reply = accept(master, from, request.message()?, request.body).await;
@@ -279,6 +283,22 @@ async fn change(
         return Err(ChangeMastersError::Conflict(text.to_owned()));
     }
     change::at_leader(master, message, deadline).await
+}
+
+async fn resolve(
+    master: &Arc<Master>,
+    from: Peer,
+    message: &Resolve,
+    deadline: Instant,
+) -> Result<Resolved, NotResolved> {
+    let is_volume = matches!(from.identity, Identity::Volume(_)) && from.cluster.is_known();
+    if !is_volume || from.cluster != master.peers.local().cluster() {
+        return Err(NotResolved {
+            status: 503,
+            text: "only volumes of the same cluster ask this".to_owned(),
+        });
+    }
+    api::resolve(master, message, deadline).await
 }
 
 async fn accept(

@@ -6,7 +6,7 @@ use thiserror::Error;
 use crate::cluster_map::{Master, VolumeStatus};
 use crate::command::{Applied, Command, Precondition, RegisterVolume, Reply};
 use crate::held::{Held, Voters};
-use crate::ids::{ClusterId, InstanceId, NodeId, PlacementId, VolumeId};
+use crate::ids::{ClusterId, InstanceId, NeedleId, NodeId, PlacementId, VolumeId};
 use crate::key::ObjectKey;
 use crate::messages::message;
 use crate::record::Headers;
@@ -289,4 +289,41 @@ pub enum HandOverError {
     /// It may take effect.
     #[error("{0}")]
     Unknown(String),
+}
+
+/// From a volume that a client asks for a key: what a read of that key comes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolve {
+    /// The key.
+    pub key: ObjectKey,
+    /// The fields of the client's request that bear on it: conditions.
+    pub fields: Vec<(String, String)>,
+    /// Whether the master may say what it knows without asking whether that is the newest.
+    pub stale: bool,
+}
+message!(Resolve = 0x020b -> Result<Resolved, NotResolved>);
+
+/// What is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// The needle with its bytes; none where the client has them.
+    pub needle: Option<NeedleId>,
+    /// crc32c of its block table.
+    pub crc: u32,
+    /// Whether a range of it may be sent.
+    pub range_counts: bool,
+    /// The fields that describe the object.
+    pub fields: Vec<(String, String)>,
+    /// Where clients reach the master that says so.
+    pub master: String,
+}
+
+/// Why nothing is to be sent: the HTTP status and text for the client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Error)]
+#[error("{text}")]
+pub struct NotResolved {
+    /// 400, 404, 412 or 503.
+    pub status: u16,
+    /// One line.
+    pub text: String,
 }

@@ -1,27 +1,32 @@
-//! The volume port: needles by id, health, readiness, status and metrics, over HTTP.
+//! The volume port: objects by key, needles by id, health, readiness, status and metrics, over HTTP.
 //!
 //! Owns the routes. Connections, limits and timeouts are `web`'s. A plain match instead of a router: this is the path
-//! that is measured against a bare file server, and there are five routes. Invariant: what is sent was verified.
+//! that is measured against a bare file server, and there are few routes. Invariant: what is sent was verified.
 
 mod health;
+mod key;
 mod metrics;
 mod needle;
 mod ready;
 mod status;
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::{Future, Ready, ready};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
+use futures_util::future::Either;
 use hayrick_protocol::ids::{ClusterId, InstanceId, VolumeId};
 use hayrick_web::{Parameters, Problem};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tower_service::Service;
 
+pub(crate) use self::key::Masters;
 use crate::store::Store;
 
+const SYSTEM: &str = "/-/";
 const NEEDLES: &str = "/-/needles/";
 const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD");
 
@@ -38,11 +43,19 @@ pub(crate) struct Names {
 pub(crate) struct VolumePort {
     store: Arc<Store>,
     names: Names,
+    masters: Arc<Masters>,
 }
 
 impl VolumePort {
-    pub(crate) fn new(store: Arc<Store>, names: Names) -> Self {
-        Self { store, names }
+    pub(crate) fn new(store: Arc<Store>, names: Names, masters: Arc<Masters>) -> Self {
+        Self { store, names, masters }
+    }
+
+    /// The answer to a path that is a key.
+    fn object<B>(&self, request: Request<B>) -> impl Future<Output = Response<Body>> + Send + 'static {
+        let (parts, _) = request.into_parts();
+        let request = Request::from_parts(parts, ());
+        key::get(Arc::clone(&self.store), Arc::clone(&self.masters), self.names.volume.0, request)
     }
 
     /// A HEAD is answered as a GET, of which the connection sends the head only.
@@ -72,37 +85,46 @@ impl VolumePort {
     }
 }
 
+/// An answer that is there at once, or one that has to ask a master.
+type Answered = Either<
+    Ready<Result<Response<Body>, Infallible>>,
+    Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>,
+>;
+
 impl<B> Service<Request<B>> for VolumePort {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Ready<Result<Response<Body>, Infallible>>;
+    type Future = Answered;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        ready(Ok(self.answer(&request)))
+    fn call(&mut self, request: Request<B>) -> Answered {
+        let path = request.uri().path();
+        if path.starts_with(SYSTEM) || path == "/" {
+            return Either::Left(ready(Ok(self.answer(&request))));
+        }
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            return Either::Left(ready(Ok(not_allowed(&request))));
+        }
+        let object = self.object(request);
+        Either::Right(Box::pin(async { Ok(object.await) }))
     }
 }
 
 fn unknown(path: &str) -> Problem {
-    if path.starts_with("/-/") {
-        let (health, ready, status, metrics) = (health::PATH, ready::PATH, status::PATH, metrics::PATH);
-        let text = format!(
-            "there is no route {path} on a volume; there are {NEEDLES}ID, {health}, {ready}, {status} and {metrics}"
-        );
-        return Problem::new(StatusCode::NOT_FOUND, text);
-    }
-    // Not 404: a client would take it for the index's word that there is no such key.
+    let (health, ready, status, metrics) = (health::PATH, ready::PATH, status::PATH, metrics::PATH);
     let text = format!(
-        "this is a volume, which serves needles by id ({NEEDLES}ID); ask a master for the key {path}"
+        "there is no route {path} on a volume; there are /KEY, {NEEDLES}ID, {health}, {ready}, {status} and {metrics}; \
+         lists and writes are for a master"
     );
-    Problem::new(StatusCode::MISDIRECTED_REQUEST, text)
+    Problem::new(StatusCode::NOT_FOUND, text)
 }
 
 fn not_allowed<B>(request: &Request<B>) -> Response<Body> {
-    let text = format!("{} takes GET and HEAD, not {}", request.uri().path(), request.method());
+    let (path, method) = (request.uri().path(), request.method());
+    let text = format!("{path} on a volume takes GET and HEAD, not {method}; write to a master");
     let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, text).response(request.headers());
     response.headers_mut().insert(header::ALLOW, ALLOW);
     response

@@ -1,4 +1,4 @@
-//! `/-/needles/{id}`: the data of a needle, whole or one range of it.
+//! The data of a needle, whole or one range of it: `/-/needles/{id}`, and what a key stands for.
 //!
 //! A small needle is read on the thread that serves the connection: one `pread`, mostly from the page cache, costs less
 //! than handing it to another thread. A large one is read piece by piece as the connection takes them. Invariant: a
@@ -29,9 +29,23 @@ const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 pub(crate) fn get<B>(store: &Arc<Store>, id: &str, request: &Request<B>) -> Result<Response<Body>, Problem> {
     let id = parse(id)?;
     let opened = store.open_needle(id).map_err(|error| problem(id, &error))?;
+    // A needle has no validator that an If-Range could name, so that what one names is another thing.
+    let range_counts = !request.headers().contains_key(header::IF_RANGE);
+    let mut response = send(store, opened, request, range_counts).map_err(|error| problem(id, &error))?;
+    response.headers_mut().entry(header::CONTENT_TYPE).or_insert(OCTETS);
+    Ok(response)
+}
+
+/// The answer with a needle's data, or the range of it that is asked for if one `range_counts`.
+pub(crate) fn send<B>(
+    store: &Arc<Store>,
+    opened: Opened,
+    request: &Request<B>,
+    range_counts: bool,
+) -> Result<Response<Body>, ReadError> {
     let size = u64::from(opened.size());
     let range = match RangeRequest::parse(request.headers(), size) {
-        _ if request.method() == Method::HEAD => None,
+        _ if request.method() == Method::HEAD || !range_counts => None,
         RangeRequest::Full => None,
         RangeRequest::Part(range) => Some(range),
         RangeRequest::Unsatisfiable => {
@@ -42,14 +56,9 @@ pub(crate) fn get<B>(store: &Arc<Store>, id: &str, request: &Request<B>) -> Resu
         }
     };
     let length = range.map_or(size, Range::len_bytes);
-    let body = if request.method() == Method::HEAD {
-        Body::empty()
-    } else {
-        body(store, opened, range).map_err(|error| problem(id, &error))?
-    };
-    let mut response = Response::new(body);
+    let is_head = request.method() == Method::HEAD;
+    let mut response = Response::new(if is_head { Body::empty() } else { body(store, opened, range)? });
     let fields = response.headers_mut();
-    fields.insert(header::CONTENT_TYPE, OCTETS);
     fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     fields.insert(header::ACCEPT_RANGES, BYTES);
     if let Some(range) = range {

@@ -1,0 +1,194 @@
+//! `/{key}`: an object by its key, as a master would answer.
+//!
+//! A master says what a read of the key comes to, and this volume sends its own copy; where it has none that is good, it
+//! sends the client to that master. Owns whom to ask, and which fields of a request bear on the answer. Leaves their
+//! meaning to the master. Invariant: what is sent is the copy that the index names at that moment, verified.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use hayrick_protocol::messages::master::{NotResolved, Resolve, Resolved};
+use hayrick_protocol::{ObjectKey, digest};
+use hayrick_rpc::{Client, Local};
+use hayrick_web::{Parameters, Problem, parameter};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::needle;
+use crate::read::Opened;
+use crate::store::Store;
+
+/// What one master may take before the next is asked.
+const ATTEMPT: Duration = Duration::from_secs(2);
+/// Fields that bear on what is sent.
+const CONDITIONS: [HeaderName; 5] = [
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+    header::IF_RANGE,
+];
+const PARAMETERS: Parameters =
+    Parameters { takes: &["consistency"], hint: "a ? in the key is written as %3F; lists are for a master" };
+/// For a master's own `Served-By`.
+const SERVED_BY: HeaderName = HeaderName::from_static("hayrick-served-by");
+
+/// The masters, as this volume knows them.
+pub(crate) struct Masters {
+    local: Local,
+    known: watch::Receiver<Vec<String>>,
+    /// Connections, the one first that answered last.
+    clients: Mutex<Vec<Arc<Client>>>,
+}
+
+impl Masters {
+    pub(crate) fn new(local: Local, known: watch::Receiver<Vec<String>>) -> Self {
+        Self { local, known, clients: Mutex::default() }
+    }
+
+    /// Asks one after the other until one answers for sure.
+    async fn resolve(&self, message: &Resolve) -> Result<Resolved, NotResolved> {
+        let mut last = None;
+        for client in self.clients() {
+            match client.call(message, Vec::new(), Instant::now() + ATTEMPT).await {
+                Ok((Err(refused), _)) if refused.status == StatusCode::SERVICE_UNAVAILABLE.as_u16() => {
+                    last = Some(refused);
+                }
+                Ok((answer, _)) => {
+                    self.prefer(&client);
+                    return answer;
+                }
+                Err(_) => {}
+            }
+        }
+        Err(last.unwrap_or_else(|| NotResolved {
+            status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+            text: format!("no master answers this volume ({}); start one", self.known.borrow().join(", ")),
+        }))
+    }
+
+    fn clients(&self) -> Vec<Arc<Client>> {
+        let mut clients = self.clients.lock();
+        for address in self.known.borrow().iter() {
+            if !clients.iter().any(|client| client.address() == address) {
+                clients.push(Arc::new(Client::new(self.local.clone(), address.clone(), None)));
+            }
+        }
+        clients.clone()
+    }
+
+    fn prefer(&self, client: &Arc<Client>) {
+        let mut clients = self.clients.lock();
+        if let Some(at) = clients.iter().position(|other| Arc::ptr_eq(client, other)) {
+            clients[..=at].rotate_right(1);
+        }
+    }
+}
+
+/// What a request says, without its body.
+pub(crate) type Head = Request<()>;
+
+pub(crate) async fn get(
+    store: Arc<Store>,
+    masters: Arc<Masters>,
+    volume: u32,
+    request: Head,
+) -> Response<Body> {
+    let answered = answer(&store, &masters, volume, &request).await;
+    answered.unwrap_or_else(|problem| {
+        let mut response = problem.response(request.headers());
+        if request.method() == Method::HEAD && problem.status == StatusCode::NOT_FOUND {
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+            *response.body_mut() = Body::empty();
+        }
+        response
+    })
+}
+
+async fn answer(
+    store: &Arc<Store>,
+    masters: &Masters,
+    volume: u32,
+    request: &Head,
+) -> Result<Response<Body>, Problem> {
+    PARAMETERS.check(request.uri())?;
+    let resolved = masters.resolve(&message(request)?).await.map_err(|NotResolved { status, text }| {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        let problem = Problem::new(status, text);
+        // What is said of an absent key is compared to the letter.
+        if status == StatusCode::NOT_FOUND { problem.verbatim() } else { problem }
+    })?;
+    let described = described(&resolved.fields);
+    let Some(id) = resolved.needle else {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.headers_mut() = described;
+        return Ok(response);
+    };
+    let sent = store
+        .open_needle(id)
+        .ok()
+        .filter(|opened| is_named(opened, &resolved))
+        .and_then(|opened| needle::send(store, opened, request, resolved.range_counts).ok());
+    let Some(mut response) = sent else { return redirect(&resolved.master, request) };
+    if response.status().is_success() {
+        let mut fields = described;
+        fields.extend(response.headers_mut().drain());
+        if request.method() == Method::GET {
+            fields.insert(SERVED_BY, HeaderValue::from(volume));
+        }
+        *response.headers_mut() = fields;
+    }
+    Ok(response)
+}
+
+/// Whether the copy here is the one that the index names.
+fn is_named(opened: &Opened, resolved: &Resolved) -> bool {
+    digest::table_crc(opened.table()) == resolved.crc
+}
+
+fn message(request: &Head) -> Result<Resolve, Problem> {
+    let path = request.uri().path();
+    let key = ObjectKey::from_path(path.strip_prefix('/').unwrap_or(path));
+    let key = key.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    let stale = match parameter(request.uri(), "consistency") {
+        None | Some("linearizable") => false,
+        Some("stale") => true,
+        Some(other) => {
+            let text = format!("consistency={other} is not known; leave it out or say stale");
+            return Err(Problem::new(StatusCode::BAD_REQUEST, text));
+        }
+    };
+    let sent = CONDITIONS.iter().flat_map(|name| {
+        let values = request.headers().get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.map(|value| (name.as_str().to_owned(), value.to_owned()))
+    });
+    Ok(Resolve { key, fields: sent.collect(), stale })
+}
+
+fn described(fields: &[(String, String)]) -> HeaderMap {
+    let mut described = HeaderMap::new();
+    for (name, value) in fields {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            described.append(name, value);
+        }
+    }
+    described
+}
+
+/// To a master, which reads whatever copy is good, and redirects nobody who does not ask for it.
+fn redirect(master: &str, request: &Head) -> Result<Response<Body>, Problem> {
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let to = format!("http://{master}{target}");
+    let text = format!("no good copy is on this volume; ask the master: {to}");
+    let problem = Problem::new(StatusCode::TEMPORARY_REDIRECT, text);
+    let mut response = problem.response(request.headers());
+    let location = HeaderValue::try_from(to).map_err(|_| {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the master has no address for clients")
+    })?;
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}
