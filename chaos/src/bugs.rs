@@ -153,12 +153,12 @@ static MASTERS_KILLED: Mix = with_flags(
     SNAPSHOTS,
 );
 static PEACE: Mix = mix("peace", "Nothing is broken but one link.", &[Kind::CutGatewayVolume], &[]);
-static SWEEPS: Mix = mix(
+static SWEEPS: Mix = quick(mix(
     "sweeps",
-    "Servers are killed, which makes the leader look for what is nobody's.",
+    "Volumes are killed, which makes the leader look for what is nobody's.",
     &[Kind::KillVolume, Kind::KillVolume, Kind::KillVolumes],
     &[],
-);
+));
 static GATEWAY_KILLS: Mix =
     mix("gateway-kills", "Masters are killed in the middle of requests.", &[Kind::KillMaster], &[]);
 static SLOW_VOLUMES: Mix = lasting(
@@ -231,12 +231,12 @@ pub static ALL: &[Planted] = &[
     planted_in(&LEADER_DEATHS, "definite-failure-took-effect"),
     planted_in(&TORN_ANSWERS, "unknown-committed-anew"),
     planted_in(&LEADER_DEATHS, "delete-acked-before-commit"),
-    planted_long(&QUICK_REPAIRS, "repair-without-count", SECONDS, 20),
+    planted_long(&QUICK_REPAIRS, "repair-without-count", 14, 16),
     planted_in(&PEACE, "reap-before-grace"),
     planted_in(&FULL_DISKS, "full-for-ever"),
     planted_in(&COMPACTION_KILLS, "compact-unlinks-first"),
     planted_in(&SMALL_SEGMENTS, "segments-stay-open"),
-    planted_long(&FLIPS, "checksum-not-verified", 16, 40),
+    planted_long(&FLIPS, "checksum-not-verified", 14, 30),
     planted_long(&LONG_ABSENCE, "reconnects-ever-later", 1, PATIENCE),
 ];
 

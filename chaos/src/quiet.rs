@@ -167,6 +167,8 @@ enum ReadBack {
     Found(Vec<Option<Value>>),
     /// One of them could not give it, and said why.
     Unreadable(String),
+    /// One of them gave bytes that are not right, and what is wrong with them.
+    Wrong(String),
     /// The time was over before all had been asked.
     NotTried,
 }
@@ -190,6 +192,10 @@ async fn read_all(scene: &Arc<Scene>, history: &History, quiet: &mut Quiet, dead
         match read_back {
             ReadBack::Found(found) => drop(quiet.found.insert(key, found)),
             ReadBack::Unreadable(why) => drop(quiet.unreadable.insert(key, why)),
+            ReadBack::Wrong(why) => {
+                quiet.wrong.insert(key.clone());
+                quiet.unreadable.insert(key, why);
+            }
             ReadBack::NotTried => not_tried += 1,
         }
     }
@@ -205,30 +211,30 @@ async fn read_through(scene: &Scene, masters: &[u32], key: &str, deadline: Insta
             return ReadBack::NotTried;
         }
         match read(scene, master, key, deadline + READ_OVERTIME).await {
-            Ok(value) => found.push(value),
-            Err(why) => return ReadBack::Unreadable(format!("through master {master}: {why}")),
+            Answer::Found(value) => found.push(Some(value)),
+            Answer::Absent => found.push(None),
+            Answer::Wrong { why } => return ReadBack::Wrong(format!("through master {master}: {why}")),
+            Answer::Refused { why, .. } | Answer::Unknown { why } => {
+                return ReadBack::Unreadable(format!("through master {master}: {why}"));
+            }
+            other => return ReadBack::Unreadable(format!("through master {master}: {other:?}")),
         }
     }
     ReadBack::Found(found)
 }
 
-/// Reads at least once, and again until then.
-async fn read(scene: &Scene, master: u32, key: &str, until: Instant) -> Result<Option<Value>, String> {
-    let mut last = String::new();
-    for _ in 0..READ_AGAIN {
-        match ask(scene.client(master), &Call::Get { key: key.to_owned() }, Bytes::new()).await {
-            Answer::Found(value) => return Ok(Some(value)),
-            Answer::Absent => return Ok(None),
-            Answer::Wrong { why } => return Err(why),
-            Answer::Refused { why, .. } | Answer::Unknown { why } => last = why,
-            other => last = format!("{other:?}"),
-        }
-        if Instant::now() > until {
-            break;
+/// Reads at least once, and again until then, until something is known.
+async fn read(scene: &Scene, master: u32, key: &str, until: Instant) -> Answer {
+    let mut tries = 0;
+    loop {
+        let answer = ask(scene.client(master), &Call::Get { key: key.to_owned() }, Bytes::new()).await;
+        tries += 1;
+        let is_known = matches!(answer, Answer::Found(_) | Answer::Absent | Answer::Wrong { .. });
+        if is_known || tries >= READ_AGAIN || Instant::now() > until {
+            return answer;
         }
         sleep(PAUSE).await;
     }
-    Err(last)
 }
 
 /// The hash of each master's state, all at the same index if they get there. They are asked at once, as what repair and clean-up

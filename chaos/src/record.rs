@@ -1,6 +1,6 @@
 //! Everything that was seen during one run: enough to judge it and to draw it, later and elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -182,6 +182,9 @@ pub struct Quiet {
     pub found: BTreeMap<String, Vec<Option<Value>>>,
     /// Keys that could not be read at the end, and what was answered. Those for which there was no time are not among them.
     pub unreadable: BTreeMap<String, String>,
+    /// Those among them whose bytes came, and were wrong.
+    #[serde(default)]
+    pub wrong: BTreeSet<String>,
     /// What did not come to its end in time: repair, the check; one sentence each.
     #[serde(default)]
     pub unfinished: Vec<String>,

@@ -22,6 +22,7 @@ use crate::format::{DurableRecords, Format, Location, Owner, Record};
 use crate::limits::{BATCH_BYTES_MAX, FIRST_RECORDS_BYTES_MAX};
 use crate::queue::{AppendDone, Job, ProbeDone, Taken, WRITER_PANICKED};
 use crate::recover::{Active, OpenError};
+use crate::stall::timed_sync;
 use crate::stream::{AppendError, Entry, Shared};
 use crate::zero_ahead::{self, NextFileError};
 
@@ -460,7 +461,7 @@ fn sync(file: &AppendFile) -> io::Result<()> {
     if planted::is(Bug::SkipSync) {
         return Ok(());
     }
-    let synced = file.file().sync_data();
+    let synced = timed_sync(|| file.file().sync_data());
     if planted::is(Bug::RetryFailedSync) { synced.or_else(|_| file.file().sync_data()) } else { synced }
 }
 

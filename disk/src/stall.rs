@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use hayrick_metrics as metrics;
+
 /// Milliseconds since a base, plus one; 0 while nothing is in progress.
 #[derive(Debug)]
 pub(crate) struct Stall {
@@ -14,6 +16,14 @@ pub(crate) struct Stall {
 #[expect(clippy::disallowed_methods, reason = "a metric: it must show real time while the disk hangs")]
 fn now() -> Instant {
     Instant::now()
+}
+
+/// A sync, of which it is noted how long it took.
+pub(crate) fn timed_sync<T>(sync: impl FnOnce() -> T) -> T {
+    let began = now();
+    let synced = sync();
+    metrics::FSYNC_SECONDS.observe(began.elapsed());
+    synced
 }
 
 impl Stall {

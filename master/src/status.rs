@@ -8,11 +8,12 @@ mod moves;
 
 use std::time::Duration;
 
+use hayrick_metrics::{self as metrics, Gauge};
 use hayrick_protocol::NodeId;
 use hayrick_protocol::cluster_map::{ClusterConfig, Volume, VolumeState};
 use hayrick_raft_store::{Cluster, ReadError, Role, Status};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use self::copies::Counts;
 pub(crate) use self::moves::Heard;
@@ -22,6 +23,9 @@ use crate::master::Master;
 
 /// A master that misses so many heartbeats of the leader counts as unreachable, where that is the longer time.
 const HEARTBEATS_MISSED: u32 = 3;
+
+/// What a scrape waits for the index.
+const GAUGES_PATIENCE: Duration = Duration::from_millis(300);
 
 /// The cluster as this master sees it.
 pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
@@ -73,6 +77,34 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
         },
         "placements": cluster.table.placements.len(),
     }))
+}
+
+/// How this master and its cluster fare, for `/-/metrics`. What has to be asked of the index is left out while that hangs.
+pub(crate) async fn gauges(master: &Master) -> Vec<(&'static Gauge, f64)> {
+    let (cluster, status) = (master.node.cluster(), master.node.status());
+    let counters = &status.counters;
+    let states = || cluster.map.volumes.values().map(|volume| volume.state);
+    let away = states().filter(|state| matches!(state, VolumeState::Suspect | VolumeState::Down)).count();
+    let mut gauges = vec![
+        (&metrics::RAFT_IS_LEADER, f64::from(u8::from(master.leads()))),
+        (&metrics::RAFT_TERM, status.term as f64),
+        (&metrics::RAFT_COMMITTED, status.committed as f64),
+        (&metrics::RAFT_APPLIED, status.applied as f64),
+        (&metrics::OBJECTS, counters.objects as f64),
+        (&metrics::OBJECT_BYTES, counters.object_bytes as f64),
+        (&metrics::MISSING, counters.missing as f64),
+        (&metrics::GARBAGE_BYTES, counters.garbage_bytes as f64),
+        (&metrics::VOLUMES_WRITABLE, states().filter(|state| state.takes_writes()).count() as f64),
+        (&metrics::VOLUMES_AWAY, away as f64),
+    ];
+    if let (Ok(Ok(copies)), Some(config)) =
+        (timeout(GAUGES_PATIENCE, master.node.copies()).await, cluster.config)
+    {
+        let counts = Counts::of(&cluster, &copies, config.replicas);
+        gauges.push((&metrics::UNDER_REPLICATED, counts.under(config.replicas) as f64));
+    }
+    gauges.extend(metrics::of_process());
+    gauges
 }
 
 /// Why this master cannot serve linearizable reads and writes, as far as can be told without asking anybody.

@@ -1,15 +1,19 @@
-//! Counters of what a server did since it started, and how `GET /-/metrics` shows them.
+//! What a server did since it started and how long it took, what it is now, and how `GET /-/metrics` shows that.
 //!
-//! All there are stand in one table, so that none can be shown without being described, and each is there from the start,
-//! with 0. To count is one addition to a static: no registry, no names looked up, nothing to install. A crate with labels,
-//! histograms and exporters would bring a dozen others for that.
+//! All there are stand in one table, so that none can be shown without being described. Counters and histograms are there
+//! from the start, with 0. To count is an addition to a static: no registry, no names looked up, nothing to install. A crate
+//! with labels and exporters would bring a dozen others for that.
 //!
-//! A counter belongs to the process: of several servers in one (`hayrick dev`), each shows what all of them did. What is
-//! counted where is left to the places that count. Looks at nothing. Invariant: a counter never falls, and nothing is ever
-//! decided by one.
+//! Counters and histograms belong to the process: of several servers in one (`hayrick dev`), each shows what all of them did.
+//! Gauges are given by the server that is asked. What is counted where is left to the places that count. Looks at nothing but
+//! this process. Invariant: a counter never falls, and nothing is ever decided by one.
 
+mod gauge;
+mod histogram;
 mod table;
 
+pub use gauge::{Gauge, of_process};
+pub use histogram::Histogram;
 pub use table::*;
 
 use std::fmt::Write;
@@ -77,13 +81,20 @@ impl Counter {
     }
 }
 
-/// The counters of a server of this kind, in the text format of Prometheus, version 0.0.4.
-pub fn text(of: On) -> String {
+/// All that a server of this kind shows, with its gauges as they are now, in the text format of Prometheus, version 0.0.4.
+pub fn text(of: On, gauges: &[(&'static Gauge, f64)]) -> String {
+    let is_shown = |on: On| on == of || on == On::Both;
     let mut text = String::new();
-    for counter in ALL.iter().filter(|counter| counter.on == of || counter.on == On::Both) {
+    // Neither a backslash nor a line break is in a help text, so that nothing is to be escaped.
+    for counter in COUNTERS.iter().filter(|counter| is_shown(counter.on)) {
         let (name, help, value) = (counter.name, counter.help(), counter.get());
-        // Neither a backslash nor a line break is in a help text, so that nothing is to be escaped.
         writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}")
+            .expect("a string takes all");
+    }
+    HISTOGRAMS.iter().filter(|histogram| is_shown(histogram.on())).for_each(|it| it.write(&mut text));
+    for (gauge, value) in gauges {
+        let (name, help) = (gauge.name(), gauge.help());
+        writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}")
             .expect("a string takes all");
     }
     text
@@ -97,11 +108,15 @@ mod tests {
 
     #[test]
     fn names_are_in_the_style_of_the_field_and_each_is_described() {
-        let names: BTreeSet<&str> = ALL.iter().map(|counter| counter.name()).collect();
-        assert_eq!(names.len(), ALL.len(), "no name is taken twice");
-        for counter in ALL {
-            let (name, help) = (counter.name(), counter.help());
-            assert!(name.starts_with("hayrick_") && name.ends_with("_total"), "{name}");
+        let counters = COUNTERS.iter().map(|it| (it.name(), it.help(), "_total"));
+        let histograms = HISTOGRAMS.iter().map(|it| (it.name(), it.help(), "_seconds"));
+        let gauges = GAUGES.iter().map(|it| (it.name(), it.help(), ""));
+        let all: Vec<_> = counters.chain(histograms).chain(gauges).collect();
+        let names: BTreeSet<&str> = all.iter().map(|(name, ..)| *name).collect();
+        assert_eq!(names.len(), all.len(), "no name is taken twice");
+        for (name, help, ending) in all {
+            let of_the_process = name.starts_with("process_");
+            assert!((name.starts_with("hayrick_") || of_the_process) && name.ends_with(ending), "{name}");
             assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
             assert!(help.ends_with('.') && !help.contains(['\\', '\n']), "{name}: {help}");
         }
@@ -109,13 +124,13 @@ mod tests {
 
     #[test]
     fn a_server_shows_its_own_counters_and_those_of_both() {
-        let (master, volume) = (text(On::Master), text(On::Volume));
+        let (master, volume) = (text(On::Master, &[]), text(On::Volume, &[]));
         let shown = |text: &str, counter: &Counter| {
             let (name, help) = (counter.name(), counter.help());
             let lines = format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} ");
             text.contains(&lines)
         };
-        for counter in ALL {
+        for counter in COUNTERS {
             assert_eq!(shown(&master, counter), counter.on() != On::Volume, "{}", counter.name());
             assert_eq!(shown(&volume, counter), counter.on() != On::Master, "{}", counter.name());
         }
@@ -127,6 +142,9 @@ mod tests {
         RPC_TIMEOUTS.increment();
         RPC_TIMEOUTS.add(2);
         let line = format!("\n{} {}\n", RPC_TIMEOUTS.name(), before + 3);
-        assert!(text(On::Volume).contains(&line), "{line}");
+        assert!(text(On::Volume, &[]).contains(&line), "{line}");
+        let is_leader = text(On::Master, &[(&RAFT_IS_LEADER, 1.0)]);
+        let lines = format!("# TYPE {0} gauge\n{0} 1\n", RAFT_IS_LEADER.name());
+        assert!(is_leader.contains(&lines), "{is_leader}");
     }
 }

@@ -1,17 +1,17 @@
-//! All counters there are. docs/metrics.md says of each what to do when it grows.
+//! All counters, histograms and gauges there are. docs/metrics.md says of each what to do when it is bad.
 
-use crate::{Counter, On};
+use crate::{Counter, Gauge, Histogram, On};
 
-macro_rules! counters {
-    ($(#[doc = $help:literal] $on:ident $counter:ident = $name:literal,)+) => {
-        $(#[doc = $help] pub static $counter: Counter = Counter::new($name, $help, On::$on);)+
+macro_rules! table {
+    ($kind:ident, $all:ident: $($(#[doc = $help:literal])+ $on:ident $metric:ident = $name:literal,)+) => {
+        $($(#[doc = $help])+ pub static $metric: $kind = $kind::new($name, concat!($($help),+), On::$on);)+
 
-        /// All of them.
-        pub static ALL: &[&Counter] = &[$(&$counter),+];
+        /// All of this kind.
+        pub static $all: &[&$kind] = &[$(&$metric),+];
     };
 }
 
-counters! {
+table! { Counter, COUNTERS:
     /// Elections that this master won.
     Master ELECTIONS_WON = "hayrick_raft_elections_won_total",
     /// Times this master stopped leading, whether it handed leadership over or lost it.
@@ -99,4 +99,76 @@ counters! {
     Both RPC_REFUSED = "hayrick_rpc_refused_connections_total",
     /// Calls to peers that were not answered by their deadline.
     Both RPC_TIMEOUTS = "hayrick_rpc_timed_out_calls_total",
+}
+
+table! { Histogram, HISTOGRAMS:
+    /// From the last byte of a PUT's body to its answer.
+    Master PUT_SECONDS = "hayrick_put_seconds",
+    /// From a GET to the first bytes of its answer.
+    Master GET_SECONDS = "hayrick_get_seconds",
+    /// From a HEAD to its answer.
+    Master HEAD_SECONDS = "hayrick_head_seconds",
+    /// From a DELETE, or a list of them, to its answer.
+    Master DELETE_SECONDS = "hayrick_delete_seconds",
+    /// From a listing to its answer.
+    Master LIST_SECONDS = "hayrick_list_seconds",
+    /// Part of a PUT: until its body is in memory, which is up to the client and --body-memory.
+    Master BODY_SECONDS = "hayrick_put_body_seconds",
+    /// Part of a PUT: until all volumes have the bytes on their disks, or one has failed.
+    Master REPLICATION_SECONDS = "hayrick_put_replication_seconds",
+    /// Part of a PUT or DELETE: until its command is applied, or refused.
+    Master COMMIT_SECONDS = "hayrick_commit_seconds",
+    /// Part of a read: until it is sure to see all that was acknowledged before.
+    Master READ_INDEX_SECONDS = "hayrick_read_index_seconds",
+    /// Part of a GET: until a volume has given the first bytes.
+    Master FETCH_SECONDS = "hayrick_fetch_seconds",
+    /// A sync of a log or of a segment.
+    Both FSYNC_SECONDS = "hayrick_fsync_seconds",
+}
+
+table! { Gauge, GAUGES:
+    /// Whether this master leads, 1 or 0.
+    Master RAFT_IS_LEADER = "hayrick_raft_is_leader",
+    /// The term of this master.
+    Master RAFT_TERM = "hayrick_raft_term",
+    /// Index of the last entry of the log that this master knows to be committed.
+    Master RAFT_COMMITTED = "hayrick_raft_committed_index",
+    /// Index of the last entry that this master has applied.
+    Master RAFT_APPLIED = "hayrick_raft_applied_index",
+    /// Live objects.
+    Master OBJECTS = "hayrick_objects",
+    /// Their bytes.
+    Master OBJECT_BYTES = "hayrick_object_bytes",
+    /// Objects with fewer copies on volumes that are up than --replicas.
+    Master UNDER_REPLICATED = "hayrick_under_replicated_objects",
+    /// Objects that no volume had when they were looked for.
+    Master MISSING = "hayrick_missing_objects",
+    /// Bytes of what was overwritten or deleted and is kept for --reap-after.
+    Master GARBAGE_BYTES = "hayrick_garbage_bytes",
+    /// Volumes that take writes.
+    Master VOLUMES_WRITABLE = "hayrick_writable_volumes",
+    /// Volumes that are suspect or down.
+    Master VOLUMES_AWAY = "hayrick_unavailable_volumes",
+
+    /// Bytes that the volume may hold.
+    Volume CAPACITY_BYTES = "hayrick_volume_capacity_bytes",
+    /// Bytes allocated to its segments.
+    Volume USED_BYTES = "hayrick_volume_used_bytes",
+    /// Bytes that appends may still take.
+    Volume FREE_BYTES = "hayrick_volume_free_bytes",
+    /// Bytes of segments that hold nothing that is needed: compaction gives them back.
+    Volume DEAD_BYTES = "hayrick_volume_dead_bytes",
+    /// Needles that it holds.
+    Volume NEEDLES = "hayrick_volume_needles",
+    /// Needles or stretches known to be damaged.
+    Volume BAD = "hayrick_volume_bad_needles",
+    /// Whether it takes appends, 1 or 0: it is not full, and no write or sync has failed.
+    Volume WRITABLE = "hayrick_volume_writable",
+    /// For how long the write or sync in progress has been going on.
+    Volume STALLED_SECONDS = "hayrick_volume_stalled_seconds",
+
+    /// Resident memory of the process.
+    Both PROCESS_RESIDENT_BYTES = "process_resident_memory_bytes",
+    /// Open files and connections of the process.
+    Both PROCESS_OPEN_FDS = "process_open_fds",
 }

@@ -30,6 +30,14 @@ pub(crate) fn check(record: &Record) -> Verdict {
             }
         }
     }
+    let quiet = &record.quiet;
+    let wrong = quiet.wrong.iter().filter_map(|key| Some((key, quiet.unreadable.get(key)?)));
+    evidence.extend(wrong.map(|(key, why)| Evidence {
+        what: format!("wrong by itself at the end: {why}"),
+        at: None,
+        key: Some(key.clone()),
+        history: Vec::new(),
+    }));
     evidence.sort_by_key(|evidence| evidence.at);
     Verdict::of(NAME, PROMISE, format!("{reads} observations of a value"), evidence)
 }
@@ -60,6 +68,11 @@ mod tests {
     #[test]
     fn wrong_bytes_are_told_with_what_is_wrong() {
         assert_violated(&check(&record(vec![get("k").wrong()])), "byte 7 differs");
+        let mut at_the_end = record(vec![put("k", value(1)).stored()]);
+        at_the_end.quiet.unreadable.insert("k".to_owned(), "through master 1: byte 7 differs".to_owned());
+        assert_proved(&check(&at_the_end));
+        at_the_end.quiet.wrong.insert("k".to_owned());
+        assert_violated(&check(&at_the_end), "byte 7 differs");
     }
 
     #[test]

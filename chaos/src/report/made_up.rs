@@ -213,6 +213,7 @@ fn quiet() -> Quiet {
         reads_again_ms: None,
         found: [("a".to_owned(), vec![Some(Value([0x3f; 16])), None])].into(),
         unreadable: [(HOSTILE.to_owned(), "503 no quorum".to_owned())].into(),
+        wrong: Default::default(),
         unfinished: vec![format!("not after 30 s: {HOSTILE}")],
         not_back: vec![format!("master {HOSTILE}")],
         check: Some(CheckSeen {

@@ -1,16 +1,17 @@
 //! Conditions: of a read, weighed where it is served; of a write, decided where its order is decided.
 
-use std::net::SocketAddr;
-
 use anyhow::{Context, Result, ensure};
+use futures_util::future::join_all;
+use hayrick_integration_tests::raw;
 
-use crate::{MEOW, PURR, ask, has};
+use crate::{Contract, MEOW, PURR, ask, has};
 
 /// Long before, and long after any object of this test was stored.
 const LONG_AGO: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
 const FAR_AHEAD: &str = "Fri, 14 Nov 2053 22:13:20 GMT";
 
-pub(crate) async fn of_reads_are_weighed(masters: &[SocketAddr]) -> Result<()> {
+pub(crate) async fn of_reads_are_weighed(contract: &Contract) -> Result<()> {
+    let masters = &contract.masters;
     let put = ask(masters[0], "PUT /read", "", "meow", 201).await?;
     let version = put.field("hayrick-version").context("no Hayrick-Version")?;
     let stored = ask(masters[0], "GET /read", "", "", 200).await?;
@@ -67,7 +68,8 @@ pub(crate) async fn of_reads_are_weighed(masters: &[SocketAddr]) -> Result<()> {
     ask(masters[0], "GET /absent", "If-None-Match: *\r\n", "", 404).await.map(|_| ())
 }
 
-pub(crate) async fn of_writes_are_decided(masters: &[SocketAddr]) -> Result<()> {
+pub(crate) async fn of_writes_are_decided(contract: &Contract) -> Result<()> {
+    let masters = &contract.masters;
     let absent = "If-None-Match: *\r\n";
     ask(masters[0], "PUT /if", absent, "meow", 201).await?;
     ask(masters[1], "PUT /if", absent, "purr", 412).await?;
@@ -103,4 +105,47 @@ pub(crate) async fn of_writes_are_decided(masters: &[SocketAddr]) -> Result<()> 
         ensure!(refused.body().contains("If-Match"), "{:?}", refused.text);
     }
     ask(masters[2], "PUT /dated", &format!("If-Match: {MEOW}\r\n{date}"), "purr", 200).await.map(|_| ())
+}
+
+pub(crate) async fn of_racing_writers_one_wins(contract: &Contract) -> Result<()> {
+    const WRITERS: usize = 12;
+    ask(contract.masters[0], "PUT /race/set", "", "meow", 201).await?;
+    let conditions = [("race/new", "If-None-Match: *".to_owned()), ("race/set", format!("If-Match: {MEOW}"))];
+    for (key, condition) in conditions {
+        let writers = (0..WRITERS).map(async |number| {
+            let body = number.to_string();
+            let request = format!(
+                "PUT /{key} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{condition}\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            raw::send(contract.masters[number % contract.masters.len()], request.as_bytes()).await
+        });
+        let answers: Vec<_> = join_all(writers).await.into_iter().collect::<Result<_>>()?;
+        let winners = answers.iter().filter(|it| matches!(it.status, Some(200 | 201))).count();
+        let losers = answers.iter().filter(|it| it.status == Some(412)).count();
+        ensure!((winners, losers) == (1, WRITERS - 1), "{key}: {answers:?}");
+        let won = answers.iter().position(|it| matches!(it.status, Some(200 | 201))).context("one won")?;
+        let kept = ask(contract.masters[1], &format!("GET /{key}"), "", "", 200).await?;
+        ensure!(kept.body() == won.to_string(), "{won} won: {:?}", kept.text);
+    }
+    Ok(())
+}
+
+pub(crate) async fn if_range_gives_the_range_or_the_whole(contract: &Contract) -> Result<()> {
+    ask(contract.masters[0], "PUT /if-range", "", "meow", 201).await?;
+    let cases = [
+        (MEOW.to_owned(), 206, "eo"),
+        (PURR.to_owned(), 200, "meow"),
+        (format!("W/{MEOW}"), 200, "meow"),
+        // A date is no strong validator of what may change twice a second.
+        (FAR_AHEAD.to_owned(), 200, "meow"),
+    ];
+    for master in &contract.masters {
+        for (validator, status, body) in &cases {
+            let fields = format!("Range: bytes=1-2\r\nIf-Range: {validator}\r\n");
+            let answer = ask(*master, "GET /if-range", &fields, "", *status).await?;
+            ensure!(answer.body() == *body, "{validator}: {:?}", answer.text);
+        }
+    }
+    Ok(())
 }

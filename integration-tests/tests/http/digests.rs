@@ -1,10 +1,8 @@
 //! Digests: of bodies on their way in, and on demand on their way out (RFC 9530).
 
-use std::net::SocketAddr;
-
 use anyhow::{Result, ensure};
 
-use crate::{ask, has};
+use crate::{Contract, MEOW, ask, has};
 
 /// Of `meow`, in base64.
 const MD5: &str = "SkvkDJasYxTpHZPzgEOmNA==";
@@ -12,7 +10,8 @@ const SHA256: &str = "QEzde8EJxDL4zCRDtFvP6VmA9RByFcZFI25XeSmsPlI=";
 /// More than is verified as a whole.
 const LARGE_BYTES: usize = (1 << 20) + 1;
 
-pub(crate) async fn wrong_ones_store_nothing(master: SocketAddr) -> Result<()> {
+pub(crate) async fn wrong_ones_store_nothing(contract: &Contract) -> Result<()> {
+    let master = contract.masters[0];
     let right = [
         format!("Content-MD5: {MD5}\r\n"),
         format!("Repr-Digest: sha-256=:{SHA256}:\r\n"),
@@ -35,7 +34,8 @@ pub(crate) async fn wrong_ones_store_nothing(master: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-pub(crate) async fn wanted_ones_are_answered(masters: &[SocketAddr]) -> Result<()> {
+pub(crate) async fn wanted_ones_are_answered(contract: &Contract) -> Result<()> {
+    let masters = &contract.masters;
     ask(masters[0], "PUT /digests/wanted", "", "meow", 201).await?;
     ask(masters[0], "PUT /digests/large", "", &"x".repeat(LARGE_BYTES), 201).await?;
     let (md5, sha256) = (Some(format!("md5=:{MD5}:")), Some(format!("sha-256=:{SHA256}:")));
@@ -68,5 +68,15 @@ pub(crate) async fn wanted_ones_are_answered(masters: &[SocketAddr]) -> Result<(
     );
     let unasked = ask(masters[0], "GET /digests/wanted", "", "", 200).await?;
     ensure!(unasked.field("repr-digest").is_none(), "{:?}", unasked.text);
+    Ok(())
+}
+
+pub(crate) async fn the_etag_is_the_md5(contract: &Contract) -> Result<()> {
+    let put = ask(contract.masters[0], "PUT /digests/etag", "", "meow", 201).await?;
+    has(&put, &[&format!("ETag: {MEOW}")])?;
+    for method in ["GET", "HEAD"] {
+        let answer = ask(contract.masters[1], &format!("{method} /digests/etag"), "", "", 200).await?;
+        has(&answer, &[&format!("ETag: {MEOW}")])?;
+    }
     Ok(())
 }

@@ -1,27 +1,24 @@
 //! Refusals that say what to do, and what every answer carries.
 
-use std::net::SocketAddr;
-
-use anyhow::{Result, ensure};
-use hayrick_integration_tests::cluster;
-use hayrick_launcher::Cluster;
+use anyhow::{Context, Result, ensure};
+use hayrick_integration_tests::{cluster, raw};
 use tokio::task::block_in_place;
 
-use crate::{ask, has};
+use crate::{Contract, MEOW, ask, has};
 
 /// What is not taken is refused by name, with what is.
-pub(crate) async fn unknown_parameters_are_named(cluster: &Cluster) -> Result<()> {
-    let (master, volume) = (cluster.client_addrs()[0], cluster.volume(1).http_addr());
+pub(crate) async fn unknown_parameters_are_named(contract: &Contract) -> Result<()> {
+    let (master, volume) = (contract.masters[0], contract.cluster.volume(1).http_addr());
     ask(master, "PUT /taken", "", "meow", 201).await?;
     let cases = [
         (master, "GET /taken?nonsense", "\"nonsense\" is no parameter", "consistency"),
         (master, "GET /taken?consistency=stale&limit=3", "\"limit\" is no parameter", "list"),
-        (master, "GET /taken?redirect", "\"redirect\" is not there yet", "consistency"),
+        (master, "GET /taken?detail", "\"detail\" is no parameter", "redirect"),
         (master, "GET /taken?consistency=perhaps", "consistency=perhaps", "stale"),
         (master, "PUT /taken?list", "\"list\" is no parameter", "%3F"),
         (master, "DELETE /taken?x=1", "\"x\" is no parameter", "%3F"),
         (master, "GET /?list&nonsense=1", "\"nonsense\" is no parameter", "limit, start"),
-        (master, "GET /?list&delimiter=/", "\"delimiter\" is not there yet", "limit, start"),
+        (master, "GET /?list&redirect", "\"redirect\" is no parameter", "delimiter, detail"),
         (master, "GET /?limit=3", "\"limit\" is no parameter", "/?list"),
         (master, "GET /-/status?hash", "\"hash\" is no parameter", "state-hash"),
         (volume, "GET /-/status?x", "\"x\" is no parameter", "none"),
@@ -46,7 +43,8 @@ pub(crate) async fn unknown_parameters_are_named(cluster: &Cluster) -> Result<()
 }
 
 /// Of every kind of answer: it comes back as it was sent, and only then.
-pub(crate) async fn request_ids_are_echoed_and_never_added(masters: &[SocketAddr]) -> Result<()> {
+pub(crate) async fn request_ids_are_echoed_and_never_added(contract: &Contract) -> Result<()> {
+    let masters = &contract.masters;
     let cases = [
         ("PUT /request", 201),
         ("GET /request", 200),
@@ -75,9 +73,11 @@ pub(crate) async fn request_ids_are_echoed_and_never_added(masters: &[SocketAddr
 }
 
 /// Ends all volumes: whoever asks is told which to start.
-pub(crate) async fn unreadable_objects_name_the_volumes_to_start(cluster: &Cluster) -> Result<()> {
-    let client = cluster::client_any(cluster)?;
-    cluster::put_copies(&client, "unreadable", cluster.volumes().len(), || "meow").await?;
+pub(crate) async fn unreadable_objects_name_the_volumes_to_start(contract: &Contract) -> Result<()> {
+    let cluster = &contract.cluster;
+    ask(contract.masters[0], "PUT /unreadable", "", "meow", 201).await?;
+    let described = ask(contract.masters[0], "HEAD /unreadable", "", "", 200).await?;
+    let members = cluster::volumes_of(described.field("hayrick-placement").context("no Hayrick-Placement")?);
     for volume in cluster.volumes() {
         block_in_place(|| volume.kill())?;
     }
@@ -85,13 +85,95 @@ pub(crate) async fn unreadable_objects_name_the_volumes_to_start(cluster: &Clust
         let refused = ask(master, "GET /unreadable", "", "", 503).await?;
         ensure!(refused.field("retry-after").is_some(), "{:?}", refused.text);
         for volume in cluster.volumes() {
-            let id = volume.server_id().unwrap_or_default();
+            let id = volume.server_id().context("registered")?;
             let named = format!("{id} ({})", volume.http_addr());
-            ensure!(refused.body().contains(&named), "it does not name volume {named}: {:?}", refused.text);
+            let is_named = refused.body().contains(&named);
+            ensure!(is_named == members.contains(&u32::try_from(id)?), "{named}: {:?}", refused.text);
         }
         // The index alone answers these.
         ask(master, "HEAD /unreadable", "", "", 200).await?;
         ask(master, "GET /absent", "", "", 404).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn a_refused_write_has_no_effect(contract: &Contract) -> Result<()> {
+    ask(contract.masters[0], "PUT /refused", "", "meow", 201).await?;
+    let cases = [
+        ("PUT", "If-None-Match: *\r\n", 412),
+        ("PUT", "Content-MD5: AAAAAAAAAAAAAAAAAAAAAA==\r\n", 400),
+        ("PUT", "Content-Range: bytes 0-3/4\r\n", 400),
+        ("PUT", "If-Match: unquoted\r\n", 400),
+        ("DELETE", "If-Match: \"no\"\r\n", 412),
+        ("DELETE", "If-Unmodified-Since: Tue, 14 Nov 2023 22:13:20 GMT\r\n", 400),
+    ];
+    for (number, (method, fields, status)) in cases.into_iter().enumerate() {
+        let master = contract.masters[number % contract.masters.len()];
+        ask(master, &format!("{method} /refused"), fields, "purr", status).await?;
+    }
+    for master in &contract.masters {
+        let kept = ask(*master, "GET /refused", "", "", 200).await?;
+        ensure!(kept.body() == "meow", "{:?}", kept.text);
+        has(&kept, &[&format!("ETag: {MEOW}")])?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn an_unknown_route_is_repeated(contract: &Contract) -> Result<()> {
+    for master in &contract.masters {
+        let unknown = ask(*master, "GET /-/nothing/here", "", "", 404).await?;
+        ensure!(
+            unknown.body().contains("there is no route /-/nothing/here; there are /-/"),
+            "{:?}",
+            unknown.text
+        );
+        ask(*master, "HEAD /-/nothing", "", "", 404).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn other_methods_are_405_with_allow(contract: &Contract) -> Result<()> {
+    let cases = [
+        ("BREW", "/key", "GET, HEAD, PUT, DELETE"),
+        ("POST", "/key", "GET, HEAD, PUT, DELETE"),
+        ("POST", "/", "GET, HEAD"),
+        ("DELETE", "/-/status", "GET, HEAD"),
+        ("GET", "/-/delete", "POST"),
+        ("GET", "/-/undelete/key", "POST"),
+        ("GET", "/-/leader/1", "POST"),
+        ("GET", "/-/masters/1", "DELETE"),
+        ("DELETE", "/-/move-rate", "GET, HEAD, PUT"),
+    ];
+    for (method, path, allow) in cases {
+        let request =
+            format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        let refused = raw::send(contract.masters[0], request.as_bytes()).await?;
+        ensure!(
+            refused.status == Some(405) && refused.body().contains(allow),
+            "{method} {path}: {:?}",
+            refused.text
+        );
+        has(&refused, &[&format!("Allow: {allow}")])?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn problems_are_a_line_or_json(contract: &Contract) -> Result<()> {
+    let (master, volume) = (contract.masters[0], contract.cluster.volume(1).http_addr());
+    for (addr, line, status) in [
+        (master, "GET /problem", 404),
+        (master, "GET /problem?nonsense", 400),
+        (master, "GET /-/nothing", 404),
+        (volume, "GET /-/nothing", 404),
+        (volume, "GET /problem", 404),
+    ] {
+        let text = ask(addr, line, "", "", status).await?;
+        has(&text, &["Content-Type: text/plain; charset=utf-8"])?;
+        ensure!(text.body().trim_end_matches('\n').lines().count() == 1, "{:?}", text.text);
+        let problem = ask(addr, line, "Accept: application/json\r\n", "", status).await?;
+        has(&problem, &["Content-Type: application/problem+json"])?;
+        let problem: serde_json::Value = serde_json::from_str(problem.body())?;
+        ensure!(problem["status"] == status && problem["detail"] == text.body().trim_end(), "{problem}");
     }
     Ok(())
 }

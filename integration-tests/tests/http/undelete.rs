@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result, ensure};
 use hayrick_integration_tests::raw::Answer;
 
-use crate::{KEPT, ask, has};
+use crate::{Contract, KEPT, ask, has};
 
 /// Fields of a HEAD that an undelete leaves as they were.
 const AS_IT_WAS: [&str; 8] = [
@@ -19,7 +19,8 @@ const AS_IT_WAS: [&str; 8] = [
     "hayrick-placement",
 ];
 
-pub(crate) async fn brings_back_what_was_deleted(masters: &[SocketAddr]) -> Result<()> {
+pub(crate) async fn brings_back_what_was_deleted(contract: &Contract) -> Result<()> {
+    let masters = &contract.masters;
     let [one, two, three] = masters[..] else { anyhow::bail!("three masters") };
     let never = ask(one, "POST /-/undelete/un/never", "", "", 404).await?;
     ensure!(never.body().contains("nothing to bring back: un/never"), "{:?}", never.text);

@@ -19,6 +19,7 @@ use serde::Serialize;
 use tokio::time::{Duration, Instant, timeout};
 
 use super::problem::{bad_request, commit_failed, no_epoch, no_leader};
+use super::stopwatch::{Step, lap};
 use super::{Head, body, fields, system};
 use crate::gateway::commit::{CommitError, commit};
 use crate::leader;
@@ -67,6 +68,7 @@ async fn delete(
         } else {
             committing.await
         };
+        lap(Step::Commit);
         match committed {
             Ok(applied) => return Ok(Some(applied)),
             Err(CommitError::Refused(Refusal::Fenced)) if Instant::now() < deadline => {

@@ -31,6 +31,7 @@ use super::problem::{
     bad_request, missing, no_memory_to_answer, no_such_key, not_linearizable, not_now, not_readable,
     not_what_was_meant,
 };
+use super::stopwatch::{Step, lap};
 use super::{Head, fields, plain, repr_digest};
 use crate::gateway::budget::{self, Exhausted};
 use crate::gateway::copies;
@@ -117,14 +118,16 @@ pub(super) async fn consistent(
     consistency: Consistency,
     deadline: Instant,
 ) -> Result<(), Problem> {
-    match consistency {
+    let seen = match consistency {
         // What it never heard of it cannot call absent.
         Consistency::Stale if master.node.cluster().config.is_none() => Err(not_now(
             "this master has not seen anything of its cluster yet, so it has no state to read from; try another one",
         )),
         Consistency::Stale => Ok(()),
         Consistency::Linearizable => linearize(master, deadline).await.map_err(not_linearizable),
-    }
+    };
+    lap(Step::ReadIndex);
+    seen
 }
 
 /// 307 to one of the volumes that are up and hold the object, as far as is known here.
@@ -187,7 +190,9 @@ async fn respond(
     let digest = if *request.method() == Method::GET {
         let is_whole = span == (0..size);
         let reader = Reader { master: Arc::clone(master), record: record.clone(), table: None, span };
-        let (first, rest) = reader.piece(Some(deadline)).await?;
+        let piece = reader.piece(Some(deadline)).await;
+        lap(Step::Fetch);
+        let (first, rest) = piece?;
         response.headers_mut().insert(fields::SERVED_BY, HeaderValue::from(first.served_by.0));
         let digest = wanted.digest(record, (is_whole && rest.span.is_empty()).then_some(&*first.data));
         *response.body_mut() = body(first.data, rest);

@@ -24,6 +24,7 @@ mod rebalance;
 mod repr_digest;
 mod resolve;
 mod routes;
+mod stopwatch;
 mod system;
 mod undelete;
 mod volumes;
@@ -61,12 +62,15 @@ pub(crate) fn router(master: Arc<Master>) -> Router {
 type Head = http::Request<()>;
 
 async fn dispatch(State(master): State<Arc<Master>>, request: Request) -> Response {
-    let fields = request.headers().clone();
-    let is_head = request.method() == Method::HEAD;
-    let response = answer(&master, request).await.unwrap_or_else(|problem| {
-        let mut response = problem.response(&fields);
+    let (parts, body) = request.into_parts();
+    let head = Head::from_parts(parts, ());
+    let asked = routes::asked(head.method(), head.uri());
+    let does = asked.as_ref().ok().map(|asked| asked.does);
+    let (answered, laps) = stopwatch::timed(answer(&master, &head, asked, body)).await;
+    let response = answered.unwrap_or_else(|problem| {
+        let mut response = problem.response(head.headers());
         // A HEAD tells the length of an object; of one that is not there, that is 0 and not the length of the words.
-        if is_head && problem.status == StatusCode::NOT_FOUND {
+        if *head.method() == Method::HEAD && problem.status == StatusCode::NOT_FOUND {
             response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
             *response.body_mut() = Body::empty();
         }
@@ -75,16 +79,20 @@ async fn dispatch(State(master): State<Arc<Master>>, request: Request) -> Respon
     if response.status() == StatusCode::GATEWAY_TIMEOUT {
         metrics::OUTCOMES_UNKNOWN.increment();
     }
+    laps.tell(does, &head, response.status());
     response
 }
 
-async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let request = Head::from_parts(parts, ());
-    let Asked { does, named } = match routes::asked(request.method(), request.uri()) {
+async fn answer(
+    master: &Arc<Master>,
+    request: &Head,
+    asked: Result<Asked<'_>, NotAsked>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Asked { does, named } = match asked {
         Ok(asked) => asked,
         Err(NotAsked::Problem(problem)) => return Err(problem),
-        Err(NotAsked::Method(allow)) => return Ok(not_allowed(&request, &allow)),
+        Err(NotAsked::Method(allow)) => return Ok(not_allowed(request, &allow)),
     };
     if does.is_of_objects()
         && let Some(reason) = master.admission.failure()
@@ -93,26 +101,26 @@ async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Prob
     }
     match does {
         Does::FrontPage => Ok(system::front_page(master)),
-        Does::List => list::answer(master, &request).await,
-        Does::Put => put::answer(master, request.map(|()| body)).await,
-        Does::Read => get::answer(master, &request).await,
-        Does::Delete => delete::answer(master, &request).await,
-        Does::DeleteList => delete::answer_list(master, &request, body).await,
+        Does::List => list::answer(master, request).await,
+        Does::Put => put::answer(master, request, body).await,
+        Does::Read => get::answer(master, request).await,
+        Does::Delete => delete::answer(master, request).await,
+        Does::DeleteList => delete::answer_list(master, request, body).await,
         Does::Undelete => undelete::answer(master, named).await,
         Does::Health => Ok(plain(StatusCode::OK, "ok\n")),
         Does::Ready => system::ready(master).await,
-        Does::Status => system::status(master, &request).await,
-        Does::Metrics => Ok(system::metrics()),
+        Does::Status => system::status(master, request).await,
+        Does::Metrics => Ok(system::metrics(master).await),
         Does::OpenApi => Ok(openapi::answer()),
-        Does::Explain => explain::answer(master, &request, named).await,
-        Does::Check => check::answer(master, &request).await,
+        Does::Explain => explain::answer(master, request, named).await,
+        Does::Check => check::answer(master, request).await,
         Does::Backup => backup::answer(master).await,
         Does::ShowMoveRate => move_rate::show(master).await,
         Does::SetMoveRate => move_rate::set(master, body).await,
-        Does::Rebalance => rebalance::answer(master, &request).await,
-        Does::Drain => volumes::answer(master, &request, named, Verb::Drain).await,
-        Does::Undrain => volumes::answer(master, &request, named, Verb::Undrain).await,
-        Does::RemoveVolume => volumes::answer(master, &request, named, Verb::Remove).await,
+        Does::Rebalance => rebalance::answer(master, request).await,
+        Does::Drain => volumes::answer(master, request, named, Verb::Drain).await,
+        Does::Undrain => volumes::answer(master, request, named, Verb::Undrain).await,
+        Does::RemoveVolume => volumes::answer(master, request, named, Verb::Remove).await,
         Does::AddMaster => masters::add(master, body).await,
         Does::RemoveMaster => masters::remove(master, named).await,
         Does::Transfer => masters::transfer(master, named).await,

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use axum::body::Body;
-use axum::extract::Request;
 use axum::response::Response;
 use bytes::Bytes;
 use hayrick_metrics as metrics;
@@ -32,7 +31,8 @@ use super::problem::{
     bad_request, commit_failed, condition_failed, exhausted, handed_over, no_epoch, no_leader, no_room,
     no_target, not_linearizable, not_now, to_hand_over,
 };
-use super::{body, fields};
+use super::stopwatch::{Step, lap};
+use super::{Head, body, fields};
 use crate::gateway::append::AppendFailure;
 use crate::gateway::budget::{Exhausted, Share};
 use crate::gateway::commit::{CommitError, commit};
@@ -57,16 +57,20 @@ struct Object {
     share: Arc<Share>,
 }
 
-pub(super) async fn answer(master: &Arc<Master>, request: Request) -> Result<Response, Problem> {
-    let (parts, request_body) = request.into_parts();
-    let key = super::key(&parts.uri)?;
-    let mut precondition = fields::precondition(&parts.headers)?;
-    let headers = fields::kept(&parts.headers)?;
-    if parts.headers.contains_key(header::CONTENT_RANGE) {
+pub(super) async fn answer(
+    master: &Arc<Master>,
+    request: &Head,
+    request_body: Body,
+) -> Result<Response, Problem> {
+    let key = super::key(request.uri())?;
+    let mut precondition = fields::precondition(request.headers())?;
+    let headers = fields::kept(request.headers())?;
+    if request.headers().contains_key(header::CONTENT_RANGE) {
         return Err(bad_request("a PUT stores a whole object; Content-Range, a part of one, is not taken"));
     }
     let (bodies, max_bytes) = (&master.gateway.bodies, master.options.max_object_bytes);
-    let taken = body::take_in(bodies, max_bytes, &key, &parts.headers, request_body).await?;
+    let taken = body::take_in(bodies, max_bytes, &key, request.headers(), request_body).await?;
+    lap(Step::Body);
     let share = Arc::new(taken.share);
     if planted::is(Bug::ConditionAtGateway) {
         precondition = decided_here(master, &key, precondition).await?;
@@ -126,6 +130,15 @@ pub(crate) async fn accept_hand_over(
     store(master, &object, deadline, false).await.map_err(to_hand_over)
 }
 
+/// The window of these planted bugs lies between the appends and the commit.
+async fn widen_windows() {
+    if planted::is(Bug::OrphansWithoutFence) {
+        sleep(Duration::from_millis(700)).await;
+    } else if planted::is_any(&[Bug::EpochFenceIgnored, Bug::StalePlacementAccepted]) {
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// With the planted bug, writes after one of a fenced epoch get an epoch that can be fenced again.
 fn forget_fenced_epoch(master: &Master, draft: &Draft) {
     if planted::is(Bug::EpochFenceIgnored)
@@ -164,7 +177,9 @@ async fn store(
             }
         };
 
+        lap(Step::Placement);
         let failed = draft.append(master, object, deadline).await;
+        lap(Step::Replication);
         if let Some((volume, failure)) = failed.first() {
             let why = format!("nothing was written: volume {volume} did not take the object: {failure}");
             if Instant::now() >= deadline {
@@ -184,12 +199,10 @@ async fn store(
             continue;
         }
 
-        if planted::is_any(&[Bug::EpochFenceIgnored, Bug::StalePlacementAccepted, Bug::OrphansWithoutFence]) {
-            // The window of these lies between the appends and the commit.
-            sleep(Duration::from_millis(200)).await;
-        }
+        widen_windows().await;
         draft.may_count = true;
         let committed = commit(master, Arc::clone(&draft.ticket), draft.commit(object), deadline).await;
+        lap(Step::Commit);
         if let Err(CommitError::Refused(Refusal::StalePlacement | Refusal::PreconditionFailed)) = committed {
             draft.may_count = false;
         }

@@ -26,9 +26,10 @@ pub(super) async fn ready(master: &Arc<Master>) -> Result<Response, Problem> {
     Ok(plain(StatusCode::OK, "ready\n"))
 }
 
-/// Asked often and for nothing else, so it waits for nobody.
-pub(super) fn metrics() -> Response {
-    let mut response = Response::new(Body::from(metrics::text(metrics::On::Master)));
+/// Asked often and for nothing else, so it waits for nobody but the index, and not for long.
+pub(super) async fn metrics(master: &Master) -> Response {
+    let gauges = status::gauges(master).await;
+    let mut response = Response::new(Body::from(metrics::text(metrics::On::Master, &gauges)));
     let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE);
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response

@@ -78,7 +78,7 @@ impl VolumePort {
             (Some(id), _) => needle::get(&self.store, id, request),
             (None, health::PATH) => Ok(health::get()),
             (None, ready::PATH) => ready::get(&self.store),
-            (None, metrics::PATH) => Ok(metrics::get()),
+            (None, metrics::PATH) => Ok(metrics::get(&self.store)),
             (None, _) => Ok(status::get(&self.store, &self.names)),
         };
         answer.unwrap_or_else(|problem| problem.response(request.headers()))
