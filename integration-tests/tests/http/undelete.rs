@@ -81,7 +81,7 @@ async fn what_is_no_undelete_is_refused(master: SocketAddr) -> Result<()> {
         ask(master, &format!("POST /-/undelete/{wrong}"), "", "", 400).await?;
     }
     let nowhere = ask(master, "POST /-/undelete", "", "", 404).await?;
-    ensure!(nowhere.body().contains("/-/undelete/KEY"), "{:?}", nowhere.text);
+    ensure!(nowhere.body().contains("/-/undelete/{key}"), "{:?}", nowhere.text);
     Ok(())
 }
 

@@ -45,8 +45,13 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
     let master = Arc::clone(master);
     tokio::spawn(async move {
         let counters = Counters::default();
-        tell(check::run(&master, deep, &counters), &counters, to).await;
-        drop(place);
+        let check = async {
+            let report = check::run(&master, deep, &counters).await;
+            // Before the report is sent: whoever has it may ask for the next one.
+            drop(place);
+            report
+        };
+        tell(check, &counters, to).await;
     });
     let mut response = Response::new(Body::from_stream(stream::unfold(lines, async |mut lines| {
         let line: Bytes = lines.recv().await?;
