@@ -1,6 +1,6 @@
 //! The query parameters of a request, and the refusal of those that it does not take.
 //!
-//! Owns how a query is read: pairs, still percent-encoded, the first of a name counts. Leaves their meaning to the
+//! Owns how a query is read: pairs, still percent-encoded, each name once. Leaves their meaning to the
 //! routes. Invariant: whatever a query holds is known to its route, or the request is refused: what is silently
 //! left out of account would make it another request.
 
@@ -22,13 +22,18 @@ impl Parameters {
     /// None at all.
     pub const NONE: Self = Self { takes: &[], hint: "" };
 
-    /// Refuses a target with any other.
+    /// Refuses a target with any other, or with one twice.
     ///
     /// # Errors
     /// 400, which names the first of those and what is taken.
     pub fn check(&self, uri: &Uri) -> Result<(), Problem> {
-        let Some(name) = pairs(uri).map(|(name, _)| name).find(|name| !self.takes.contains(name)) else {
-            return Ok(());
+        let names = || pairs(uri).map(|(name, _)| name);
+        let Some(name) = names().find(|name| !self.takes.contains(name)) else {
+            let twice = |name: &&str| names().filter(|other| other == name).count() > 1;
+            return names().find(twice).map_or(Ok(()), |name| {
+                let text = format!("{name:?} is there more than once; it counts once");
+                Err(Problem::new(StatusCode::BAD_REQUEST, text))
+            });
         };
         let taken = if self.takes.is_empty() { "none".to_owned() } else { self.takes.join(", ") };
         let hint = if self.hint.is_empty() { String::new() } else { format!("; {}", self.hint) };
@@ -79,6 +84,8 @@ mod tests {
         assert_eq!(text("/a?list&b=limit", PAGE), unknown);
         let none = "\"a\" is no parameter; this request takes none";
         assert_eq!(text("/-/x?a", Parameters::NONE), none);
+        let twice = "\"limit\" is there more than once; it counts once";
+        assert_eq!(text("/a?list&limit=3&limit=3", PAGE), twice);
         assert!(refusal("/a?", Parameters::NONE).is_some(), "a question mark may be meant as part of a key");
     }
 

@@ -100,9 +100,10 @@ pub(super) async fn answer_list(
         bad_request(format!(r#"the body is no JSON list of keys, as in ["cats/1", "cats/2"]: {error}"#))
     })?;
     if keys.len() > DELETE_KEYS_MAX {
-        let text =
-            format!("{} keys are too many for one request; send at most {DELETE_KEYS_MAX}", keys.len());
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+        return Err(bad_request(format!(
+            "{} keys are too many for one request; send at most {DELETE_KEYS_MAX}",
+            keys.len()
+        )));
     }
     let deadline = super::deadline(master);
     if !leader::wait_reachable(master, deadline).await {

@@ -57,7 +57,15 @@ fn merge(there: &mut Value, new: Value) {
     for (status, answer) in answers {
         let same = &mut there["responses"][&status];
         match (&mut same["content"], &answer["content"]) {
-            (Value::Object(kinds), Value::Object(others)) => kinds.extend(others.clone()),
+            (Value::Object(kinds), Value::Object(others)) => {
+                let any = kinds.contains_key("*/*");
+                // An object may be of any type, that of the other answer too.
+                kinds.extend(others.iter().map(|(kind, held)| {
+                    let schema =
+                        if any { json!({ "anyOf": [held["schema"], {}] }) } else { held["schema"].clone() };
+                    (kind.clone(), json!({ "schema": schema }))
+                }));
+            }
             _ => *same = answer,
         }
     }

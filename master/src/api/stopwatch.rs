@@ -95,16 +95,16 @@ impl Laps {
         }
         let is_slow =
             self.own() >= SLOW && does.is_some_and(|does| of_request(does, request.method()).is_some());
-        let (method, target, status) = (request.method(), request.uri(), status.as_u16());
+        let (method, uri, status) = (request.method(), request.uri(), status.as_u16());
         let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
         if is_slow && may_tell() {
             tracing::warn!(
-                %method, %target, status, request_id = id, ms = ms(self.own()), went = self.shown(),
+                %method, %uri, status, request_id = id, ms = ms(self.own()), went = self.shown(),
                 "a slow request"
             );
         } else {
-            tracing::debug!(%method, %target, status, request_id = id, ms = ms(self.own()), "a request");
+            tracing::debug!(%method, %uri, status, request_id = id, ms = ms(self.own()), "a request");
         }
     }
 
