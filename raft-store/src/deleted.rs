@@ -10,12 +10,15 @@ use hayrick_protocol::{AppliedVersion, ObjectKey};
 use tokio::time::Instant;
 
 use crate::errors::ReadError;
-use crate::view::View;
+use crate::store::StoreError;
+use crate::view::{Frozen, View};
 
 /// Versions behind the newest that are looked through first; then twice as many before those, and so on.
 const VERSIONS_AT_FIRST: u64 = 1024;
 /// Garbage rows that are read between two looks at the clock.
 const ROWS_AT_ONCE: usize = 1024;
+/// Garbage rows that are looked through for one page of deleted keys: some ten milliseconds.
+const ROWS_OF_PAGE_MAX: usize = 16 * ROWS_AT_ONCE;
 
 /// What there is of a key, in one view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +28,52 @@ pub struct Deleted {
     pub row: Option<(AppliedVersion, ObjectRecord)>,
     /// An object has the key.
     pub is_taken: bool,
+}
+
+/// Keys that an undelete would bring back: some of them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeletedPage {
+    /// In the order in which they were deleted, each once.
+    pub keys: Vec<ObjectKey>,
+    /// Behind which version the next page begins; none after the last one.
+    pub next: Option<AppliedVersion>,
+}
+
+impl Frozen {
+    /// Keys that begin with `prefix`, were deleted by a change above `after`, can be brought back, and are not taken: at most
+    /// `limit`, and what is found in a bounded stretch of the garbage. Reads the index: not for async threads.
+    pub(crate) fn deleted_page(
+        &self,
+        prefix: &str,
+        mut after: AppliedVersion,
+        limit: usize,
+    ) -> Result<DeletedPage, StoreError> {
+        let mut page = DeletedPage::default();
+        let mut looked_at = 0;
+        loop {
+            let rows = self.garbage(after, ROWS_AT_ONCE)?;
+            let is_last = rows.len() < ROWS_AT_ONCE;
+            looked_at += rows.len();
+            for (version, row) in rows {
+                if page.keys.len() >= limit {
+                    page.next = Some(after);
+                    return Ok(page);
+                }
+                after = version;
+                let is_meant = row.by_delete && !row.doomed && row.key.as_str().starts_with(prefix);
+                if is_meant && !page.keys.contains(&row.key) && self.object(&row.key)?.is_none() {
+                    page.keys.push(row.key);
+                }
+            }
+            if is_last {
+                return Ok(page);
+            }
+            if looked_at >= ROWS_OF_PAGE_MAX {
+                page.next = Some(after);
+                return Ok(page);
+            }
+        }
+    }
 }
 
 impl View {
@@ -104,6 +153,45 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(60);
         let Deleted { row, is_taken } = view.deleted(&key(name), deadline).expect("readable");
         (row.map(|(version, _)| version.0), is_taken)
+    }
+
+    #[tokio::test]
+    async fn what_could_be_brought_back_is_listed_by_pages() {
+        let disk = FaultyDisk::new(1);
+        let mut machine = open(&disk, "/m");
+        feed(&mut machine, &[entry(0, &prelude())]).await;
+        let commits: Vec<_> = (1..=6)
+            .zip(["p/a", "p/b", "p/c", "q", "p/d", "p/e"])
+            .map(|(seq, key)| commit(seq, key))
+            .collect();
+        feed(&mut machine, &[entry(1, &commits)]).await;
+        let deletes: Vec<_> =
+            (7..).zip(["p/c", "q", "p/a", "p/b", "p/d"]).map(|(seq, key)| delete(seq, key)).collect();
+        feed(&mut machine, &[entry(2, &deletes)]).await;
+        // One is put again; one is put and deleted again; one is overwritten, which is no delete.
+        feed(
+            &mut machine,
+            &[entry(3, &[commit(12, "p/a"), commit(13, "p/c"), delete(14, "p/c"), commit(15, "p/e")])],
+        )
+        .await;
+        let page = |after, limit| {
+            let page = machine
+                .frozen()
+                .expect("a view")
+                .deleted_page("p/", AppliedVersion(after), limit)
+                .expect("readable");
+            let keys: Vec<String> = page.keys.iter().map(|key| key.as_str().to_owned()).collect();
+            (keys, page.next.map(|next| next.0))
+        };
+        assert_eq!(page(0, 10), (["p/c", "p/b", "p/d"].map(str::to_owned).to_vec(), None));
+        let (first, next) = page(0, 2);
+        assert_eq!(first, ["p/c", "p/b"]);
+        let (rest, end) = page(next.expect("there is more"), 10);
+        assert_eq!(
+            (rest, end),
+            (["p/d", "p/c"].map(str::to_owned).to_vec(), None),
+            "its second delete is on this page"
+        );
     }
 
     #[tokio::test]

@@ -68,7 +68,7 @@ pub use audit::{Audit, Class, Holding, Identified};
 pub use cluster::{Cluster, OpenEpoch, Table};
 pub use complete::{Compared, Completeness, SearchedTo, TURNED_UP_MAX};
 pub use dead::{Dead, GarbageNames};
-pub use deleted::Deleted;
+pub use deleted::{Deleted, DeletedPage};
 pub use errors::{ChangeError, InitializeError, OpenError, ReadError, Timeout, TransferError};
 pub use listing::{Listing, Page};
 pub use node::Node;

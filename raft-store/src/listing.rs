@@ -124,11 +124,12 @@ mod tests {
     async fn machine() -> Machine {
         let mut machine = open(&FaultyDisk::new(1), "/m");
         feed(&mut machine, &[entry(0, &prelude())]).await;
-        let commits: Vec<_> = KEYS.iter().zip(1..).map(|(key, seq)| (seq, commit(seq, key))).collect();
-        let of = |parity| commits.iter().filter(move |(seq, _)| seq % 2 == parity).map(|(_, it)| it.clone());
-        feed(&mut machine, &[entry(1, &of(0).collect::<Vec<_>>())]).await;
+        let every_other = |from: usize| KEYS.into_iter().skip(from).step_by(2);
+        let mut commits = (1..).zip(every_other(0).chain(every_other(1))).map(|(seq, key)| commit(seq, key));
+        let mut next = |count| commits.by_ref().take(count).collect::<Vec<_>>();
+        feed(&mut machine, &[entry(1, &next(KEYS.len() / 2))]).await;
         machine.checkpoint().await.expect("durable");
-        feed(&mut machine, &[entry(2, &of(1).collect::<Vec<_>>())]).await;
+        feed(&mut machine, &[entry(2, &next(KEYS.len()))]).await;
         machine
     }
 

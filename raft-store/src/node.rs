@@ -30,7 +30,7 @@ use crate::backup::Backup;
 use crate::cluster::Cluster;
 use crate::complete::Completeness;
 use crate::dead::{self, Dead, GarbageNames};
-use crate::deleted::Deleted;
+use crate::deleted::{Deleted, DeletedPage};
 use crate::errors::{ChangeError, InitializeError, OpenError, ReadError, Timeout, TransferError};
 use crate::keeper::Keeper;
 use crate::listing::{Listing, Page};
@@ -252,6 +252,16 @@ impl Node {
     /// A page of a listing, from one view. Long ones take milliseconds: not for async threads.
     pub fn list(&self, listing: &Listing) -> Result<Page, ReadError> {
         Ok(self.frozen()?.list(listing)?)
+    }
+
+    /// Some of the keys that an undelete would bring back, from one view. Not for async threads.
+    pub fn deleted_page(
+        &self,
+        prefix: &str,
+        after: AppliedVersion,
+        limit: usize,
+    ) -> Result<DeletedPage, ReadError> {
+        Ok(self.frozen()?.deleted_page(prefix, after, limit)?)
     }
 
     fn frozen(&self) -> Result<Frozen, ReadError> {

@@ -91,3 +91,25 @@ pub(crate) async fn list_shows_what_was_acknowledged_at_any_master(contract: &Co
     }
     Ok(())
 }
+
+pub(crate) async fn list_of_what_was_deleted(contract: &Contract) -> Result<()> {
+    put(contract, &["u/b", "u/a", "u/c", "u/kept"]).await?;
+    for key in ["u/b", "u/c", "u/a"] {
+        ask(contract.masters[0], &format!("DELETE /{key}"), "", "", 204).await?;
+    }
+    ask(contract.masters[1], "PUT /u/c", "", "again", 201).await?;
+    for master in &contract.masters {
+        let all = json(*master, "GET /u/?unlinked").await?;
+        ensure!(all == value!({ "next": "", "keys": ["u/b", "u/a"] }), "{all}");
+        let first = json(*master, "GET /u/?unlinked&limit=1").await?;
+        ensure!(first["keys"] == value!(["u/b"]) && first["next"] != "", "{first}");
+        let next = first["next"].as_str().context("a place")?;
+        let rest = json(*master, &format!("GET /u/?unlinked&start={next}")).await?;
+        ensure!(rest == value!({ "next": "", "keys": ["u/a"] }), "{rest}");
+        ask(*master, "GET /u/?unlinked&start=u/a", "", "", 400).await?;
+    }
+    ask(contract.masters[0], "POST /-/undelete/u/b", "", "", 200).await?;
+    let left = json(contract.masters[1], "GET /u/?unlinked").await?;
+    ensure!(left["keys"] == value!(["u/a"]), "{left}");
+    Ok(())
+}

@@ -75,6 +75,13 @@ pub(crate) async fn delete_answers_204_then_404(contract: &Contract) -> Result<(
     Ok(())
 }
 
+pub(crate) async fn unlink_is_a_delete(contract: &Contract) -> Result<()> {
+    ask(contract.masters[0], "PUT /unlink", "", "meow", 201).await?;
+    ask(contract.masters[1], "UNLINK /unlink", "", "", 204).await?;
+    ask(contract.masters[2], "GET /unlink", "", "", 404).await?;
+    ask(contract.masters[1], "UNLINK /unlink", "", "", 404).await.map(drop)
+}
+
 pub(crate) async fn delete_list_answers_each_key(contract: &Contract) -> Result<()> {
     for key in ["a", "b%22c", "%C3%A9"] {
         ask(contract.masters[0], &format!("PUT /batch/{key}"), "", "meow", 201).await?;

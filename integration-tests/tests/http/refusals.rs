@@ -134,8 +134,8 @@ pub(crate) async fn an_unknown_route_is_repeated(contract: &Contract) -> Result<
 
 pub(crate) async fn other_methods_are_405_with_allow(contract: &Contract) -> Result<()> {
     let cases = [
-        ("BREW", "/key", "GET, HEAD, PUT, DELETE"),
-        ("POST", "/key", "GET, HEAD, PUT, DELETE"),
+        ("BREW", "/key", "GET, HEAD, PUT, DELETE, UNLINK"),
+        ("POST", "/key", "GET, HEAD, PUT, DELETE, UNLINK"),
         ("POST", "/", "GET, HEAD"),
         ("DELETE", "/-/status", "GET, HEAD"),
         ("GET", "/-/delete", "POST"),

@@ -44,6 +44,8 @@ pub(crate) const ROWS: &[Row] = rows! {
         "a list" => "is linearizable like any read": lists::list_shows_what_was_acknowledged_at_any_master;
         "`POST /-/delete`" => "200 and `[{\"key\", \"status\"}]` in the order asked, 1000 keys at most; `detail` says why where it is neither 204 nor 404": objects::delete_list_answers_each_key;
         "`POST /-/undelete/{key}`" => "200 brought back; 404 nothing to bring back; 409 something newer has the key": undelete::brings_back_what_was_deleted;
+        "`GET /{prefix}?unlinked`" => "the keys that an undelete would bring back, in the order in which they were deleted; `limit`, `start`": lists::list_of_what_was_deleted;
+        "`UNLINK /{key}`" => "as DELETE, by minikeyvalue's name": objects::unlink_is_a_delete;
         "`?redirect`" => "307 to a volume that holds it": objects::redirect_leads_to_a_volume;
         "`?consistency=stale`" => "what this master knows; other values 400": objects::stale_reads_what_a_master_knows;
     }

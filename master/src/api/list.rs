@@ -1,4 +1,5 @@
-//! `GET /{prefix}?list`: objects in the order of their keys, a page at a time, linearizable like any read.
+//! `GET /{prefix}?list`: objects in the order of their keys, a page at a time, linearizable like any read; and `?unlinked`,
+//! what was deleted and can be brought back.
 //!
 //! Owns how a page is asked for and shown: names, or with `detail` objects; with `delimiter` what many keys have in
 //! common as one. Leaves the walk to `raft-store`.
@@ -8,15 +9,15 @@ use std::time::{Duration, SystemTime};
 
 use axum::response::Response;
 use hayrick_planted::{self as planted, Bug};
-use hayrick_protocol::ObjectKey;
 use hayrick_protocol::key::percent_decode;
 use hayrick_protocol::limits::{LIST_DELIMITER_BYTES_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX};
 use hayrick_protocol::record::ObjectRecord;
-use hayrick_raft_store::{Listing, Page};
+use hayrick_protocol::{AppliedVersion, ObjectKey};
+use hayrick_raft_store::{Listing, Node, Page, ReadError};
 use hayrick_web::{Problem, parameter, parameter_text};
 use http::Uri;
 use serde::Serialize;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::get::{Consistency, consistent};
 use super::problem::{bad_request, no_memory_to_answer, not_now};
@@ -48,16 +49,52 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
     if !planted::is(Bug::ListFromOwnState) {
         consistent(master, consistency, deadline).await?;
     }
+    page(master, deadline, move |node| {
+        node.list(&listing).map(|page| text(&page, with_prefixes, with_detail))
+    })
+    .await
+}
+
+/// `?unlinked`: what an undelete would bring back. Its pages go by the versions at which keys were deleted.
+pub(super) async fn answer_deleted(master: &Arc<Master>, request: &Head) -> Result<Response, Problem> {
+    let uri = request.uri();
+    let (prefix, limit) = (prefix(uri)?, limit(uri)?);
+    let after = match parameter(uri, "start") {
+        None | Some("") => AppliedVersion::default(),
+        Some(text) => text.parse().map(AppliedVersion).map_err(|_| {
+            bad_request(format!(
+                "start={text} is no `next` of a page of what was deleted; begin without start"
+            ))
+        })?,
+    };
+    let deadline = super::deadline(master);
+    consistent(master, Consistency::Linearizable, deadline).await?;
+    page(master, deadline, move |node| {
+        let page = node.deleted_page(&prefix, after, limit)?;
+        Ok(system::json_text(&Shown {
+            next: &page.next.map(|next| next.to_string()).unwrap_or_default(),
+            keys: page.keys.iter().map(|key| Entry::Name(key.as_str())).collect(),
+            prefixes: None,
+        }))
+    })
+    .await
+}
+
+/// The answer with a page that is made by walking over the index.
+async fn page(
+    master: &Arc<Master>,
+    deadline: Instant,
+    make: impl FnOnce(&Node) -> Result<Vec<u8>, ReadError> + Send + 'static,
+) -> Result<Response, Problem> {
     let Ok(Ok(place)) = timeout_at(deadline, Arc::clone(&master.gateway.lists).acquire_owned()).await else {
         return Err(not_now("too many listings are being made; try again"));
     };
     let node = master.node.clone();
-    // A page is a walk over the index: not for the threads that serve requests. It has its place until its end, also
-    // where the client is gone.
+    // Not for the threads that serve requests. It has its place until its end, also where the client is gone.
     let made = tokio::task::spawn_blocking(move || {
-        let page = node.list(&listing).map(|page| text(&page, with_prefixes, with_detail));
+        let text = make(&node);
         drop(place);
-        page
+        text
     });
     let text = made.await.map_err(|_| not_now("this master is stopping"))?;
     let text = text.map_err(|error| not_now(format!("the index could not be read: {error}")))?;
@@ -88,16 +125,20 @@ fn object<'a>(key: &'a ObjectKey, record: &'a ObjectRecord) -> Entry<'a> {
     }
 }
 
-fn listing(uri: &Uri) -> Result<Listing, Problem> {
+fn prefix(uri: &Uri) -> Result<String, Problem> {
     let path = uri.path();
     let prefix = percent_decode(path.strip_prefix('/').unwrap_or(path));
+    prefix.map_err(|error| bad_request(error.to_string()))
+}
+
+fn listing(uri: &Uri) -> Result<Listing, Problem> {
     let delimiter = parameter_text(uri, "delimiter")?;
     if delimiter.as_ref().is_some_and(|it| it.is_empty() || it.len() > LIST_DELIMITER_BYTES_MAX) {
         let text = format!("delimiter= takes 1 to {LIST_DELIMITER_BYTES_MAX} bytes, as in delimiter=/");
         return Err(bad_request(text));
     }
     Ok(Listing {
-        prefix: prefix.map_err(|error| bad_request(error.to_string()))?,
+        prefix: prefix(uri)?,
         start: parameter_text(uri, "start")?.unwrap_or_default(),
         delimiter,
         limit: limit(uri)?,

@@ -102,6 +102,7 @@ async fn answer(
     match does {
         Does::FrontPage => Ok(system::front_page(master)),
         Does::List => list::answer(master, request).await,
+        Does::ListDeleted => list::answer_deleted(master, request).await,
         Does::Put => put::answer(master, request, body).await,
         Does::Read => get::answer(master, request).await,
         Does::Delete => delete::answer(master, request).await,

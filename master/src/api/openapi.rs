@@ -21,8 +21,8 @@ fn document() -> Value {
     let mut paths = Map::new();
     for operation in &OPERATIONS {
         let path = paths.entry(operation.template()).or_insert_with(|| json!({}));
-        for method in operation.methods.split(", ").map(str::to_lowercase) {
-            merge(&mut path[method], described(operation));
+        for method in described_methods(operation) {
+            merge(&mut path[method], described(operation), operation.listing().unwrap_or_default());
         }
     }
     json!({
@@ -38,13 +38,18 @@ fn document() -> Value {
     })
 }
 
+/// Those that OpenAPI knows.
+fn described_methods(operation: &Operation) -> impl Iterator<Item = String> {
+    operation.methods.split(", ").filter(|method| *method != "UNLINK").map(str::to_lowercase)
+}
+
 /// Adds an operation to another with the same path and method: a read and a listing are told apart by a parameter.
-fn merge(there: &mut Value, new: Value) {
+fn merge(there: &mut Value, new: Value, listing: &str) {
     if there.is_null() {
         *there = new;
         return;
     }
-    let summary = format!("{}. With list: {}", text(there, "summary"), text(&new, "summary"));
+    let summary = format!("{}. With {listing}: {}", text(there, "summary"), text(&new, "summary"));
     there["summary"] = summary.into();
     let Value::Array(parameters) = new["parameters"].clone() else { return };
     for parameter in parameters {
@@ -149,6 +154,7 @@ fn in_query(name: &str) -> Value {
     let switch = || json!({ "type": "string", "enum": [""] });
     let (what, schema) = match name {
         "list" => ("list keys instead of reading an object", json!({ "type": "string" })),
+        "unlinked" => ("list what was deleted and can be brought back", json!({ "type": "string" })),
         "limit" => (
             "keys and prefixes of a page, at most",
             json!({ "type": "integer", "minimum": 1, "maximum": 10_000, "default": 1000 }),
@@ -290,7 +296,7 @@ mod tests {
         let mut names = Vec::new();
         for operation in &OPERATIONS {
             let path = &document["paths"][operation.template()];
-            for method in operation.methods.split(", ").map(str::to_lowercase) {
+            for method in described_methods(operation) {
                 let described = &path[&method];
                 for Answer(status, holds, _) in operation.answers {
                     assert!(

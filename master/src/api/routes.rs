@@ -18,6 +18,7 @@ const OBJECT: &str = "/{key}";
 pub(super) enum Does {
     FrontPage,
     List,
+    ListDeleted,
     Put,
     Read,
     Delete,
@@ -104,7 +105,7 @@ const CONDITION: Answer = problem(412, "the condition does not hold; no effect")
 const CONFLICT: Answer = problem(409, "not as things are, and what to do first; no effect");
 
 /// All of them, the more special path before the more general.
-pub(super) static OPERATIONS: [Operation; 24] = [
+pub(super) static OPERATIONS: [Operation; 25] = [
     Operation {
         does: Does::FrontPage,
         methods: "GET, HEAD",
@@ -153,10 +154,10 @@ pub(super) static OPERATIONS: [Operation; 24] = [
     },
     Operation {
         does: Does::Delete,
-        methods: "DELETE",
+        methods: "DELETE, UNLINK",
         path: "/{key}",
         takes: &[],
-        summary: "Deletes an object; undelete brings it back for --reap-after",
+        summary: "Deletes an object; undelete brings it back for --reap-after. UNLINK is the same, by minikeyvalue's name",
         answers: &[Answer(204, Nothing, "deleted"), BAD_KEY, NO_KEY, CONDITION, NOT_NOW, UNKNOWN],
     },
     Operation {
@@ -165,6 +166,14 @@ pub(super) static OPERATIONS: [Operation; 24] = [
         path: "/{key}?list",
         takes: &["list", "limit", "start", "delimiter", "detail", "consistency"],
         summary: "The keys that begin with this prefix, in their order, a page at a time; /?list lists all",
+        answers: &[Answer(200, Json("Page"), "a page of keys"), BAD_KEY, NOT_NOW],
+    },
+    Operation {
+        does: Does::ListDeleted,
+        methods: "GET, HEAD",
+        path: "/{key}?unlinked",
+        takes: &["unlinked", "limit", "start"],
+        summary: "The keys with this prefix that an undelete would bring back, in the order in which they were deleted",
         answers: &[Answer(200, Json("Page"), "a page of keys"), BAD_KEY, NOT_NOW],
     },
     Operation {
@@ -397,8 +406,11 @@ impl From<Problem> for NotAsked {
 /// Which operation a request asks for, with no parameter that it does not take.
 pub(super) fn asked<'a>(method: &Method, uri: &'a Uri) -> Result<Asked<'a>, NotAsked> {
     let path = uri.path();
-    let lists = is_read(method) && !path.starts_with(SYSTEM) && parameter(uri, "list").is_some();
-    let on_path = |it: &&'static Operation| it.lists() == lists && captured(it.template(), path).is_some();
+    let is_there =
+        |name: &&str| is_read(method) && !path.starts_with(SYSTEM) && parameter(uri, name).is_some();
+    let listing = ["list", "unlinked"].into_iter().find(is_there);
+    let on_path =
+        |it: &&'static Operation| it.listing() == listing && captured(it.template(), path).is_some();
     // The first, as it is the more special: a path belongs to one template.
     let Some(first) = OPERATIONS.iter().find(on_path) else { return Err(no_route(method, path).into()) };
     let Some(operation) = first.beside().find(|it| it.takes_method(method)) else {
@@ -415,8 +427,9 @@ impl Operation {
         self.path.split('?').next().unwrap_or_default()
     }
 
-    pub(super) fn lists(&self) -> bool {
-        self.does == Does::List
+    /// The parameter that makes it a listing, if it is one.
+    pub(super) fn listing(&self) -> Option<&'static str> {
+        self.path.split_once('?').map(|(_, name)| name)
     }
 
     /// All that its path is asked for by other methods, itself among them.
@@ -435,7 +448,7 @@ impl Operation {
         }
         let hint = match self.does {
             Does::FrontPage => "/?list lists all keys, and takes more",
-            Does::List => "a ? in the prefix is written as %3F",
+            Does::List | Does::ListDeleted => "a ? in the prefix is written as %3F",
             Does::Read => "those of a listing count beside list, and a ? in the key is written as %3F",
             _ if self.path.ends_with("{key}") => "a ? in the key is written as %3F",
             _ => "",
@@ -512,12 +525,13 @@ mod tests {
     #[test]
     fn what_is_no_route_is_a_key_or_refused() {
         assert_eq!(does(Method::GET, "/?list"), Some(Does::List));
+        assert_eq!(does(Method::GET, "/a?unlinked"), Some(Does::ListDeleted));
         assert_eq!(does(Method::GET, "/"), Some(Does::FrontPage));
         assert_eq!(does(Method::PUT, "/-"), Some(Does::Put));
         assert_eq!(does(Method::PUT, "//-/health"), Some(Does::Put));
         assert_eq!(of(Method::GET, "//"), Ok((Does::Read, "/".to_owned())));
         assert_eq!(of(Method::PUT, "/"), Err("GET, HEAD".to_owned()));
-        assert_eq!(of(Method::POST, "/a"), Err("GET, HEAD, PUT, DELETE".to_owned()));
+        assert_eq!(of(Method::POST, "/a"), Err("GET, HEAD, PUT, DELETE, UNLINK".to_owned()));
         assert_eq!(of(Method::PUT, "/-/health"), Err("GET, HEAD".to_owned()));
         assert_eq!(of(Method::DELETE, "/-/move-rate"), Err("GET, HEAD, PUT".to_owned()));
         for path in ["/-/x", "/-/leader", "/-/mastersx", "/-/volumes/1", "/-/volumes/1/2/drain", "/-/health/"]
@@ -534,10 +548,10 @@ mod tests {
     fn a_question_mark_in_a_key_never_addresses_another_object() {
         let takes = |method, uri| does(method, uri).is_some();
         assert!(takes(Method::PUT, "/a") && takes(Method::GET, "/a?consistency=stale"));
-        for uri in ["/a?b", "/a?", "/a?list"] {
+        for uri in ["/a?b", "/a?", "/a?list", "/a?unlinked"] {
             assert!(!takes(Method::PUT, uri) && !takes(Method::DELETE, uri), "{uri}");
         }
-        assert!(!takes(Method::GET, "/a?consistency=stale&b=1"));
+        assert!(!takes(Method::GET, "/a?consistency=stale&b=1") && !takes(Method::GET, "/a?list&unlinked"));
         assert!(takes(Method::GET, "/-/health?at=1") && !takes(Method::GET, "/-/status?at=1"));
     }
 }

@@ -138,7 +138,7 @@ fn of_request(does: Does, method: &Method) -> Option<&'static Histogram> {
         Does::Read if *method == Method::HEAD => &metrics::HEAD_SECONDS,
         Does::Read => &metrics::GET_SECONDS,
         Does::Delete | Does::DeleteList => &metrics::DELETE_SECONDS,
-        Does::List => &metrics::LIST_SECONDS,
+        Does::List | Does::ListDeleted => &metrics::LIST_SECONDS,
         _ => return None,
     })
 }
