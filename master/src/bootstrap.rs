@@ -392,7 +392,8 @@ async fn come_back(master: &Master) {
         });
         if let Some((id, refusal)) = stranger.filter(|_| heard.len() == 1) {
             return master.admission.fail(format!(
-                "this data directory belongs to the cluster {}, and master {id} of --masters is of another one: {refusal}",
+                "this data directory belongs to the cluster {}, and master {id} of --masters is of another one: {refusal}; name the \
+                 masters of its own cluster, or give this master an empty --data",
                 master.admission.cluster()
             ));
         }

@@ -60,7 +60,9 @@ pub(crate) struct Meta {
 /// Why the directory cannot be used.
 #[derive(Debug, Error)]
 pub(crate) enum MetaError {
-    #[error("the data directory {0} cannot be used: {1}")]
+    #[error(
+        "the data directory {0} cannot be used: {1}; name another with --data, or let this user write there"
+    )]
     Directory(PathBuf, io::Error),
     #[error(
         "{directory} is no master's directory, and not empty: it holds {name:?}; name a new or empty one with --data"
@@ -79,7 +81,10 @@ pub(crate) enum MetaError {
         "the file {file} is of format version {version}, which this hayrick does not know (it knows 1): start a newer one"
     )]
     LaterVersion { file: PathBuf, version: u32 },
-    #[error("the data directory {directory} belongs to master {found}, and was started as master {wanted}")]
+    #[error(
+        "the data directory {directory} belongs to master {found}, and was started as master {wanted}; start it with --id \
+         {found}, or name the own one with --data"
+    )]
     OtherId { directory: PathBuf, found: NodeId, wanted: NodeId },
 }
 

@@ -235,12 +235,14 @@ fn serve(master: Arc<Master>, (web, client): Port, (listener, peer): Port, local
 }
 
 async fn bind(address: &str, flag: &str) -> Result<Port, StartError> {
-    let refused = |error| StartError(format!("cannot listen on {address} ({flag}): {error}"));
+    let refused =
+        |error| StartError(format!("cannot listen on {address}: {error}; choose another with {flag}"));
     let listener = TcpListener::bind(address).await.map_err(refused)?;
     let bound = listener.local_addr().map_err(refused)?;
     if !bound.ip().is_loopback() {
         warn!(
-            "{flag} {bound} is reachable from outside, and nothing is protected: who reaches it can read, write and delete"
+            "{flag} {bound} is reachable from outside, and nothing is protected: who reaches it can read, write and delete; \
+             let only machines reach it that may"
         );
     }
     Ok((listener, bound))

@@ -105,7 +105,7 @@ pub enum ChangeError {
         known: String,
     },
     /// Nothing was changed: only a member can become a voter.
-    #[error("master {0} is no member")]
+    #[error("master {0} is no member; add it first")]
     NotAMember(NodeId),
     /// Nothing was changed: a voter must have the log first.
     #[error("master {id} has to catch up first")]
@@ -116,7 +116,7 @@ pub enum ChangeError {
         lag_entries: Option<u64>,
     },
     /// Nothing was changed: a group without voters can do nothing, not even take one in.
-    #[error("master {0} is the last one that votes")]
+    #[error("master {0} is the last one that votes; add another first")]
     LastVoter(NodeId),
     /// Nothing was changed: those that stay could not decide anything.
     #[error(

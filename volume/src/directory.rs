@@ -30,7 +30,7 @@ pub enum DirectoryError {
     #[error("{} is in use by another process; stop that one first, or give this volume a --data of its own", .0.display())]
     InUse(PathBuf),
     /// The disk refused.
-    #[error("{path} cannot be used", path = path.display())]
+    #[error("{path} cannot be used: name another --data, or let this user write there", path = path.display())]
     Io {
         /// What was to be read or written.
         path: PathBuf,

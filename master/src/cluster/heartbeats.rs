@@ -89,7 +89,11 @@ impl Heartbeats {
             return HeartbeatReply::Refused(text);
         }
         if volume.state == VolumeState::Removed {
-            return HeartbeatReply::Refused(format!("volume {} was removed from the cluster", beat.volume));
+            return HeartbeatReply::Refused(format!(
+                "volume {} was removed from the cluster for good, and what was on it is elsewhere; start it with an empty \
+                 --data, as a new volume",
+                beat.volume
+            ));
         }
         let mut all = self.beats.lock();
         if all.len() >= VOLUMES_MAX && !all.contains_key(&beat.volume) {

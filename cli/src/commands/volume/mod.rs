@@ -84,7 +84,8 @@ async fn start(options: Options) -> Result<Running, StartError> {
     let running = hayrick_volume::start(options).await?;
     for port in [running.http, running.peer].iter().filter(|port| !port.ip().is_loopback()) {
         tracing::warn!(
-            "{port} is reachable from outside, and nothing is protected: who reaches it can read, write and delete"
+            "{port} is reachable from outside, and nothing is protected: who reaches it can read, write and delete; \
+             let only machines reach it that may"
         );
     }
     Ok(running)
