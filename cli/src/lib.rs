@@ -10,6 +10,7 @@ mod config;
 mod descriptors;
 mod exit;
 mod logging;
+mod nearest;
 mod output;
 mod readiness;
 mod server;
