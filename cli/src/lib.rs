@@ -6,7 +6,6 @@
 
 mod addresses;
 mod commands;
-mod config;
 mod descriptors;
 mod exit;
 mod logging;
@@ -14,6 +13,7 @@ mod nearest;
 mod output;
 mod readiness;
 mod server;
+mod settings;
 mod units;
 
 use std::ffi::OsString;
@@ -83,7 +83,7 @@ pub fn run() -> ExitCode {
     // switch has no huge pages to give.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let args: Vec<OsString> = std::env::args_os().collect();
-    let parsed = config::matches(Cli::command(), &args).and_then(|matches| {
+    let parsed = settings::file::matches(Cli::command(), &args).and_then(|matches| {
         Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))
     });
     let cli = parsed.unwrap_or_else(|error| error.exit());
