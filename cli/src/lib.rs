@@ -27,13 +27,16 @@ use crate::exit::Exit;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What people call it, whichever build it is.
+const NAME: &str = "hayrick";
+
 /// Hayrick stores billions of small files and hands each back with one disk read.
 ///
 /// Masters keep the index and take requests; volumes keep the bytes. A file is on the disk of every volume of its
 /// placement, and in the log of a majority of the masters, before its PUT is answered.
 #[derive(Debug, Parser)]
 #[command(
-    name = "hayrick",
+    name = NAME,
     version = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("HAYRICK_COMMIT"), ")"),
     after_help = EXAMPLES,
     disable_help_subcommand = true,
@@ -51,6 +54,7 @@ Examples:
   hayrick status --server 10.0.0.1:9090,10.0.0.2:9090
 
 Every flag has a variable: --down-after is HAYRICK_DOWN_AFTER.
+Servers take a file, too: hayrick config master.
 
 Exit codes: 0 done, 1 it could not be done, 2 wrong use,
 3 there is no such key, 4 a condition failed, 5 outcome unknown,
@@ -75,6 +79,7 @@ enum Command {
     Inspect(commands::inspect::Args),
     Backup(commands::backup::Args),
     Prove(commands::prove::Args),
+    Config(commands::config::Args),
 }
 
 /// Does what the command line says.
@@ -105,6 +110,7 @@ pub fn run() -> ExitCode {
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Backup(args) => commands::backup::run(args),
         Command::Prove(args) => commands::prove::run(args),
+        Command::Config(args) => commands::config::run(&args),
     };
     let exit = result.unwrap_or_else(|error| {
         let exit = exit::of(&error);

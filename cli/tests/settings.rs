@@ -114,6 +114,25 @@ fn a_file_for_a_server_does_not_hinder_the_commands_about_it() {
 }
 
 #[test]
+fn the_file_that_is_printed_is_taken_as_it_is() {
+    for (role, args) in [("master", &SELF[..]), ("volume", &SELF[2..])] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hayrick"));
+        let printed = command.args(["config", role]).stdin(Stdio::null()).output().expect("the binary runs");
+        assert_eq!((printed.status.code(), error(&printed)), (Some(0), ""));
+        let file = dir.path().join(role);
+        std::fs::write(&file, &printed.stdout).expect("a file");
+        let config = ["--config", file.to_str().expect("UTF-8"), "--listen", "203.0.113.1:1"];
+        let output = server(role, dir.path(), &[args, &config].concat(), &[]);
+        assert!(error(&output).contains("cannot listen on 203.0.113.1:1"), "{}", error(&output));
+    }
+    let wrong = Command::new(env!("CARGO_BIN_EXE_hayrick")).args(["config", "put"]).output();
+    let wrong = wrong.expect("the binary runs");
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(error(&wrong).contains("master, volume, dev"), "{}", error(&wrong));
+}
+
+#[test]
 fn wrong_values_are_refused_by_name_before_anything_is_touched() {
     let dir = tempfile::tempdir().expect("a directory");
     for (flag, value, says) in [
