@@ -80,6 +80,8 @@ enum Command {
     Backup(commands::backup::Args),
     Prove(commands::prove::Args),
     Config(commands::config::Args),
+    Completions(commands::completions::Args),
+    Man(commands::man::Args),
 }
 
 /// Does what the command line says.
@@ -111,6 +113,8 @@ pub fn run() -> ExitCode {
         Command::Backup(args) => commands::backup::run(args),
         Command::Prove(args) => commands::prove::run(args),
         Command::Config(args) => commands::config::run(&args),
+        Command::Completions(args) => commands::completions::run(&args),
+        Command::Man(args) => commands::man::run(&args),
     };
     let exit = result.unwrap_or_else(|error| {
         let exit = exit::of(&error);
