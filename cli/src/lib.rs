@@ -12,6 +12,7 @@ mod logging;
 mod nearest;
 mod output;
 mod readiness;
+mod screen;
 mod server;
 mod settings;
 mod units;
