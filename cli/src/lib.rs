@@ -136,29 +136,53 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    #[test]
-    fn every_flag_has_its_variable_and_every_command_an_example() {
-        for command in Cli::command().get_subcommands() {
-            let name = command.get_name();
-            assert!(command.get_after_help().is_some(), "{name} teaches without an example");
+    /// All commands, at whatever depth, each by what is typed for it.
+    fn all_commands() -> Vec<(String, clap::Command)> {
+        fn add(command: &clap::Command, typed: &str, all: &mut Vec<(String, clap::Command)>) {
+            all.push((typed.to_owned(), command.clone()));
             for part in command.get_subcommands() {
-                assert!(
-                    part.get_after_help().is_some(),
-                    "{name} {} teaches without an example",
-                    part.get_name()
-                );
+                add(part, &format!("{typed} {}", part.get_name()), all);
             }
-            for arg in
-                command.get_arguments().filter(|arg| !["help", "version"].contains(&arg.get_id().as_str()))
-            {
-                let Some(long) = arg.get_long() else { continue };
+        }
+        let mut all = Vec::new();
+        add(&Cli::command(), NAME, &mut all);
+        all
+    }
+
+    #[test]
+    fn every_command_is_found_at_whatever_depth() {
+        let all = all_commands();
+        for typed in ["hayrick", "hayrick put", "hayrick volume", "hayrick volume ls", "hayrick inspect raft"]
+        {
+            assert!(all.iter().any(|(known, _)| known == typed), "{typed}");
+        }
+    }
+
+    #[test]
+    fn every_command_says_what_it_does_and_teaches_with_an_example_of_itself() {
+        for (typed, command) in all_commands() {
+            assert!(command.get_about().is_some(), "{typed} does not say what it does");
+            let help =
+                command.get_after_help().unwrap_or_else(|| panic!("{typed} teaches without an example"));
+            let help = help.to_string();
+            assert!(help.starts_with("Examples:\n"), "{typed} teaches without an example: {help}");
+            assert!(help.contains(&typed), "the example of {typed} is none of it: {help}");
+        }
+    }
+
+    #[test]
+    fn every_flag_has_its_variable_and_every_argument_says_what_it_is() {
+        for (typed, command) in all_commands() {
+            for arg in command.get_arguments() {
+                let id = arg.get_id();
+                assert!(arg.get_help().is_some(), "{typed}: {id} says nothing of itself");
+                if arg.is_positional() {
+                    continue;
+                }
+                let long = arg.get_long().unwrap_or_else(|| panic!("{typed}: {id} has no long name"));
                 let variable = format!("HAYRICK_{}", long.to_uppercase().replace('-', "_"));
-                assert_eq!(
-                    arg.get_env().and_then(|name| name.to_str()),
-                    Some(variable.as_str()),
-                    "{name} --{long}"
-                );
-                assert!(arg.get_help().is_some(), "{name} --{long} says nothing of itself");
+                let is = arg.get_env().and_then(|name| name.to_str());
+                assert_eq!(is, Some(variable.as_str()), "{typed} --{long}");
             }
         }
     }
