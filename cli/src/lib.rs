@@ -6,13 +6,15 @@
 
 mod addresses;
 mod commands;
-mod config;
 mod descriptors;
 mod exit;
 mod logging;
+mod nearest;
 mod output;
 mod readiness;
+mod screen;
 mod server;
+mod settings;
 mod units;
 
 use std::ffi::OsString;
@@ -26,13 +28,16 @@ use crate::exit::Exit;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What people call it, whichever build it is.
+const NAME: &str = "hayrick";
+
 /// Hayrick stores billions of small files and hands each back with one disk read.
 ///
 /// Masters keep the index and take requests; volumes keep the bytes. A file is on the disk of every volume of its
 /// placement, and in the log of a majority of the masters, before its PUT is answered.
 #[derive(Debug, Parser)]
 #[command(
-    name = "hayrick",
+    name = NAME,
     version = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("HAYRICK_COMMIT"), ")"),
     after_help = EXAMPLES,
     disable_help_subcommand = true,
@@ -50,6 +55,7 @@ Examples:
   hayrick status --server 10.0.0.1:9090,10.0.0.2:9090
 
 Every flag has a variable: --down-after is HAYRICK_DOWN_AFTER.
+Servers take a file, too: hayrick config master.
 
 Exit codes: 0 done, 1 it could not be done, 2 wrong use,
 3 there is no such key, 4 a condition failed, 5 outcome unknown,
@@ -74,6 +80,9 @@ enum Command {
     Inspect(commands::inspect::Args),
     Backup(commands::backup::Args),
     Prove(commands::prove::Args),
+    Config(commands::config::Args),
+    Completions(commands::completions::Args),
+    Man(commands::man::Args),
 }
 
 /// Does what the command line says.
@@ -82,7 +91,7 @@ pub fn run() -> ExitCode {
     // switch has no huge pages to give.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let args: Vec<OsString> = std::env::args_os().collect();
-    let parsed = config::matches(Cli::command(), &args).and_then(|matches| {
+    let parsed = settings::file::matches(Cli::command(), &args).and_then(|matches| {
         Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))
     });
     let cli = parsed.unwrap_or_else(|error| error.exit());
@@ -104,6 +113,9 @@ pub fn run() -> ExitCode {
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Backup(args) => commands::backup::run(args),
         Command::Prove(args) => commands::prove::run(args),
+        Command::Config(args) => commands::config::run(&args),
+        Command::Completions(args) => commands::completions::run(&args),
+        Command::Man(args) => commands::man::run(&args),
     };
     let exit = result.unwrap_or_else(|error| {
         let exit = exit::of(&error);
@@ -124,29 +136,53 @@ mod tests {
         Cli::command().debug_assert();
     }
 
-    #[test]
-    fn every_flag_has_its_variable_and_every_command_an_example() {
-        for command in Cli::command().get_subcommands() {
-            let name = command.get_name();
-            assert!(command.get_after_help().is_some(), "{name} teaches without an example");
+    /// All commands, at whatever depth, each by what is typed for it.
+    fn all_commands() -> Vec<(String, clap::Command)> {
+        fn add(command: &clap::Command, typed: &str, all: &mut Vec<(String, clap::Command)>) {
+            all.push((typed.to_owned(), command.clone()));
             for part in command.get_subcommands() {
-                assert!(
-                    part.get_after_help().is_some(),
-                    "{name} {} teaches without an example",
-                    part.get_name()
-                );
+                add(part, &format!("{typed} {}", part.get_name()), all);
             }
-            for arg in
-                command.get_arguments().filter(|arg| !["help", "version"].contains(&arg.get_id().as_str()))
-            {
-                let Some(long) = arg.get_long() else { continue };
+        }
+        let mut all = Vec::new();
+        add(&Cli::command(), NAME, &mut all);
+        all
+    }
+
+    #[test]
+    fn every_command_is_found_at_whatever_depth() {
+        let all = all_commands();
+        for typed in ["hayrick", "hayrick put", "hayrick volume", "hayrick volume ls", "hayrick inspect raft"]
+        {
+            assert!(all.iter().any(|(known, _)| known == typed), "{typed}");
+        }
+    }
+
+    #[test]
+    fn every_command_says_what_it_does_and_teaches_with_an_example_of_itself() {
+        for (typed, command) in all_commands() {
+            assert!(command.get_about().is_some(), "{typed} does not say what it does");
+            let help =
+                command.get_after_help().unwrap_or_else(|| panic!("{typed} teaches without an example"));
+            let help = help.to_string();
+            assert!(help.starts_with("Examples:\n"), "{typed} teaches without an example: {help}");
+            assert!(help.contains(&typed), "the example of {typed} is none of it: {help}");
+        }
+    }
+
+    #[test]
+    fn every_flag_has_its_variable_and_every_argument_says_what_it_is() {
+        for (typed, command) in all_commands() {
+            for arg in command.get_arguments() {
+                let id = arg.get_id();
+                assert!(arg.get_help().is_some(), "{typed}: {id} says nothing of itself");
+                if arg.is_positional() {
+                    continue;
+                }
+                let long = arg.get_long().unwrap_or_else(|| panic!("{typed}: {id} has no long name"));
                 let variable = format!("HAYRICK_{}", long.to_uppercase().replace('-', "_"));
-                assert_eq!(
-                    arg.get_env().and_then(|name| name.to_str()),
-                    Some(variable.as_str()),
-                    "{name} --{long}"
-                );
-                assert!(arg.get_help().is_some(), "{name} --{long} says nothing of itself");
+                let is = arg.get_env().and_then(|name| name.to_str());
+                assert_eq!(is, Some(variable.as_str()), "{typed} --{long}");
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Logs of the servers, on standard error: text on a terminal, one JSON object a line otherwise.
+//! Logs of the servers, on standard error: text on a terminal, in colours where it takes them, one JSON object a line
+//! otherwise.
 //!
 //! Owns the filter: `--log`, then `HAYRICK_LOG`, then `RUST_LOG`, then our own `info` and of others what is a warning:
 //! the libraries below tell at `info` what nobody who runs a server needs.
@@ -9,6 +10,7 @@ use anyhow::Result;
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::WrongUse;
+use crate::screen;
 
 const DEFAULT: &str = "warn,hayrick=info,openraft=error";
 
@@ -22,7 +24,7 @@ pub(crate) fn start(filter: Option<&str>) -> Result<()> {
     })?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     if io::stderr().is_terminal() {
-        logs.with_target(false).init();
+        logs.with_target(false).with_ansi(screen::takes_colours(&io::stderr())).init();
     } else {
         logs.json().flatten_event(true).init();
     }

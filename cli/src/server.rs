@@ -23,7 +23,7 @@ const EXIT_INTERRUPTED: i32 = 130;
 /// Flags of every server.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Common {
-    /// TOML file with settings: this command's flags without the dashes in front. Flags and variables beat it
+    /// TOML file with settings: this command's flags without the dashes in front. Flags and variables beat it; `hayrick config` prints one
     #[arg(long, env = "HAYRICK_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// What to log to standard error: error, warn, info, debug, trace, or target=level,… [default: RUST_LOG, else warnings and our own news]

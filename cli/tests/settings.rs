@@ -58,7 +58,8 @@ fn a_file_with_an_unknown_key_is_refused_and_so_is_a_missing_file() {
     let output = master(dir.path(), &["--config", file.to_str().expect("UTF-8")], &[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        error(&output).contains("there is no setting \"down-aftre\"; the settings are id, "),
+        error(&output)
+            .contains("there is no setting \"down-aftre\"; down-after is one; hayrick config master"),
         "{}",
         error(&output)
     );
@@ -66,6 +67,69 @@ fn a_file_with_an_unknown_key_is_refused_and_so_is_a_missing_file() {
     let output = master(dir.path(), &["--config", "/no/such/file"], &[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(error(&output).contains("cannot read /no/such/file"));
+}
+
+#[test]
+fn what_excludes_each_other_is_refused_in_a_file_as_on_the_command_line() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("master.toml");
+    // Were it taken, it would end all the same.
+    let nowhere = ["--listen", "203.0.113.1:1"];
+    let config = [&["--id", "1", "--config", file.to_str().expect("UTF-8")][..], &nowhere].concat();
+    for (lines, flags) in [
+        (
+            "masters = \"1=127.0.0.1:1\"\njoin = \"127.0.0.1:2\"\n",
+            &["--masters", "1=127.0.0.1:1", "--join", "127.0.0.1:2"],
+        ),
+        ("restore = \"x\"\njoin = \"127.0.0.1:2\"\n", &["--join", "127.0.0.1:2", "--restore", "x"]),
+    ] {
+        std::fs::write(&file, lines).expect("a file");
+        let (in_file, by_flag) = (
+            master(dir.path(), &config, &[]),
+            master(dir.path(), &[&config[..2], &nowhere, flags].concat(), &[]),
+        );
+        assert_eq!((in_file.status.code(), by_flag.status.code()), (Some(2), Some(2)));
+        assert!(error(&in_file).contains("cannot be used with"), "{}", error(&in_file));
+        assert_eq!(error(&in_file).lines().next(), error(&by_flag).lines().next());
+    }
+    // A variable is no less.
+    std::fs::write(&file, "masters = \"1=127.0.0.1:1\"\n").expect("a file");
+    let output = master(dir.path(), &config, &[("HAYRICK_JOIN", "127.0.0.1:2")]);
+    assert!(error(&output).contains("cannot be used with"), "{}", error(&output));
+    // One that cannot be read is told, and does not give way to the file.
+    let output = master(dir.path(), &config, &[("HAYRICK_MASTERS", "1=nowhere")]);
+    assert!(error(&output).contains("1=nowhere"), "{}", error(&output));
+}
+
+#[test]
+fn a_file_for_a_server_does_not_hinder_the_commands_about_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("master.toml");
+    std::fs::write(&file, "down-aftre = \"3s\"\n").expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hayrick"));
+    command.args(["master", "ls", "--server", "127.0.0.1:1"]).env("HAYRICK_CONFIG", &file);
+    let output = command.stdin(Stdio::null()).output().expect("the binary runs");
+    assert_eq!(output.status.code(), Some(1), "{}", error(&output));
+    assert!(!error(&output).contains("down-aftre"), "{}", error(&output));
+}
+
+#[test]
+fn the_file_that_is_printed_is_taken_as_it_is() {
+    for (role, args) in [("master", &SELF[..]), ("volume", &SELF[2..])] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hayrick"));
+        let printed = command.args(["config", role]).stdin(Stdio::null()).output().expect("the binary runs");
+        assert_eq!((printed.status.code(), error(&printed)), (Some(0), ""));
+        let file = dir.path().join(role);
+        std::fs::write(&file, &printed.stdout).expect("a file");
+        let config = ["--config", file.to_str().expect("UTF-8"), "--listen", "203.0.113.1:1"];
+        let output = server(role, dir.path(), &[args, &config].concat(), &[]);
+        assert!(error(&output).contains("cannot listen on 203.0.113.1:1"), "{}", error(&output));
+    }
+    let wrong = Command::new(env!("CARGO_BIN_EXE_hayrick")).args(["config", "put"]).output();
+    let wrong = wrong.expect("the binary runs");
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(error(&wrong).contains("master, volume, dev"), "{}", error(&wrong));
 }
 
 #[test]

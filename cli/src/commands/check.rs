@@ -1,6 +1,6 @@
 //! `hayrick check`: the volumes against the index.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use anyhow::Result;
 use clap::builder::BoolishValueParser;
@@ -9,6 +9,7 @@ use hayrick_client::check::{Finding, Progress, Report, VolumeChecked};
 use crate::commands::connect::Connect;
 use crate::exit::Exit;
 use crate::output::{self, Align};
+use crate::screen;
 use crate::units::bytes;
 
 /// Compare what lies on the volumes with the index
@@ -42,7 +43,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> Result<Exit> {
     args.connect.run(|client| async move {
-        let is_watched = io::stderr().is_terminal();
+        let is_watched = screen::obeys(&io::stderr());
         let report = client
             .check(args.deep, |progress| {
                 if is_watched {

@@ -2,11 +2,14 @@
 
 pub(crate) mod backup;
 pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod dev;
 pub(crate) mod explain;
 pub(crate) mod get;
 pub(crate) mod inspect;
 pub(crate) mod ls;
+pub(crate) mod man;
 pub(crate) mod master;
 pub(crate) mod move_rate;
 pub(crate) mod prove;

@@ -136,7 +136,8 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
     server::run(&common, |signals| server::serve(signals, hayrick_master::start(options)))
 }
 
-fn options(args: Args) -> Result<Options> {
+/// What the flags say, if it can work together.
+pub(crate) fn options(args: Args) -> Result<Options> {
     let masters = args.masters.map(|masters| masters.by_id().map_err(WrongUse)).transpose()?;
     let missing = |flag: &str| WrongUse(format!("a master is started with {flag}"));
     let (id, data) = (args.id.ok_or_else(|| missing("--id"))?, args.data.ok_or_else(|| missing("--data"))?);

@@ -12,6 +12,7 @@ use super::Args;
 use super::self_test::{self, SelfTest};
 use super::series::{self, Series};
 use crate::exit::WrongUse;
+use crate::nearest::nearest;
 
 /// What a run takes beside its faults: to start a cluster, to heal it, and to look at all of it. Measured in the mean of all
 /// mixes, on two cores that had other work as well; without that it is three less.
@@ -20,8 +21,6 @@ pub(super) const AROUND_SECONDS: u64 = 15;
 const BREAKS_SECONDS_MIN: u64 = 15;
 /// What `--mix` calls all of them.
 const ALL: &str = "all";
-/// How much a name must be like one there is, for that to be meant perhaps.
-const ALIKE: f64 = 0.85;
 
 /// What shall be run.
 #[derive(Debug)]
@@ -81,11 +80,8 @@ fn series(args: &Args, seed: u64) -> Result<Series, WrongUse> {
 
 fn named(name: &str) -> Result<&'static Mix, WrongUse> {
     let mix = mixes::named(name).or_else(|| bugs::mix_named(name)).ok_or_else(|| {
-        let alike = |mix: &&Mix| strsim::jaro_winkler(mix.name, name);
-        let nearest = mixes::ALL.iter().max_by(|one, other| alike(one).total_cmp(&alike(other)));
-        let tip = nearest
-            .filter(|mix| alike(mix) > ALIKE)
-            .map_or(String::new(), |mix| format!("; {} is one", mix.name));
+        let meant = nearest(name, mixes::ALL.iter().map(|mix| mix.name));
+        let tip = meant.map_or(String::new(), |meant| format!("; {meant} is one"));
         WrongUse(format!("there is no mix {name:?}{tip}; hayrick prove --list shows those there are"))
     })?;
     if is_possible(mix) {

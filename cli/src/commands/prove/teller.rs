@@ -1,9 +1,11 @@
 //! How a run goes, for who waits for it.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use hayrick_chaos::prove::Progress;
+
+use crate::screen;
 
 /// Between two lines where nobody watches a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -17,8 +19,7 @@ pub(super) struct Teller {
 
 impl Teller {
     pub(super) fn new(title: String) -> Self {
-        let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        Self { title, is_watched: io::stderr().is_terminal() && !is_dumb, last: None }
+        Self { title, is_watched: screen::obeys(&io::stderr()), last: None }
     }
 
     /// Says how it goes; of what is said more often than somebody reads, a part.

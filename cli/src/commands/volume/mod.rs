@@ -91,7 +91,8 @@ async fn start(options: Options) -> Result<Running, StartError> {
     Ok(running)
 }
 
-fn options(args: Args) -> Result<Options> {
+/// What the flags say, if it can work together.
+pub(crate) fn options(args: Args) -> Result<Options> {
     let missing = |flag: &str| WrongUse(format!("a volume is started with {flag}"));
     let data = args.data.ok_or_else(|| missing("--data"))?;
     let masters = args.masters.ok_or_else(|| missing("--masters"))?;

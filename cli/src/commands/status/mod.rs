@@ -1,4 +1,6 @@
-//! `hayrick status`: the cluster at a glance, as one master sees it.
+//! `hayrick status`: the cluster at a glance, as one master sees it. `watch` shows it time and again.
+
+mod watch;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +10,7 @@ use clap::builder::BoolishValueParser;
 use hayrick_client::{Client, MoveStatus, RepairStatus, Status, VolumeStatus};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::Instant;
 
 use crate::commands::connect::Connect;
 use crate::commands::master::members;
@@ -37,29 +39,26 @@ pub(crate) struct Args {
     connect: Connect,
 }
 
-/// Between two looks of `--watch`.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// Clears a terminal, and goes to its first line.
-const CLEAR: &str = "\x1b[2J\x1b[H";
-
 pub(crate) fn run(args: Args) -> Result<Exit> {
     args.connect.run(|client| async move {
+        if args.watch {
+            return watch::run(&client).await;
+        }
         if args.json {
             output::json(&ask(&client).await?)?;
-            return Ok(Exit::Done);
+        } else {
+            output::line(&Look::take(&client).await?.told(None))?;
         }
-        loop {
-            let glance = glance(&client).await;
-            if !args.watch {
-                output::line(&glance?)?;
-                return Ok(Exit::Done);
-            }
-            // What goes wrong now may be well in a second.
-            let shown = glance.unwrap_or_else(|error| format!("{error:#}"));
-            output::line(&format!("{CLEAR}{shown}"))?;
-            sleep(WATCH_EVERY).await;
-        }
+        Ok(Exit::Done)
     })
+}
+
+/// What a master said, and when.
+struct Look {
+    status: Status,
+    /// Why it cannot serve, if it cannot.
+    ready: Result<(), String>,
+    at: Instant,
 }
 
 async fn ask(client: &Client) -> Result<Value> {
@@ -70,20 +69,26 @@ async fn ask(client: &Client) -> Result<Value> {
     Ok(answer)
 }
 
-async fn glance(client: &Client) -> Result<String> {
-    let answer = ask(client).await?;
-    let ready = client.ready().await.map_err(|error| error.to_string());
-    at_a_glance(&answer, ready).context("the master's answer cannot be understood")
-}
-
-fn at_a_glance(answer: &Value, ready: Result<(), String>) -> Result<String, serde_json::Error> {
-    let status = Status::deserialize(answer)?;
-    let mut parts =
-        vec![summary(&status, ready), members::table(&status.masters), volumes(&status.volumes, false)];
-    if !status.moves.is_empty() {
-        parts.push(moves(&status.moves));
+impl Look {
+    async fn take(client: &Client) -> Result<Self> {
+        let answer = ask(client).await?;
+        let at = Instant::now();
+        let ready = client.ready().await.map_err(|error| error.to_string());
+        let status = Status::deserialize(&answer).context("the master's answer cannot be understood")?;
+        Ok(Self { status, ready, at })
     }
-    Ok(parts.join("\n\n"))
+
+    /// At a glance; with the rates since the look `before`, if there was one.
+    fn told(&self, before: Option<&Look>) -> String {
+        let rates = before.and_then(|before| watch::rates(before, self));
+        let Status { masters, volumes: all, moves: under_way, .. } = &self.status;
+        let mut parts =
+            vec![summary(&self.status, &self.ready, rates), members::table(masters), volumes(all, false)];
+        if !under_way.is_empty() {
+            parts.push(moves(under_way));
+        }
+        parts.join("\n\n")
+    }
 }
 
 fn moves(moves: &[MoveStatus]) -> String {
@@ -112,7 +117,7 @@ fn moves(moves: &[MoveStatus]) -> String {
     output::table(&columns, &moves.iter().map(row).collect::<Vec<_>>())
 }
 
-fn summary(status: &Status, ready: Result<(), String>) -> String {
+fn summary(status: &Status, ready: &Result<(), String>, rates: Option<String>) -> String {
     let leader = match status.leader {
         Some(id) => format!("master {id}, term {}", status.term),
         None => format!("none that master {} knows of: no writes, no linearizable reads", status.node),
@@ -122,18 +127,19 @@ fn summary(status: &Status, ready: Result<(), String>) -> String {
             "cluster",
             format!("{}, as master {} sees it (version {})", status.cluster, status.node, status.version),
         ),
-        ("ready", ready.map_or_else(|why| format!("no: {why}"), |()| "yes".to_owned())),
+        ("ready", ready.as_ref().map_or_else(|why| format!("no: {why}"), |()| "yes".to_owned())),
         ("leader", leader),
         ("index", format!("applied {} of {} committed", status.applied, status.committed)),
         ("objects", format!("{}, {}", status.objects, bytes(status.object_bytes))),
-        (
-            "copies",
-            format!(
-                "{} each, {} needed for a write; {} partitions",
-                status.replicas, status.min_replicas, status.partitions
-            ),
-        ),
     ];
+    rows.extend(rates.map(|rates| ("a second", rates)));
+    rows.push((
+        "copies",
+        format!(
+            "{} each, {} needed for a write; {} partitions",
+            status.replicas, status.min_replicas, status.partitions
+        ),
+    ));
     if status.placements_by_copies.values().any(|count| *count > 0) {
         rows.push(("placements", placements(&status.placements_by_copies)));
     }
@@ -223,6 +229,11 @@ mod tests {
 
     use super::*;
 
+    /// What is told of a master that is ready and says this.
+    pub(super) fn look(status: &Value, at: Instant) -> Look {
+        Look { status: Status::deserialize(status).expect("a status"), ready: Ok(()), at }
+    }
+
     #[test]
     fn a_cluster_is_seen_at_a_glance() {
         let status = json!({
@@ -262,6 +273,6 @@ volume  state  needles     used  free  bad  zone  http  peer
 
 move    placements  from  to     done       of  a-second  left
 repair         128     3   4  1.0 KiB  4.0 KiB     512 B    6s";
-        assert_eq!(at_a_glance(&status, Ok(())).expect("a status"), expected);
+        assert_eq!(look(&status, Instant::now()).told(None), expected);
     }
 }
