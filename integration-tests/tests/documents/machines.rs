@@ -81,7 +81,7 @@ impl Machines {
         }
         let hayrick = format!("#!/bin/sh\nexec '{}' \"$@\"\n", cluster::binary()?.display());
         program(&bin.join("hayrick"), &hayrick)?;
-        std::fs::write(bin.join(".curlrc"), "silent\nshow-error\nfail-with-body\n")?;
+        std::fs::write(bin.join(".curlrc"), "silent\nfail-with-body\n")?;
         for machine in ALL {
             machines.furnish(machine, &hayrick)?;
         }
