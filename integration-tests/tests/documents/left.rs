@@ -18,6 +18,12 @@ pub(crate) const NOT_RUN: &[(&str, &str)] = &[
 
 /// What has happened by the time a document shows a command: the document, how the command begins, and what brings it about.
 const BEFORE: &[(&str, &str, &str)] = &[
+    (
+        "docs/http.md",
+        "curl -X PUT -T cat.jpg -H 'If-None-Match: *'",
+        "curl -X DELETE http://127.0.0.1:9090/cats/1",
+    ),
+    ("docs/http.md", "curl -X DELETE", "curl -X PUT -T cat.jpg http://127.0.0.1:9090/cats/1"),
     ("docs/operations.md", "hayrick undelete", "hayrick rm photos/cat.jpg"),
     ("docs/operations.md", "curl -X POST http://10.0.0.1:9090/-/undelete", "hayrick rm photos/cat.jpg"),
     (

@@ -78,7 +78,7 @@ async fn run(machines: &Machines, fence: &Fence, machine: u8) -> Result<()> {
 fn every_fence_says_what_it_is_and_what_is_not_run_is_still_shown() -> Result<()> {
     for fence in fences()? {
         ensure!(LANGUAGES.contains(&fence.language.as_str()), "{fence}: a fence of {:?}", fence.language);
-        let is_command = |line: &&String| ["$ ", "hayrick ", "curl "].iter().any(|it| line.starts_with(it));
+        let is_command = |line: &&String| ["$ ", "curl "].iter().any(|it| line.starts_with(it));
         let hidden = fence.lines.iter().find(is_command).filter(|_| !fence.is_shell());
         ensure!(
             hidden.is_none(),
