@@ -293,3 +293,16 @@ fn below(text: &str, path: &str, root: &Path) -> String {
     }
     done + rest
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lie_below_a_machine_and_routes_do_not() {
+        let below = |text| below(text, "/backup", Path::new("/m"));
+        assert_eq!(below("save /backup/x '/backup' A=/backup"), "save /m/backup/x '/m/backup' A=/m/backup");
+        assert_eq!(below("-/backup =-/backup"), "-/m/backup =-/m/backup");
+        assert_eq!(below("curl http://a:1/-/backup /srv/backup"), "curl http://a:1/-/backup /srv/backup");
+    }
+}

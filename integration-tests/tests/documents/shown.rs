@@ -180,3 +180,36 @@ impl Shown {
         rest.ends_with(last)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fence(language: &str, text: &str) -> Fence {
+        let text = format!("# Title\n\n- point\n\n  ```{language}\n{text}  ```\n");
+        let document = Document { path: "x.md".to_owned(), text };
+        document.fences().expect("they are closed").remove(0)
+    }
+
+    #[test]
+    fn commands_go_on_until_bash_has_all_of_them() {
+        let text = "  # a comment\n  a --b \\\n      c   # why\n\n  for x in 1 2; do\n      y |\n      z\n  done\n  last\n";
+        let commands = fence("sh", text).commands().expect("they are whole");
+        let texts: Vec<&str> = commands.iter().map(|shown| shown.text.as_str()).collect();
+        assert_eq!(texts, ["a --b \\\n    c   # why", "for x in 1 2; do\n    y |\n    z\ndone", "last"]);
+        assert_eq!((commands[0].line, commands[2].line), (7, 14));
+        assert!(fence("sh", "  for x in 1; do\n").commands().is_err(), "it has no end");
+        assert!(fence("console", "  output\n").commands().is_err(), "nothing wrote it");
+    }
+
+    #[test]
+    fn what_is_written_is_as_shown_but_for_what_stands_for_anything() {
+        let commands = fence("console", "  $ put k\n  k  …\n  done … ms\n  $ rm k\n").commands();
+        let commands = commands.expect("two");
+        assert!(commands[0].is_answered_by("k  etag\ndone 12 ms\n"));
+        for other in ["k  etag\n", "j  etag\ndone 12 ms", "k  etag\ndone 12 s", ""] {
+            assert!(!commands[0].is_answered_by(other), "{other:?}");
+        }
+        assert!(commands[1].is_answered_by("\n") && !commands[1].is_answered_by("k: there is no such key"));
+    }
+}
