@@ -50,8 +50,11 @@ const PLAYED: [(&str, &str); 3] = [
 /// What needs root, and makes no difference here.
 const DOES_NOTHING: [&str; 2] = ["useradd", "chown"];
 /// Paths that lie below a machine's directory.
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 11] = [
     "/usr/local/bin",
+    "/usr/local/share/man/man1",
+    "/usr/local/share/zsh/site-functions",
+    "/etc/bash_completion.d",
     "/etc/systemd/system",
     "/etc/hayrick",
     "/var/lib/hayrick",
@@ -60,6 +63,9 @@ const PATHS: [&str; 8] = [
     "/path/to/local",
     "/mnt/weed",
 ];
+
+/// Paths of this machine that a command may name.
+const HARMLESS: [&str; 2] = ["/dev/null", "/usr/sbin/nologin"];
 
 pub(crate) struct Machines {
     dir: TempDir,
@@ -90,7 +96,7 @@ impl Machines {
 
     fn furnish(&self, machine: u8, hayrick: &str) -> Result<()> {
         let home = self.home(machine);
-        for path in ["packaging", "target/static", "photos/2026"] {
+        for path in ["packaging", "target/static", "photos/2026", ".config/fish/completions"] {
             std::fs::create_dir_all(home.join(path))?;
         }
         for path in PATHS {
@@ -151,6 +157,10 @@ impl Machines {
         PATHS.iter().fold(text, |text, path| below(&text, path, &self.root(machine)))
     }
 
+    fn is_harmless(&self, path: &str) -> bool {
+        HARMLESS.contains(&path) || Path::new(path).starts_with(self.dir.path())
+    }
+
     /// Runs the commands of a fence as they stand, on one machine; what each of them wrote, `None` of one that is not run.
     pub(crate) fn run(&self, fence: &Fence, commands: &[Shown], machine: u8) -> Result<Vec<Option<String>>> {
         // In a console it is what they write that counts.
@@ -159,7 +169,13 @@ impl Machines {
         for shown in commands.iter().filter(|shown| left::why(shown).is_none()) {
             let text = left::script(shown);
             let text = if text.starts_with("ME=") { format!("ME={machine}") } else { text };
-            script.push_str(&format!("{}\nprintf '\\n%s\\n' '{MARK}'\n", self.localised(&text, machine)));
+            let text = self.localised(&text, machine);
+            if let Some(path) = paths(&text).find(|path| !self.is_harmless(path)) {
+                anyhow::bail!(
+                    "{shown}\n{path} is of this machine itself: give it a place in PATHS, or do not run it"
+                );
+            }
+            script.push_str(&format!("{text}\nprintf '\\n%s\\n' '{MARK}'\n"));
         }
         let path = format!("{}:{}", self.bin().display(), std::env::var("PATH").unwrap_or_default());
         let servers: Vec<String> = ALL.iter().map(|machine| self.address(*machine, 9090)).collect();
@@ -167,7 +183,10 @@ impl Machines {
         bash.args([FENCE_SECONDS, "bash", "-c", &script])
             .current_dir(self.home(machine))
             .stdin(Stdio::null());
-        bash.env("PATH", path).env("HAYRICK_SERVER", servers.join(",")).env("CURL_HOME", self.bin());
+        bash.env("HOME", self.home(machine))
+            .env("PATH", path)
+            .env("HAYRICK_SERVER", servers.join(","))
+            .env("CURL_HOME", self.bin());
         bash.env("DOCS_ROOT", self.dir.path()).env("DOCS_MACHINE", machine.to_string());
         let output = bash.output().context("bash")?;
         let wrote = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -279,13 +298,28 @@ fn program(path: &Path, text: &str) -> Result<()> {
     Ok(std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?)
 }
 
+/// Whether a path may begin behind this letter.
+fn ends_before_path(letter: char) -> bool {
+    letter.is_whitespace() || "=\"'->(".contains(letter)
+}
+
+/// The absolute paths that a command names.
+fn paths(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices('/').filter_map(|(at, _)| {
+        let path = text[at..].split(|it: char| it.is_whitespace() || "\"';)".contains(it)).next()?;
+        let is_path = path[1..].starts_with(|it: char| it.is_alphanumeric() || it == '.');
+        let begins = text[..at].chars().next_back().is_none_or(ends_before_path);
+        (is_path && begins && !text[..at].ends_with("/-")).then_some(path)
+    })
+}
+
 /// Puts `root` before each `path` that stands by itself, and is not the end of a longer one.
 fn below(text: &str, path: &str, root: &Path) -> String {
     let (mut done, mut rest) = (String::new(), text);
     while let Some(at) = rest.find(path) {
         let before = rest[..at].chars().next_back().or(done.chars().next_back());
         done.push_str(&rest[..at]);
-        if before.is_none_or(|it| it.is_whitespace() || "=\"'-".contains(it)) && !rest[..at].ends_with("/-") {
+        if before.is_none_or(ends_before_path) && !rest[..at].ends_with("/-") {
             done.push_str(&root.display().to_string());
         }
         done.push_str(path);
@@ -303,6 +337,8 @@ mod tests {
         let below = |text| below(text, "/backup", Path::new("/m"));
         assert_eq!(below("save /backup/x '/backup' A=/backup"), "save /m/backup/x '/m/backup' A=/m/backup");
         assert_eq!(below("-/backup =-/backup"), "-/m/backup =-/m/backup");
+        let named = |text| paths(text).collect::<Vec<_>>();
+        assert_eq!(named("a >/etc/x b=\"/c\" 'http://h/-/d/e?f=/&g' /h/i; ./j"), ["/etc/x", "/c", "/h/i"]);
         assert_eq!(below("curl http://a:1/-/backup /srv/backup"), "curl http://a:1/-/backup /srv/backup");
     }
 }
