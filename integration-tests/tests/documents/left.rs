@@ -10,7 +10,6 @@ pub(crate) const NOT_RUN: &[(&str, &str)] = &[
     ("make cluster", "never ends; dev.rs runs its program"),
     ("hayrick dev", "never ends; dev.rs runs it"),
     ("hayrick prove", "breaks clusters for minutes; prove.rs runs it"),
-    ("hayrick master --restore", "is for when all masters are lost; backup.rs loses them"),
     ("for m in 1 2 3; do scp", "there is one machine here"),
     ("sudo ufw", "would change the firewall of this machine"),
     ("curl -s 'http://mkv:3000", "needs a minikeyvalue"),
@@ -33,12 +32,18 @@ const BEFORE: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// What stands for more that is not shown, in a command.
+const AND_SO_ON: char = '…';
+
 /// Commands that end only when somebody ends them: they are looked at for a while.
 const ENDLESS: &[&str] = &["hayrick status --watch"];
 const LOOKED_AT_SECONDS: u32 = 3;
 
 /// Why it is not run, if it is not.
 pub(crate) fn why(shown: &Shown) -> Option<&'static str> {
+    if shown.text.contains(AND_SO_ON) {
+        return Some("is not all of a command");
+    }
     NOT_RUN.iter().find(|(begins, _)| shown.text.starts_with(begins)).map(|(_, reason)| *reason)
 }
 
