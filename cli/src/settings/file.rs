@@ -30,7 +30,9 @@ pub(crate) fn matches(mut command: Command, args: &[OsString]) -> Result<ArgMatc
         match words(server, &path, &args) {
             // Right behind the command's name, which is the first word after the program's.
             Ok(words) => drop(args.splice(at + 2..at + 2, words)),
-            Err(message) => return Err(command.error(ErrorKind::InvalidValue, message)),
+            Err(message) => {
+                return Err(clap::Error::raw(ErrorKind::InvalidValue, format!("{}\n", message.trim_end())));
+            }
         }
     }
     command.try_get_matches_from(args)
