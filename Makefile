@@ -83,6 +83,9 @@ soak-heal: need-cargo ## repairs during which servers die, and a volume that han
 	$(CARGO) build --release -p hayrick-cli
 	HAYRICK_SEEDS=$(SEEDS) $(SOAKED) --test healing -- --nocapture a_repair_whose_servers_die
 	HAYRICK_HANG_SECONDS=$(HANG_SECONDS) $(SOAKED) --test hung_volume -- --nocapture
+soak-large: need-cargo ## 64 objects of 64 MiB at once, each way
+	$(CARGO) build --release -p hayrick-cli
+	HAYRICK_LARGE_MIB=64 $(SOAKED) --test large -- --nocapture
 SOAKED = HAYRICK_BIN=$(CURDIR)/target/release/hayrick $(CARGO) test -p hayrick-integration-tests
 
 # Real processes, broken on a schedule that is drawn from a seed; the report is chaos-report/index.html.

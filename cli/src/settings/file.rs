@@ -21,7 +21,7 @@ const CONFIG: &str = "config";
 const RUST_LOG: &str = "RUST_LOG";
 
 /// Reads the command line, with what its `--config` file adds to it.
-pub(crate) fn matches(mut command: Command, args: &[OsString]) -> Result<ArgMatches, clap::Error> {
+pub(crate) fn matches(command: Command, args: &[OsString]) -> Result<ArgMatches, clap::Error> {
     let mut args = args.to_vec();
     if let Some((name, path)) = file_named_by(&command, &args)
         && let Some(server) = command.find_subcommand(&name)
