@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod check;
+pub(crate) mod cp;
 pub(crate) mod dev;
 pub(crate) mod explain;
 pub(crate) mod get;
@@ -19,4 +20,7 @@ pub(crate) mod undelete;
 pub(crate) mod volume;
 
 mod connect;
+mod interrupt;
+mod media_type;
+mod progress;
 mod save;
