@@ -188,7 +188,7 @@ async fn what_cannot_be_copied_is_told_and_nothing_is_written_outside() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_interrupted_copy_leaves_no_half_files_and_goes_on_when_it_is_given_again() {
-    let (store, dir) = (Store::default(), tempfile::tempdir().expect("a directory"));
+    let (store, dir) = (Store::with_pages_of(30), tempfile::tempdir().expect("a directory"));
     for number in 0..100 {
         store.put(&format!("p/{number:02}"), format!("{number} ").repeat(1000));
     }
@@ -217,7 +217,10 @@ async fn an_interrupted_copy_leaves_no_half_files_and_goes_on_when_it_is_given_a
     let (code, said) = interrupt(child);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("interrupted: "), "{said}");
-    assert_eq!(run(&well, &args).0, Some(0));
+    let lists = || well.lines().iter().filter(|line| line.starts_with("GET /q/?list")).count();
+    let (code, said) = run(&well, &args);
+    assert!(code == Some(0) && said.contains("100 there already"), "{said}");
+    assert_eq!(lists(), 4, "one listing for all");
     assert_eq!(run(&well, &["cp", "-r", "hay:q/", path(&back)]).0, Some(0));
     assert_eq!(tree(&back), tree(&to));
 }

@@ -149,6 +149,10 @@ async fn a_prefix_lists_what_begins_with_it_and_nothing_else() {
         let all: Vec<Listed> = client.list_all_with(prefix, &options).try_collect().await.unwrap();
         assert_eq!(all, expected.into_iter().map(Listed::Key).collect::<Vec<_>>(), "{prefix:?}");
     }
+    let asked = master.asked().len();
+    let options = ListOptions { limit: Some(1), ..ListOptions::default() };
+    let three: Vec<Listed> = client.list_all_with("a/..", &options).try_collect().await.unwrap();
+    assert_eq!((three.len(), master.asked().len() - asked), (3, 3), "what follows is not asked for");
     // A URL would have lost these on the way.
     let lines = master.lines();
     assert!(lines.iter().any(|line| line.starts_with("GET /a/?list&start=a%2F..")), "{lines:#?}");

@@ -34,8 +34,12 @@ pub(crate) struct Stored {
 }
 
 /// What several masters have in common.
-#[derive(Clone, Default)]
-pub(crate) struct Store(Arc<Mutex<BTreeMap<String, Stored>>>);
+#[derive(Clone)]
+pub(crate) struct Store {
+    objects: Arc<Mutex<BTreeMap<String, Stored>>>,
+    /// Lines of a page at most, however many are asked for.
+    page: usize,
+}
 
 /// What goes wrong with one request.
 #[derive(Clone, Debug)]
@@ -120,7 +124,17 @@ impl Request {
     }
 }
 
+impl Default for Store {
+    fn default() -> Self {
+        Self::with_pages_of(1000)
+    }
+}
+
 impl Store {
+    pub(crate) fn with_pages_of(page: usize) -> Self {
+        Self { objects: Arc::default(), page }
+    }
+
     pub(crate) fn put(&self, key: &str, bytes: impl Into<Vec<u8>>) {
         let stored = Stored { bytes: bytes.into(), content_type: String::new() };
         self.lock().insert(key.to_owned(), stored);
@@ -135,7 +149,7 @@ impl Store {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Stored>> {
-        lock(&self.0)
+        lock(&self.objects)
     }
 }
 
@@ -271,7 +285,7 @@ fn get(store: &Store, request: &Request) -> Vec<u8> {
 
 fn list(store: &Store, request: &Request) -> Vec<u8> {
     let number = request.parameter("limit").and_then(|limit| limit.parse().ok());
-    let (prefix, limit) = (request.key(), number.unwrap_or(1000));
+    let (prefix, limit) = (request.key(), number.unwrap_or(1000).min(store.page));
     let (start, delimiter) = (request.parameter("start").unwrap_or_default(), request.parameter("delimiter"));
     let (mut keys, mut prefixes, mut next) = (Vec::new(), Vec::<String>::new(), String::new());
     for (key, stored) in store.lock().iter().filter(|(key, _)| key.starts_with(&prefix) && **key >= start) {
