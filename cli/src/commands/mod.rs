@@ -4,6 +4,7 @@ pub(crate) mod backup;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod cp;
 pub(crate) mod dev;
 pub(crate) mod explain;
 pub(crate) mod get;
@@ -22,4 +23,7 @@ pub(crate) mod undelete;
 pub(crate) mod volume;
 
 mod connect;
+mod interrupt;
+mod media_type;
+mod progress;
 mod save;
