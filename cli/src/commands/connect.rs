@@ -20,6 +20,11 @@ pub(crate) struct Connect {
 }
 
 impl Connect {
+    /// The masters as they were named.
+    pub(crate) fn masters(&self) -> &[String] {
+        &self.server
+    }
+
     /// Runs `ask` with a client of these masters.
     pub(crate) fn run<T, F: Future<Output = Result<T>>>(&self, ask: impl FnOnce(Client) -> F) -> Result<T> {
         let client = Client::new(self.server.iter().map(String::as_str))?;
