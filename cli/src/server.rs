@@ -18,7 +18,7 @@ use crate::{descriptors, logging, output, readiness};
 /// How long a server may take to stop (cli.md).
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a shell shows for a process that SIGINT ended.
-const EXIT_INTERRUPTED: i32 = 130;
+pub(crate) const EXIT_INTERRUPTED: i32 = 130;
 
 /// Flags of every server.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,7 +38,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    fn catch() -> Result<Self> {
+    pub(crate) fn catch() -> Result<Self> {
         let interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
         let terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
         Ok(Self { interrupt, terminate })

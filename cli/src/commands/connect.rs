@@ -24,6 +24,11 @@ pub(crate) struct Connect {
 }
 
 impl Connect {
+    /// The masters as they were named.
+    pub(crate) fn masters(&self) -> &[String] {
+        &self.server
+    }
+
     /// Runs `ask` with a client of these masters.
     pub(crate) fn run<T, F: Future<Output = Result<T>>>(&self, ask: impl FnOnce(Client) -> F) -> Result<T> {
         self.run_with(|client| client, ask)
