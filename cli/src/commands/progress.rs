@@ -16,7 +16,7 @@ use crate::units::bytes;
 
 /// Between two lines where nobody watches a bar.
 const LINE_EVERY: Duration = Duration::from_secs(10);
-const BAR: &str = "{bar:24} {msg}, {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go";
+const BAR: &str = "{wide_bar} {msg}, {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go";
 const COUNT: &str = "{spinner} {msg}, {per_sec}";
 
 /// Things that are done, of those that were found so far.
