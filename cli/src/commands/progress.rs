@@ -4,6 +4,8 @@
 
 use std::cell::Cell;
 use std::io::{IsTerminal, stderr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,7 +16,7 @@ use crate::units::bytes;
 
 /// Between two lines where nobody watches a bar.
 const LINE_EVERY: Duration = Duration::from_secs(10);
-const BAR: &str = "{bar:24} {msg}, {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go";
+const BAR: &str = "{wide_bar} {msg}, {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go";
 const COUNT: &str = "{spinner} {msg}, {per_sec}";
 
 /// Things that are done, of those that were found so far.
@@ -24,7 +26,14 @@ pub(crate) struct Progress {
     begun: Instant,
     told: Cell<Instant>,
     done: Cell<Sum>,
-    found: Cell<Sum>,
+    found: Arc<Found>,
+}
+
+/// What is to be done, as far as is known; whoever finds it may be on another thread.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    count: AtomicU64,
+    bytes: AtomicU64,
 }
 
 /// How many, and how large all of them.
@@ -49,15 +58,12 @@ impl Progress {
         let style = ProgressStyle::with_template(template).expect("the template is right");
         let bar = stderr().is_terminal().then(|| bar.with_style(style.progress_chars("=> ")));
         let now = Instant::now();
-        Self { what, bar, begun: now, told: Cell::new(now), done: Cell::default(), found: Cell::default() }
+        Self { what, bar, begun: now, told: Cell::new(now), done: Cell::default(), found: Arc::default() }
     }
 
-    /// One more is to be done.
-    pub(crate) fn found(&self, bytes: u64) {
-        self.found.set(self.found.get().and(1, bytes));
-        if let Some(bar) = &self.bar {
-            bar.inc_length(bytes);
-        }
+    /// Where what is to be done is counted.
+    pub(crate) fn found(&self) -> Arc<Found> {
+        Arc::clone(&self.found)
     }
 
     /// So many were done, of so many bytes together.
@@ -70,7 +76,12 @@ impl Progress {
             }
             return;
         };
-        bar.inc(if bar.length().is_some() { bytes } else { count });
+        if bar.length().is_some() {
+            bar.set_length(self.found.sum().bytes);
+            bar.inc(bytes);
+        } else {
+            bar.inc(count);
+        }
         bar.set_message(self.count());
     }
 
@@ -82,17 +93,29 @@ impl Progress {
     }
 
     fn count(&self) -> String {
-        let (done, found) = (self.done.get().count, self.found.get().count);
+        let (done, found) = (self.done.get().count, self.found.sum().count);
         if found == 0 { format!("{done} {}", self.what) } else { format!("{done} of {found} {}", self.what) }
     }
 
     fn line(&self) -> String {
-        let (done, found, took) = (self.done.get(), self.found.get(), self.begun.elapsed());
+        let (done, found, took) = (self.done.get(), self.found.sum(), self.begun.elapsed());
         if found.count == 0 {
             return format!("{}, {:.0} a second", self.count(), per_second(done.count, took));
         }
         let rate = bytes(per_second(done.bytes, took) as u64);
         format!("{}, {} of {}, {rate}/s", self.count(), bytes(done.bytes), bytes(found.bytes))
+    }
+}
+
+impl Found {
+    /// One more.
+    pub(crate) fn add(&self, bytes: u64) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn sum(&self) -> Sum {
+        Sum { count: self.count.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 }
 
@@ -114,7 +137,7 @@ mod tests {
     async fn where_nobody_watches_a_line_tells_how_far_it_is() {
         let files = Progress { bar: None, ..Progress::of_bytes("files") };
         for _ in 0..4 {
-            files.found(1 << 20);
+            files.found().add(1 << 20);
         }
         tokio::time::advance(Duration::from_secs(2)).await;
         files.done(2, 2 << 20);

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use futures_util::{Stream, StreamExt, TryStreamExt};
-use hayrick_client::{GetOptions, ListOptions, Listed, ListedObject};
+use futures_util::{Stream, StreamExt, stream};
+use hayrick_client::{Error, GetOptions, ListOptions, Listed, ListedObject};
 use md5::{Digest, Md5};
+use tokio::sync::mpsc;
 
 use super::tree::Tree;
-use super::{Copied, Job, as_directory, on_thread};
+use super::{AHEAD_MAX, Copied, Job, as_directory, on_thread};
 use crate::commands::save::{Beside, sync_dir};
 
 pub(super) async fn copy(job: &Job, from: &str, to: &Path) -> Result<()> {
@@ -46,7 +47,7 @@ async fn copy_one(job: &Job, key: &str, to: &Path) -> Result<()> {
     };
     let tree = on_thread(move || Tree::at(&dir)).await?;
     let path = tree.path_of(&name)?;
-    job.progress.found(meta.size_bytes);
+    job.progress.found().add(meta.size_bytes);
     let object = Wanted { key: key.to_owned(), size: meta.size_bytes, etag: meta.etag };
     get(job, object, Arc::new(tree), path.clone()).await?;
     on_thread(move || Ok(path.parent().map_or(Ok(()), sync_dir)?)).await
@@ -60,32 +61,48 @@ struct Wanted {
     etag: String,
 }
 
+/// Lists ahead of what is copied.
+fn list(job: &Job, prefix: &str) -> mpsc::Receiver<Result<Listed<ListedObject>, Error>> {
+    let (found, receiver) = mpsc::channel(AHEAD_MAX);
+    let (mut objects, counted) =
+        (job.client.list_all_with(prefix, &ListOptions::default()), job.progress.found());
+    tokio::spawn(async move {
+        while let Some(object) = objects.next().await {
+            if let Ok(Listed::Key(ListedObject { size, .. })) = &object {
+                counted.add(*size);
+            }
+            if found.send(object).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
 /// What is to be done for each that is listed.
 fn copies<'a>(
     job: &'a Job,
     prefix: String,
     tree: Arc<Tree>,
 ) -> impl Stream<Item = Result<impl Future<Output = Result<()>> + 'a>> + 'a {
-    let objects = job.client.list_all_with::<ListedObject>(&prefix, &ListOptions::default());
-    let mut above = Above::default();
-    objects.err_into().try_filter_map(move |listed| {
-        let copy = match listed {
-            Listed::Prefix(_) => None,
-            Listed::Key(ListedObject { key, size, etag, .. }) => {
+    let first = (list(job, &prefix), Above::default());
+    stream::try_unfold(first, move |(mut listed, mut above)| {
+        let (prefix, tree) = (prefix.clone(), Arc::clone(&tree));
+        async move {
+            while let Some(line) = listed.recv().await {
+                // Prefixes come with a delimiter only.
+                let Listed::Key(ListedObject { key, size, etag, .. }) = line? else { continue };
                 let name = key.strip_prefix(&prefix).unwrap_or(&key);
                 match above.check(name).and_then(|()| tree.path_of(name)) {
                     Ok(path) => {
-                        job.progress.found(size);
-                        Some(get(job, Wanted { key, size, etag }, Arc::clone(&tree), path))
+                        let copy = get(job, Wanted { key, size, etag }, tree, path);
+                        return Ok(Some((copy, (listed, above))));
                     }
-                    Err(why) => {
-                        job.failed(&key, &format!("{why:#}"));
-                        None
-                    }
+                    Err(why) => job.note(&key, size, Err(why))?,
                 }
             }
-        };
-        std::future::ready(Ok(copy))
+            Ok(None)
+        }
     })
 }
 

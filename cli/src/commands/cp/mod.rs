@@ -30,6 +30,8 @@ use tally::{Ended, Tally};
 
 /// What a path in the cluster begins with.
 const SCHEME: &str = "hay:";
+/// What is found before it is copied: so far is known ahead how much there is.
+const AHEAD_MAX: usize = 64 * 1024;
 /// How long a cluster may not serve before a copy is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 

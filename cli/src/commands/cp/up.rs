@@ -32,7 +32,7 @@ pub(super) async fn copy(job: &Job, from: &Path, to: &str) -> Result<()> {
         }
         let prefix = as_directory(to);
         let remote = Remote::new(job.client.clone(), &prefix);
-        return job.copy_all(copies(job, walk::start(from, &prefix), remote)).await;
+        return job.copy_all(copies(job, walk::start(job, from, &prefix), remote)).await;
     }
     let name = from.file_name().with_context(|| format!("{shown} names no file"))?;
     let key = match to {
@@ -41,7 +41,7 @@ pub(super) async fn copy(job: &Job, from: &Path, to: &str) -> Result<()> {
         _ => walk::key("", to.as_ref()),
     };
     let key = key.map_err(|why| anyhow::anyhow!("{shown}: {why}"))?;
-    job.progress.found(about.len());
+    job.progress.found().add(about.len());
     let there = Remote::new(job.client.clone(), &key).find(&key).await?;
     put(job, from.to_owned(), key, about.len(), there).await
 }
@@ -59,7 +59,6 @@ fn copies<'a>(
                 Some(Found::EmptyDirectory) => job.tally.borrow_mut().empty_directory(),
                 Some(Found::Odd { path, why }) => job.failed(&path.display().to_string(), &why),
                 Some(Found::File { path, key, size_bytes }) => {
-                    job.progress.found(size_bytes);
                     let there = remote.find(&key).await?;
                     return Ok(Some((put(job, path, key, size_bytes, there), (found, remote))));
                 }

@@ -12,8 +12,7 @@ use hayrick_protocol::ObjectKey;
 use tokio::sync::mpsc;
 use walkdir::{DirEntry, WalkDir};
 
-/// Entries that are found before they are copied: so far is known ahead how much there is.
-const AHEAD_MAX: usize = 16 * 1024;
+use super::{AHEAD_MAX, Job};
 
 /// What was found.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,10 +31,17 @@ pub(super) enum Found {
 }
 
 /// Walks on a thread of its own, which ends when nobody takes what it finds.
-pub(super) fn start(dir: &Path, prefix: &str) -> mpsc::Receiver<Found> {
+pub(super) fn start(job: &Job, dir: &Path, prefix: &str) -> mpsc::Receiver<Found> {
     let (found, receiver) = mpsc::channel(AHEAD_MAX);
-    let (dir, prefix) = (dir.to_owned(), prefix.to_owned());
-    tokio::task::spawn_blocking(move || walk(&dir, &prefix, |it| found.blocking_send(it).is_ok()));
+    let (dir, prefix, counted) = (dir.to_owned(), prefix.to_owned(), job.progress.found());
+    tokio::task::spawn_blocking(move || {
+        walk(&dir, &prefix, |it| {
+            if let Found::File { size_bytes, .. } = &it {
+                counted.add(*size_bytes);
+            }
+            found.blocking_send(it).is_ok()
+        });
+    });
     receiver
 }
 
