@@ -196,7 +196,12 @@ static COMPACTION_KILLS: Mix = segments(
 static SMALL_SEGMENTS: Mix =
     segments(mix("small-segments", "Volumes compact all the time.", &[Kind::CutGatewayVolume], &[]), "1MiB");
 static FLIPS: Mix = with_flags(
-    quick(mix("flips", "Bits flip in the files of a volume that compacts little.", &[Kind::FlipSegment], &[])),
+    quick(mix(
+        "flips",
+        "Bits flip in the files of a volume that compacts little.",
+        &[Kind::FlipSegment],
+        &[],
+    )),
     &[("--reap-after", "60s")],
 );
 /// Longer than the pauses between attempts to reach a server take to become longer than service may take to come back.

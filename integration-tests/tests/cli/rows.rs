@@ -42,17 +42,17 @@ pub(crate) const ROWS: &[Row] = rows! {
         "`hayrick status`" => "the cluster at a glance; `--json`; `--watch` until it is ended": system::status_shows_the_cluster;
         "`hayrick explain KEY`" => "why the key lives where it lives; `--without ID`": system::explain_says_why;
         "`hayrick volume ls`" => "the volumes; `--json`": system::volume_ls_lists_volumes;
-        "`hayrick volume drain\\|undrain\\|remove ID`" => "with `--dry-run` what would be done": system::volumes_are_drained_and_undrained;
+        "`hayrick volume drain|undrain|remove ID`" => "with `--dry-run` what would be done": system::volumes_are_drained_and_undrained;
         "`hayrick master ls`" => "the masters; `--json`": system::master_ls_lists_masters;
-        "`hayrick master add\\|remove\\|transfer`" => "changes who they are, and who leads": system::masters_are_changed;
+        "`hayrick master add|remove|transfer`" => "changes who they are, and who leads": system::masters_are_changed;
         "`hayrick rebalance [--dry-run]`" => "what would move, how much, how long": system::rebalance_says_what_would_move;
         "`hayrick move-rate [RATE]`" => "how fast copies are made": system::move_rate_is_shown_and_set;
         "`hayrick check [--deep]`" => "index against volumes; exit 1 if anything is not as it should be": system::check_finds_all_well;
         "`hayrick bench`" => "rate, p50, p99, p99.9, and the share of this machine's own limits": system::bench_measures;
     }
     "Offline" {
-        "`hayrick inspect segment\\|raft PATH`" => "what is in a file, read-only": servers::inspect_shows_what_is_in_a_file;
-        "`hayrick config master\\|volume`" => "the TOML file with defaults and reasons, which `--config` takes": servers::config_prints_what_config_takes;
+        "`hayrick inspect segment|raft PATH`" => "what is in a file, read-only": servers::inspect_shows_what_is_in_a_file;
+        "`hayrick config master|volume`" => "the TOML file with defaults and reasons, which `--config` takes": servers::config_prints_what_config_takes;
         "`hayrick completions SHELL`" => "completions for the shell": servers::completions_are_made;
         "`hayrick man DIR`" => "a page for each command": servers::man_writes_pages;
         "`hayrick prove --list`" => "the mixes of faults; without `--list` it breaks a cluster of its own": servers::prove_lists_its_mixes;
