@@ -11,7 +11,7 @@ TEST_THREADS ?= 1
 .DEFAULT_GOAL := help
 
 .PHONY: help cluster test verify format lint graph deny unit integration fuzz bench soak soak-crash soak-heal \
-	soak-chaos chaos chaos-self-test clean need-cargo need-deny
+	soak-chaos chaos chaos-self-test static image clean need-cargo need-deny need-builder
 
 help: ## list the targets
 	@echo 'Hayrick: make TARGET'
@@ -83,6 +83,9 @@ soak-heal: need-cargo ## repairs during which servers die, and a volume that han
 	$(CARGO) build --release -p hayrick-cli
 	HAYRICK_SEEDS=$(SEEDS) $(SOAKED) --test healing -- --nocapture a_repair_whose_servers_die
 	HAYRICK_HANG_SECONDS=$(HANG_SECONDS) $(SOAKED) --test hung_volume -- --nocapture
+soak-large: need-cargo ## 64 objects of 64 MiB at once, each way
+	$(CARGO) build --release -p hayrick-cli
+	HAYRICK_LARGE_MIB=64 $(SOAKED) --test large -- --nocapture
 SOAKED = HAYRICK_BIN=$(CURDIR)/target/release/hayrick $(CARGO) test -p hayrick-integration-tests
 
 # Real processes, broken on a schedule that is drawn from a seed; the report is chaos-report/index.html.
@@ -106,6 +109,22 @@ soak-chaos: need-cargo ## every mix for MIX_SECONDS (180); goes on where it was 
 	@exec $(PROVE) --mix $(or $(MIX),all) --seconds $(MIX_SECONDS) --resume $(if $(SEED),,--seed 1) \
 		$(if $(MIX),,--figures docs/chaos.md)
 
+# One file that needs nothing of the machine it runs on, glibc included; proc macros are built for this machine as always.
+STATIC_TARGET ?= $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+static: need-cargo ## build target/static/hayrick, which runs on any Linux of this architecture
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked -p hayrick-cli --target '$(STATIC_TARGET)'
+	@mkdir -p target/static/data
+	@cp 'target/$(STATIC_TARGET)/release/hayrick' target/static/hayrick.new && mv target/static/hayrick.new target/static/hayrick
+	@ldd target/static/hayrick 2>&1 | grep -q -e 'statically linked' -e 'not a dynamic executable' || \
+		{ echo 'static: target/static/hayrick wants libraries of this machine:' >&2; ldd target/static/hayrick >&2; exit 1; }
+	@echo 'static: target/static/hayrick'
+
+# The first that answers: a docker client without its daemon builds nothing.
+BUILDER ?= $(firstword $(foreach it,podman buildah docker,$(shell $(it) info >/dev/null 2>&1 && echo $(it))))
+IMAGE ?= hayrick
+image: need-builder static ## build a container image from scratch with that program (IMAGE=hayrick, BUILDER=podman, buildah or docker)
+	$(BUILDER) build -f Containerfile -t '$(IMAGE)' target/static
+
 clean: ## remove what was built, with it the figures in target/bench.json; never data
 	$(CARGO) clean
 
@@ -118,3 +137,7 @@ need-cargo:
 need-deny:
 	@$(CARGO) deny --version >/dev/null 2>&1 || \
 		{ echo 'cargo-deny is missing; install it: cargo install --locked cargo-deny' >&2; exit 1; }
+
+need-builder:
+	@[ -n '$(BUILDER)' ] || \
+		{ echo 'neither podman nor buildah nor docker can build an image here; on Debian: apt-get install buildah' >&2; exit 1; }

@@ -196,7 +196,7 @@ static COMPACTION_KILLS: Mix = segments(
 static SMALL_SEGMENTS: Mix =
     segments(mix("small-segments", "Volumes compact all the time.", &[Kind::CutGatewayVolume], &[]), "1MiB");
 static FLIPS: Mix = with_flags(
-    mix("flips", "Bits flip in the files of a volume that compacts little.", &[Kind::FlipSegment], &[]),
+    quick(mix("flips", "Bits flip in the files of a volume that compacts little.", &[Kind::FlipSegment], &[])),
     &[("--reap-after", "60s")],
 );
 /// Longer than the pauses between attempts to reach a server take to become longer than service may take to come back.
@@ -231,12 +231,12 @@ pub static ALL: &[Planted] = &[
     planted_in(&LEADER_DEATHS, "definite-failure-took-effect"),
     planted_in(&TORN_ANSWERS, "unknown-committed-anew"),
     planted_in(&LEADER_DEATHS, "delete-acked-before-commit"),
-    planted_long(&QUICK_REPAIRS, "repair-without-count", 14, 16),
+    planted_long(&QUICK_REPAIRS, "repair-without-count", 13, 13),
     planted_in(&PEACE, "reap-before-grace"),
     planted_in(&FULL_DISKS, "full-for-ever"),
     planted_in(&COMPACTION_KILLS, "compact-unlinks-first"),
     planted_in(&SMALL_SEGMENTS, "segments-stay-open"),
-    planted_long(&FLIPS, "checksum-not-verified", 14, 30),
+    planted_long(&FLIPS, "checksum-not-verified", SECONDS, 40),
     planted_long(&LONG_ABSENCE, "reconnects-ever-later", 1, PATIENCE),
 ];
 

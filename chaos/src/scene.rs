@@ -491,6 +491,8 @@ fn client(master: &Process) -> Result<Client> {
     let client = Client::builder([master.http_addr().to_string()])
         .connect_timeout(CONNECT_TIMEOUT)
         .silence_max(SILENCE_MAX)
+        // What each master says is what is judged.
+        .patience(Duration::ZERO)
         .build()?;
     Ok(client)
 }

@@ -81,7 +81,7 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
         Some(Error::NotFound { .. } | Error::NothingToBringBack { .. }) => Exit::NoSuchKey,
         Some(Error::PreconditionFailed { .. } | Error::Taken { .. }) => Exit::ConditionFailed,
         Some(Error::Unknown { .. }) => Exit::OutcomeUnknown,
-        Some(Error::Key(_) | Error::BadHeader { .. }) => Exit::WrongUse,
+        Some(Error::Key(_) | Error::BadHeader { .. } | Error::BadPrefix { .. }) => Exit::WrongUse,
         _ => Exit::Failed,
     }
 }
@@ -100,6 +100,9 @@ mod tests {
         assert_eq!(code(Error::Unknown { message: String::new() }), 5);
         assert_eq!(code(Error::Refused { status: 503, message: String::new() }), 1);
         assert_eq!(code(Error::NoMaster { tried: Vec::new() }), 1);
+        assert_eq!(code(Error::NoRoom { message: String::new() }), 1);
+        assert_eq!(code(Error::TooLarge { message: String::new() }), 1);
+        assert_eq!(code(Error::BadPrefix { prefix: "a/../b".into(), message: String::new() }), 2);
         assert_eq!(of(&BuildError::NoMasters.into()) as u8, 2);
         assert_eq!(of(&WrongUse("that is not a size".into()).into()) as u8, 2);
         assert_eq!(of(&anyhow::anyhow!("anything else")) as u8, 1);

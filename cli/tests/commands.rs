@@ -74,21 +74,29 @@ fn nobody() -> (String, TcpSocket) {
     (socket.local_addr().expect("bound").to_string(), socket)
 }
 
-const PUT_OK: &str =
-    "201 Created\r\netag: \"abc\"\r\nhayrick-version: 7\r\ncontent-length: 1\r\nconnection: close\r\n\r\nk";
+/// To a PUT of `meow`, and of `purr`.
+const MEOW_STORED: &str = "201 Created\r\netag: \"4a4be40c96ac6314e91d93f38043a634\"\r\nhayrick-version: 7\r\n\
+                           content-length: 1\r\nconnection: close\r\n\r\nk";
+const PURR_STORED: &str = "200 OK\r\netag: \"19fbb238f0ff2df60984f6129a3797ac\"\r\nhayrick-version: 8\r\n\
+                           content-length: 1\r\nconnection: close\r\n\r\nk";
+/// To a GET of the first.
+const MEOW: &str = "200 OK\r\netag: \"4a4be40c96ac6314e91d93f38043a634\"\r\ncontent-length: 4\r\nconnection: close\r\n\r\nmeow";
 
 #[test]
 fn put_sends_a_file_or_standard_input_and_prints_key_and_etag() {
-    let (server, seen) = master(&[("PUT /a%20b/c ", PUT_OK)]);
+    let (server, seen) = master(&[("PUT /a%20b/c ", MEOW_STORED), ("PUT /d.html ", PURR_STORED)]);
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("file");
     std::fs::write(&file, "meow").expect("a file");
     let path = file.to_str().expect("UTF-8");
 
     let output = run(&["put", "a b/c", path, "--content-type", "text/plain"], &server);
-    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "a b/c  abc\n"));
+    assert_eq!(
+        (output.status.code(), text(&output.stdout)),
+        (Some(0), "a b/c  4a4be40c96ac6314e91d93f38043a634\n")
+    );
 
-    let mut child = hayrick(&["put", "a b/c", "-", "--server", &server])
+    let mut child = hayrick(&["put", "d.html", "-", "--server", &server])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
@@ -99,6 +107,7 @@ fn put_sends_a_file_or_standard_input_and_prints_key_and_etag() {
     let seen = seen.lock().expect("the master is fine");
     assert_eq!((seen[0].2.as_slice(), seen[1].2.as_slice()), (&b"meow"[..], &b"purr"[..]));
     assert!(seen[0].1.contains("content-type: text/plain"));
+    assert!(seen[1].1.contains("content-type: text/html"), "as the name says");
 }
 
 #[test]
@@ -117,7 +126,7 @@ fn put_under_a_condition_sends_it_and_ends_with_4_if_it_fails() {
 #[test]
 fn every_outcome_has_its_exit_code() {
     let (server, _) = master(&[
-        ("GET /there ", "200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nmeow"),
+        ("GET /there ", MEOW),
         (
             "PUT /unknown ",
             "504 Gateway Timeout\r\ncontent-length: 15\r\nconnection: close\r\n\r\noutcome unknown",
@@ -143,7 +152,7 @@ fn every_outcome_has_its_exit_code() {
 
 #[test]
 fn the_next_master_is_asked_when_one_does_not_answer() {
-    let (server, _) = master(&[("GET /k ", "200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nmeow")]);
+    let (server, _) = master(&[("GET /k ", MEOW)]);
     let (closed, _bound) = nobody();
     let output = run(&["get", "k"], &format!("{closed},{server}"));
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "meow"));
@@ -151,7 +160,7 @@ fn the_next_master_is_asked_when_one_does_not_answer() {
 
 #[test]
 fn a_proxy_for_the_web_is_not_asked_for_masters() {
-    let (server, _) = master(&[("GET /k ", "200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nmeow")]);
+    let (server, _) = master(&[("GET /k ", MEOW)]);
     let (closed, _bound) = nobody();
     let proxy = format!("http://{closed}");
     let mut command = hayrick(&["get", "k", "--server", &server]);
@@ -165,7 +174,7 @@ fn a_proxy_for_the_web_is_not_asked_for_masters() {
 #[test]
 fn get_writes_a_whole_file_or_leaves_the_old_one() {
     let (server, _) = master(&[
-        ("GET /whole ", "200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nmeow"),
+        ("GET /whole ", MEOW),
         ("GET /broken ", "200 OK\r\ncontent-length: 400\r\nconnection: close\r\n\r\nmeow"),
     ]);
     let dir = tempfile::tempdir().expect("a directory");
@@ -192,7 +201,7 @@ fn get_writes_a_whole_file_or_leaves_the_old_one() {
 
 #[test]
 fn a_link_stays_a_link_and_a_device_a_device() {
-    let (server, _) = master(&[("GET /k ", "200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nmeow")]);
+    let (server, _) = master(&[("GET /k ", MEOW)]);
     let dir = tempfile::tempdir().expect("a directory");
     let (real, link) = (dir.path().join("real"), dir.path().join("link"));
     std::fs::write(&real, "old").expect("a file");
@@ -272,10 +281,11 @@ const PAGES: &[(&str, &str)] = &[
 #[test]
 fn ls_follows_pages_in_text_and_json() {
     let (server, _) = master(PAGES);
-    assert_eq!(text(&run(&["ls", "p/"], &server).stdout), "p/a\np/b\"\n");
-    assert_eq!(text(&run(&["ls", "p/", "--json"], &server).stdout), "[\n\"p/a\",\n\"p/b\\\"\"\n]\n");
-    assert_eq!(text(&run(&["ls", "none", "--json"], &server).stdout), "[]\n");
-    assert_eq!(text(&run(&["ls", "none"], &server).stdout), "");
+    assert_eq!(text(&run(&["ls", "-r", "p/"], &server).stdout), "p/a\np/b\"\n");
+    let json = "[\n{\"key\":\"p/a\"},\n{\"key\":\"p/b\\\"\"}\n]\n";
+    assert_eq!(text(&run(&["ls", "p/", "-r", "--json"], &server).stdout), json);
+    assert_eq!(text(&run(&["ls", "none", "-r", "--json"], &server).stdout), "[]\n");
+    assert_eq!(text(&run(&["ls", "none", "-r"], &server).stdout), "");
 }
 
 #[test]

@@ -13,7 +13,7 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`] or [`Error::NoMaster`] if no master can give one.
     pub async fn backup(&self) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + Unpin, Error> {
-        let answer = self.send(Kind::Read, "/-/backup", |url| self.reads.get(url)).await?;
+        let answer = self.send(Kind::Look, "/-/backup", |url| self.reads.get(url)).await?;
         Ok(Box::pin(answer.response.bytes_stream().map_err(|error| Error::body(&error))))
     }
 }

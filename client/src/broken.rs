@@ -33,6 +33,11 @@ pub(crate) fn in_words(error: &reqwest::Error) -> String {
     }
 }
 
+/// Whether nobody listens there.
+pub(crate) fn is_refused(error: &reqwest::Error) -> bool {
+    error.is_connect() && io_kind(error) == Some(ErrorKind::ConnectionRefused)
+}
+
 fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
     let mut next = error.source();
     std::iter::from_fn(move || {

@@ -17,7 +17,7 @@ impl Client {
     /// [`Error::Refused`] with 429 while the master makes another check; [`Error::Body`] when the check broke off.
     pub async fn check(&self, deep: bool, mut note: impl FnMut(&Progress)) -> Result<Report, Error> {
         let path = if deep { "/-/check?deep" } else { "/-/check" };
-        let answer = self.send(Kind::Read, path, |url| self.reads.get(url)).await?;
+        let answer = self.send(Kind::Look, path, |url| self.reads.get(url)).await?;
         let master = self.masters()[answer.master].clone();
         let mut chunks = answer.response.bytes_stream();
         let mut rest: Vec<u8> = Vec::new();

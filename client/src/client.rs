@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hayrick_protocol::ObjectKey;
+use hayrick_protocol::key::KeyError;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::{BuildError, Error};
@@ -18,6 +19,8 @@ const UPLOAD_BYTES_PER_S_MIN: f64 = 64.0 * 1024.0;
 /// Unused connections are closed after this, before a server closes them (75 s): a write that meets a connection
 /// which closes in that moment has an unknown outcome.
 const POOL_IDLE: Duration = Duration::from_secs(60);
+/// How long a request that may be repeated goes on asking: a change of the leader takes one to two seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Everything is encoded in a key but what a path may carry literally, and the slash.
 const KEY_ENCODED: &AsciiSet =
@@ -34,6 +37,7 @@ pub struct Client {
     /// timeout of its own, see [`Client::write_timeout`].
     pub(crate) writes: reqwest::Client,
     silence_max: Duration,
+    pub(crate) patience: Duration,
     masters: Arc<[String]>,
     /// The master that answered last, tried first the next time.
     preferred: Arc<AtomicUsize>,
@@ -46,6 +50,7 @@ pub struct ClientBuilder {
     masters: Vec<String>,
     connect_timeout: Duration,
     silence_max: Duration,
+    patience: Duration,
 }
 
 impl Client {
@@ -63,6 +68,7 @@ impl Client {
             masters: masters.into_iter().map(Into::into).collect(),
             connect_timeout: CONNECT_TIMEOUT,
             silence_max: SILENCE_MAX,
+            patience: PATIENCE,
         }
     }
 
@@ -81,8 +87,13 @@ impl Client {
         self.preferred.store(master, Ordering::Relaxed);
     }
 
+    /// Tries the one behind this master first, as this one just broke off.
+    pub(crate) fn pass_over(&self, master: usize) {
+        self.prefer((master + 1) % self.masters.len());
+    }
+
     /// How long a write with a body of so many bytes may take: its upload, and then the server's silence.
-    pub(crate) fn write_timeout(&self, body_bytes: usize) -> Duration {
+    pub(crate) fn write_timeout(&self, body_bytes: u64) -> Duration {
         self.silence_max + Duration::from_secs_f64(body_bytes as f64 / UPLOAD_BYTES_PER_S_MIN)
     }
 
@@ -106,6 +117,14 @@ impl ClientBuilder {
         self
     }
 
+    /// How long a request that surely had no effect is sent again and again, to all masters, before its error is told: a read
+    /// that failed, and a write that was refused with 503. 5 s unless said; with zero each master is asked once. Where nobody
+    /// listens at any address, nothing is waited for, and `status`, `ready` and the like tell what is so now.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Makes the client; connects nowhere yet.
     ///
     /// # Errors
@@ -123,8 +142,9 @@ impl ClientBuilder {
         }
         let reads = self.http().read_timeout(self.silence_max).build().map_err(BuildError::Http)?;
         let writes = self.http().build().map_err(BuildError::Http)?;
-        let silence_max = self.silence_max;
-        Ok(Client { reads, writes, silence_max, masters: self.masters.into(), preferred: Arc::default() })
+        let (silence_max, patience) = (self.silence_max, self.patience);
+        let (masters, preferred) = (self.masters.into(), Arc::default());
+        Ok(Client { reads, writes, silence_max, patience, masters, preferred })
     }
 
     /// What reads and writes have in common.
@@ -147,9 +167,24 @@ pub(crate) fn key_path(key: &str) -> Result<String, Error> {
     Ok(format!("/{}", utf8_percent_encode(key.as_str(), KEY_ENCODED)))
 }
 
-/// A prefix in a path; unlike a key it may be empty.
-pub(crate) fn prefix_path(prefix: &str) -> String {
-    format!("/{}", utf8_percent_encode(prefix, KEY_ENCODED))
+/// What of a prefix is sent as a path, and from where the listing is to start for the rest of it.
+///
+/// A URL has no `.` or `..` segments, also none that are percent-encoded: whoever reads one takes them out together with
+/// what stands before them, and `a/..` would list everything. So `a/.`, with which keys may begin, is listed as `a/` from
+/// `a/.` on, and who lists ends at the first key that does not begin with it.
+pub(crate) fn prefix_path(prefix: &str) -> Result<(String, Option<&str>), Error> {
+    let why = |error: KeyError| Error::BadPrefix { prefix: prefix.to_owned(), message: error.to_string() };
+    if prefix.starts_with("-/") {
+        return Err(why(KeyError::Reserved));
+    }
+    let is_dots = |segment: &str| segment == "." || segment == "..";
+    let (before, last) = prefix.rsplit_once('/').map_or(("", prefix), |(before, last)| (before, last));
+    if before.split('/').any(is_dots) {
+        return Err(why(KeyError::DotSegment));
+    }
+    let sent = if is_dots(last) { &prefix[..prefix.len() - last.len()] } else { prefix };
+    let path = format!("/{}", utf8_percent_encode(sent, KEY_ENCODED));
+    Ok((path, (sent.len() < prefix.len()).then_some(prefix)))
 }
 
 /// A value in a query.
@@ -166,6 +201,23 @@ mod tests {
         assert_eq!(key_path("a b/ü?#%.jpg").unwrap(), "/a%20b/%C3%BC%3F%23%25.jpg");
         assert!(matches!(key_path("a/../b"), Err(Error::Key(_))));
         assert!(matches!(key_path(""), Err(Error::Key(_))));
+    }
+
+    #[test]
+    fn no_prefix_makes_a_path_that_a_url_would_shorten() {
+        let path = |prefix| prefix_path(prefix).ok().map(|(path, start)| (path, start.map(str::to_owned)));
+        let plain = |path: &str| Some((path.to_owned(), None));
+        assert_eq!(path(""), plain("/"));
+        assert_eq!(path("a b/c.d"), plain("/a%20b/c.d"));
+        assert_eq!(path("a/..."), plain("/a/..."));
+        assert_eq!(path("/a//"), plain("//a//"));
+        assert_eq!(path("a/%2e%2E"), plain("/a/%252e%252E"));
+        for (prefix, sent) in [("a/..", "/a/"), ("a/.", "/a/"), ("..", "/"), (".", "/"), ("/.", "//")] {
+            assert_eq!(path(prefix), Some((sent.to_owned(), Some(prefix.to_owned()))), "{prefix}");
+        }
+        for prefix in ["a/../b", "a/../", "./", "../a", "-/", "-/status"] {
+            assert!(matches!(prefix_path(prefix), Err(Error::BadPrefix { .. })), "{prefix}");
+        }
     }
 
     #[test]

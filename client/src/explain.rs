@@ -16,7 +16,7 @@ impl Client {
         let without = without.map(|id| format!("?without={id}")).unwrap_or_default();
         let path = format!("/-/explain{}{without}", key_path(key)?);
         let request = |url| self.reads.get(url).header(http::header::ACCEPT, "application/json");
-        let answer = self.send(Kind::Read, &path, request).await?;
+        let answer = self.send(Kind::Look, &path, request).await?;
         self.read_json(answer).await
     }
 }

@@ -22,7 +22,7 @@ impl Client {
     pub async fn add_master(&self, id: u64, peer: &str) -> Result<MasterAdded, Error> {
         let body = serde_json::json!({ "id": id, "peer": peer }).to_string();
         let request = |url| self.writes.post(url).timeout(self.write_timeout(0)).body(body.clone());
-        let answer = self.send(Kind::Write, "/-/masters", request).await?;
+        let answer = self.send(Kind::Change, "/-/masters", request).await?;
         if answer.response.status() != StatusCode::ACCEPTED {
             return Ok(MasterAdded::Votes);
         }
@@ -37,7 +37,7 @@ impl Client {
     /// others could decide nothing without it.
     pub async fn remove_master(&self, id: u64) -> Result<(), Error> {
         let request = |url| self.writes.delete(url).timeout(self.write_timeout(0));
-        self.send(Kind::Write, &format!("/-/masters/{id}"), request).await.map(drop)
+        self.send(Kind::Change, &format!("/-/masters/{id}"), request).await.map(drop)
     }
 
     /// Hands leadership to this master.
@@ -47,6 +47,6 @@ impl Client {
     /// answer or lags.
     pub async fn transfer_leader(&self, id: u64) -> Result<(), Error> {
         let request = |url| self.writes.post(url).timeout(self.write_timeout(0)).body("");
-        self.send(Kind::Write, &format!("/-/leader/{id}"), request).await.map(drop)
+        self.send(Kind::Change, &format!("/-/leader/{id}"), request).await.map(drop)
     }
 }

@@ -22,7 +22,7 @@ impl Client {
     /// # Errors
     /// [`Error::NoMaster`] if no master can say.
     pub async fn move_rate(&self) -> Result<MoveRate, Error> {
-        self.json("/-/move-rate").await
+        self.look_json("/-/move-rate").await
     }
 
     /// Sets it; none is each master's own `--move-rate` again. The server's words.
@@ -32,7 +32,7 @@ impl Client {
     pub async fn set_move_rate(&self, bytes_per_s: Option<u64>) -> Result<String, Error> {
         let body = bytes_per_s.map_or_else(|| "default".to_owned(), |rate| rate.to_string());
         let request = |url| self.writes.put(url).timeout(self.write_timeout(0)).body(body.clone());
-        let answer = self.send(Kind::Write, "/-/move-rate", request).await?;
+        let answer = self.send(Kind::Change, "/-/move-rate", request).await?;
         let text = answer.response.text().await.map_err(|error| Error::body(&error))?;
         Ok(text.trim().to_owned())
     }

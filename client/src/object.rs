@@ -1,11 +1,18 @@
 //! GET and HEAD: an object's description, and its bytes as they come.
+//!
+//! Owns what a read asks for and what its answer says; `body` has the bytes and what happens when they break off.
 
 use bytes::Bytes;
-use futures_util::{Stream, TryStreamExt};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LAST_MODIFIED, RANGE};
+use futures_util::Stream;
+use http::header::{
+    CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE,
+};
 use reqwest::{Response, StatusCode};
 
+use crate::body::Body;
 use crate::client::key_path;
+use crate::headers::header_value;
 use crate::put::{etag, version};
 use crate::retry::Kind;
 use crate::{Client, Error};
@@ -21,6 +28,22 @@ pub enum ByteRange {
     Last(u64),
 }
 
+/// When a read shall be answered with the object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ReadCondition {
+    /// Always.
+    #[default]
+    None,
+    /// Only if the object still has this ETag, without quotes; else [`Error::PreconditionFailed`].
+    Matches(String),
+    /// Only if it has another ETag by now; else [`Error::NotModified`].
+    Differs(String),
+    /// Only if it was put after this date, as HTTP writes it; else [`Error::NotModified`].
+    ModifiedSince(String),
+    /// Only if it was not put after this date; else [`Error::PreconditionFailed`].
+    UnmodifiedSince(String),
+}
+
 /// How to read an object.
 #[derive(Clone, Debug, Default)]
 pub struct GetOptions {
@@ -28,6 +51,11 @@ pub struct GetOptions {
     pub range: Option<ByteRange>,
     /// Take what this master knows, without asking whether it is the newest (`?consistency=stale`).
     pub stale: bool,
+    /// Only if this holds.
+    pub condition: ReadCondition,
+    /// Compare the MD5 of the bytes with the ETag, if all of them are read, and end with [`Error::Damaged`] where they differ.
+    /// Masters verify what they send; this is for the way from there.
+    pub verify: bool,
 }
 
 /// What is known of an object without its bytes.
@@ -55,7 +83,7 @@ pub struct ObjectMeta {
 #[derive(Debug)]
 pub struct Object {
     meta: ObjectMeta,
-    response: Response,
+    body: Body,
 }
 
 impl Client {
@@ -67,26 +95,25 @@ impl Client {
         self.get_with(key, &GetOptions::default()).await
     }
 
-    /// The same, of a range, or stale.
+    /// The same, of a range, stale, or under a condition.
     ///
     /// # Errors
-    /// As [`Client::get`].
+    /// As [`Client::get`]; [`Error::NotModified`] or [`Error::PreconditionFailed`] if the condition does not hold.
     pub async fn get_with(&self, key: &str, options: &GetOptions) -> Result<Object, Error> {
         let target = target(key, options)?;
-        let range = options.range.map(ByteRange::header);
-        let request = |url| {
-            let request = self.reads.get(url);
-            match &range {
-                Some(range) => request.header(RANGE, range),
-                None => request,
-            }
-        };
+        let headers = headers(options)?;
+        let request = |url| self.reads.get(url).headers(headers.clone());
         let answer = self.send(Kind::Read, &target, request).await?;
-        if range.is_some() && answer.response.status() != StatusCode::PARTIAL_CONTENT {
+        if options.range.is_some() && answer.response.status() != StatusCode::PARTIAL_CONTENT {
             let message = format!("a range was asked for, the answer is {}", answer.response.status());
             return Err(Error::BadAnswer { master: self.masters()[answer.master].clone(), message });
         }
-        Ok(Object { meta: ObjectMeta::of(&answer.response), response: answer.response })
+        let meta = ObjectMeta::of(&answer.response);
+        let mut body = Body::new(self.clone(), key.to_owned(), target, answer, &meta);
+        if options.verify && options.range.is_none() {
+            body.verify();
+        }
+        Ok(Object { meta, body })
     }
 
     /// What is known of an object, without its bytes.
@@ -94,8 +121,18 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub async fn head(&self, key: &str) -> Result<ObjectMeta, Error> {
-        let target = key_path(key)?;
-        let answer = self.send(Kind::Read, &target, |url| self.reads.head(url)).await?;
+        self.head_with(key, &GetOptions::default()).await
+    }
+
+    /// The same, stale or under a condition; a range counts for nothing here.
+    ///
+    /// # Errors
+    /// As [`Client::get_with`].
+    pub async fn head_with(&self, key: &str, options: &GetOptions) -> Result<ObjectMeta, Error> {
+        let options = GetOptions { range: None, ..options.clone() };
+        let headers = headers(&options)?;
+        let request = |url| self.reads.head(url).headers(headers.clone());
+        let answer = self.send(Kind::Read, &target(key, &options)?, request).await?;
         Ok(ObjectMeta::of(&answer.response))
     }
 }
@@ -106,17 +143,17 @@ impl Object {
         &self.meta
     }
 
-    /// All its bytes.
+    /// All its bytes. Where the connection breaks, the rest is read from another master.
     ///
     /// # Errors
-    /// [`Error::Body`] if they break off.
+    /// [`Error::Body`] if they break off for good.
     pub async fn bytes(self) -> Result<Bytes, Error> {
-        self.response.bytes().await.map_err(|error| Error::body(&error))
+        self.body.bytes().await
     }
 
-    /// Its bytes as they come; an error means that what came before is not the whole object.
-    pub fn stream(self) -> impl Stream<Item = Result<Bytes, Error>> + Send + Unpin {
-        Box::pin(self.response.bytes_stream().map_err(|error| Error::body(&error)))
+    /// Its bytes as they come, in the same way; an error means that what came before is not the whole object.
+    pub fn stream(self) -> impl Stream<Item = Result<Bytes, Error>> + Send + Unpin + use<> {
+        self.body.stream()
     }
 }
 
@@ -150,7 +187,29 @@ impl ObjectMeta {
     }
 }
 
+impl ReadCondition {
+    fn header(&self) -> Result<Option<(HeaderName, HeaderValue)>, Error> {
+        let (name, value) = match self {
+            Self::None => return Ok(None),
+            Self::Matches(etag) => (IF_MATCH, format!("\"{etag}\"")),
+            Self::Differs(etag) => (IF_NONE_MATCH, format!("\"{etag}\"")),
+            Self::ModifiedSince(date) => (IF_MODIFIED_SINCE, date.clone()),
+            Self::UnmodifiedSince(date) => (IF_UNMODIFIED_SINCE, date.clone()),
+        };
+        let value = header_value(name.as_str(), &value)?;
+        Ok(Some((name, value)))
+    }
+}
+
 fn target(key: &str, options: &GetOptions) -> Result<String, Error> {
     let path = key_path(key)?;
     Ok(if options.stale { format!("{path}?consistency=stale") } else { path })
+}
+
+fn headers(options: &GetOptions) -> Result<HeaderMap, Error> {
+    let mut headers: HeaderMap = options.condition.header()?.into_iter().collect();
+    if let Some(range) = options.range {
+        headers.insert(RANGE, header_value(RANGE.as_str(), &range.header())?);
+    }
+    Ok(headers)
 }

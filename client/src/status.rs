@@ -164,7 +164,7 @@ impl Client {
     /// # Errors
     /// When no master answers.
     pub async fn status(&self) -> Result<Status, Error> {
-        self.json("/-/status").await
+        self.look_json("/-/status").await
     }
 
     /// The same with every field, as it was sent.
@@ -172,7 +172,7 @@ impl Client {
     /// # Errors
     /// When no master answers.
     pub async fn status_json(&self) -> Result<serde_json::Value, Error> {
-        self.json("/-/status").await
+        self.look_json("/-/status").await
     }
 
     /// Returns when some master can serve linearizable reads and writes.
@@ -180,6 +180,6 @@ impl Client {
     /// # Errors
     /// [`Error::Refused`] with the reason if all that answer say no; does not wait.
     pub async fn ready(&self) -> Result<(), Error> {
-        self.send(Kind::Read, "/-/ready", |url| self.reads.get(url)).await.map(drop)
+        self.send(Kind::Look, "/-/ready", |url| self.reads.get(url)).await.map(drop)
     }
 }

@@ -64,7 +64,7 @@ impl Client {
     pub async fn change_volume(&self, id: u64, change: VolumeChange) -> Result<String, Error> {
         let request = |url| self.writes.post(url).timeout(self.write_timeout(0)).body("");
         let path = format!("/-/volumes/{id}/{}", change.verb());
-        let answer = self.send(Kind::Write, &path, request).await?;
+        let answer = self.send(Kind::Change, &path, request).await?;
         let text = answer.response.text().await.map_err(|error| Error::body(&error))?;
         Ok(text.trim().to_owned())
     }
@@ -76,7 +76,7 @@ impl Client {
     pub async fn rebalance(&self, on: bool) -> Result<String, Error> {
         let request = |url| self.writes.post(url).timeout(self.write_timeout(0)).body("");
         let path = if on { "/-/rebalance" } else { "/-/rebalance?stop" };
-        let answer = self.send(Kind::Write, path, request).await?;
+        let answer = self.send(Kind::Change, path, request).await?;
         let text = answer.response.text().await.map_err(|error| Error::body(&error))?;
         Ok(text.trim().to_owned())
     }
@@ -87,7 +87,7 @@ impl Client {
     /// As [`Client::rebalance`].
     pub async fn rehearse_rebalance(&self) -> Result<RebalanceRehearsal, Error> {
         let request = |url| self.writes.post(url).timeout(self.write_timeout(0)).body("");
-        let answer = self.send(Kind::Write, "/-/rebalance?dry-run", request).await?;
+        let answer = self.send(Kind::Change, "/-/rebalance?dry-run", request).await?;
         self.read_json(answer).await
     }
 
@@ -98,7 +98,7 @@ impl Client {
     pub async fn rehearse_volume(&self, id: u64, change: VolumeChange) -> Result<VolumeRehearsal, Error> {
         let request = |url| self.writes.post(url).timeout(self.write_timeout(0)).body("");
         let path = format!("/-/volumes/{id}/{}?dry-run", change.verb());
-        let answer = self.send(Kind::Write, &path, request).await?;
+        let answer = self.send(Kind::Change, &path, request).await?;
         self.read_json(answer).await
     }
 }

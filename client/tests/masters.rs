@@ -60,9 +60,17 @@ async fn read_request(stream: &mut TcpStream, pause: Duration) {
     let _ = tokio::io::copy(&mut body, &mut tokio::io::sink()).await;
 }
 
-const CREATED: &str = "HTTP/1.1 201 Created\r\nConnection: close\r\nETag: \"abc\"\r\nHayrick-Version: 7\r\nContent-Length: 1\r\n\r\nk";
+const CREATED: &str = "HTTP/1.1 201 Created\r\nConnection: close\r\nETag: \"9e3669d19b675bd57058fd4664205d2a\"\r\nHayrick-Version: 7\r\nContent-Length: 1\r\n\r\nk";
+/// To 8 MiB of ones.
+const CREATED_LARGE: &str = "HTTP/1.1 201 Created\r\nConnection: close\r\nETag: \"4b087ce3111c75919019c76230e566e3\"\r\nContent-Length: 1\r\n\r\nk";
+const TOO_LARGE: &str =
+    "HTTP/1.1 413 Payload Too Large\r\nConnection: close\r\nContent-Length: 7\r\n\r\nat most";
+const NO_ROOM: &str =
+    "HTTP/1.1 507 Insufficient Storage\r\nConnection: close\r\nContent-Length: 4\r\n\r\nfull";
 const UNAVAILABLE: &str =
     "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 9\r\n\r\nno quorum";
+/// The MD5 of `v`.
+const V: &str = "9e3669d19b675bd57058fd4664205d2a";
 const UNKNOWN: &str =
     "HTTP/1.1 504 Gateway Timeout\r\nConnection: close\r\nContent-Length: 15\r\n\r\noutcome unknown";
 const FAILED: &str = "HTTP/1.1 412 Precondition Failed\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno.";
@@ -74,8 +82,10 @@ const CUT_SHORT: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length:
 const BROKEN: &str = "";
 const LIST: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 29\r\n\r\n{\"next\":\"c\",\"keys\":[\"a\",\"b\"]}";
 
+/// Asks each once.
 fn client(masters: &[&Scripted]) -> Client {
-    Client::new(masters.iter().map(|master| master.addr.to_string())).expect("addresses")
+    let masters = masters.iter().map(|master| master.addr.to_string());
+    Client::builder(masters).patience(Duration::ZERO).build().expect("addresses")
 }
 
 #[tokio::test]
@@ -87,7 +97,7 @@ async fn a_write_goes_on_to_the_next_master_after_503_and_after_a_refused_connec
     let (refusing, taking) = (Scripted::start(UNAVAILABLE).await, Scripted::start(CREATED).await);
     let client = Client::new([closed.clone(), refusing.addr.to_string(), taking.addr.to_string()]).unwrap();
     let outcome = client.put("k", "v").await.unwrap();
-    assert_eq!((outcome.created, outcome.etag.as_str(), outcome.version), (true, "abc", 7));
+    assert_eq!((outcome.created, outcome.etag.as_str(), outcome.version), (true, V, 7));
     assert_eq!((refusing.requests(), taking.requests()), (1, 1));
     // The one that answered is asked first from now on.
     client.put("k", "v").await.unwrap();
@@ -128,7 +138,8 @@ async fn what_broke_is_told_in_one_sentence_without_layers() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = silent.local_addr().unwrap();
     let silence_max = Duration::from_millis(50);
-    let patient = Client::builder([addr.to_string()]).silence_max(silence_max).build().unwrap();
+    let patient = Client::builder([addr.to_string()]).silence_max(silence_max).patience(Duration::ZERO);
+    let patient = patient.build().unwrap();
     let error = patient.get("k").await.unwrap_err();
     assert_eq!(shown(&error), format!("no master answers: {addr}: nothing came from it in time"));
 }
@@ -151,8 +162,9 @@ async fn a_write_of_unknown_outcome_is_never_repeated() {
 #[tokio::test]
 async fn an_upload_may_take_longer_than_a_server_may_be_silent() {
     let silence_max = Duration::from_millis(500);
-    let slow = Scripted::start_slow(CREATED, 3 * silence_max).await;
-    let client = Client::builder([slow.addr.to_string()]).silence_max(silence_max).build().unwrap();
+    let slow = Scripted::start_slow(CREATED_LARGE, 3 * silence_max).await;
+    let client = Client::builder([slow.addr.to_string()]).silence_max(silence_max).patience(Duration::ZERO);
+    let client = client.build().unwrap();
     // More than sockets buffer, so that the upload goes on until the server reads; its time is 128 s.
     client.put("k", vec![1; 8 << 20]).await.unwrap();
 
@@ -185,6 +197,12 @@ async fn answers_become_typed_errors() {
     let options = PutOptions { condition: Condition::Absent, ..PutOptions::default() };
     let error = client(&[&failed]).put_with("k", "v", &options).await.unwrap_err();
     assert!(matches!(error, Error::PreconditionFailed { message } if message == "no."));
+    let large = Scripted::start(TOO_LARGE).await;
+    let error = client(&[&large]).put("k", "v").await.unwrap_err();
+    assert!(matches!(error, Error::TooLarge { message } if message == "at most"));
+    let full = Scripted::start(NO_ROOM).await;
+    let error = client(&[&full]).put("k", "v").await.unwrap_err();
+    assert!(matches!(error, Error::NoRoom { message } if message == "full"));
     let unavailable = Scripted::start(UNAVAILABLE).await;
     let error = client(&[&unavailable]).put("k", "v").await.unwrap_err();
     assert!(matches!(error, Error::Refused { status: 503, message } if message == "no quorum"));

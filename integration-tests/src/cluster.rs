@@ -126,12 +126,13 @@ pub async fn all_up(cluster: &Cluster, volumes: u32) -> Result<()> {
     Ok(())
 }
 
-/// A client of these masters.
+/// A client of these masters. It asks each once: what a master refuses is of interest here.
 ///
 /// # Errors
 /// When an address is none.
 pub fn client<S: AsRef<str>>(masters: &[S]) -> Result<Client> {
-    Ok(Client::new(masters.iter().map(|master| master.as_ref().to_owned()))?)
+    let masters = masters.iter().map(|master| master.as_ref().to_owned());
+    Ok(Client::builder(masters).patience(Duration::ZERO).build()?)
 }
 
 /// One client for each master, which asks only that one.

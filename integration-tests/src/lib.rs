@@ -25,4 +25,5 @@ pub mod proxy;
 pub mod raw;
 pub mod registers;
 pub mod segments;
+pub mod shown_rows;
 pub mod wait;

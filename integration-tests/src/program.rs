@@ -72,7 +72,15 @@ impl Program {
     /// # Errors
     /// When it does not end in time.
     pub async fn interrupt(&mut self, timeout: Duration) -> Result<ExitStatus> {
-        kill_process(Pid::from_child(&self.child), Signal::INT)?;
+        self.end_by(Signal::INT, timeout).await
+    }
+
+    /// Sends another signal and waits for its end.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn end_by(&mut self, signal: Signal, timeout: Duration) -> Result<ExitStatus> {
+        kill_process(Pid::from_child(&self.child), signal)?;
         let lines = Arc::clone(&self.lines);
         wait::until("the program has ended", timeout, async || {
             let ended = self.child.try_wait()?;

@@ -168,7 +168,7 @@ fn damage_at(cluster: &Cluster, volume: u32, content: Content, at: i64) -> Resul
 async fn reads_are_right(clients: &[Client], key: &str, content: Content, flipped_at: usize) -> Result<()> {
     let expected = content.bytes();
     let at = flipped_at as u64;
-    let range = GetOptions { range: Some(ByteRange::Closed(at, at)), stale: false };
+    let range = GetOptions { range: Some(ByteRange::Closed(at, at)), ..GetOptions::default() };
     for client in clients.iter().cycle().take(6) {
         let read = ledger::read(client, key).await.with_context(|| key.to_owned())?;
         ensure!(read.as_ref() == Some(&expected), "{key}: other bytes came back");

@@ -161,7 +161,9 @@ async fn list_is(client: &Client, left: &BTreeMap<String, &Stored>) -> Result<()
     let mut start = None;
     let mut paged = Vec::new();
     loop {
-        let page = client.list("files/3/", &ListOptions { limit: Some(13), start }).await?;
+        let page = client
+            .list("files/3/", &ListOptions { limit: Some(13), start, ..ListOptions::default() })
+            .await?;
         ensure!(page.keys.len() <= 13, "a page of {} keys", page.keys.len());
         paged.extend(page.keys);
         if page.next.is_empty() {
@@ -185,11 +187,11 @@ async fn ranges_are_cut_out(client: &Client, file: &Stored) -> Result<()> {
         (ByteRange::Closed(len as u64 - 2, u64::MAX / 2), len - 2..len),
     ];
     for (range, expected) in cases {
-        let options = GetOptions { range: Some(range), stale: false };
+        let options = GetOptions { range: Some(range), ..GetOptions::default() };
         let bytes = client.get_with(&file.key, &options).await?.bytes().await?;
         ensure!(bytes == whole[expected], "{range:?}: {} other bytes", bytes.len());
     }
-    let options = GetOptions { range: Some(ByteRange::From(len as u64)), stale: false };
+    let options = GetOptions { range: Some(ByteRange::From(len as u64)), ..GetOptions::default() };
     let beyond = client.get_with(&file.key, &options).await;
     ensure!(matches!(beyond, Err(Error::Refused { status: 416, .. })), "beyond the end: {beyond:?}");
     Ok(())

@@ -165,7 +165,7 @@ async fn fill(client: &Client, seed: u64, ledger: &mut Ledger) -> Result<(String
             Ok(_) => {
                 ledger.keys.insert(key, Possible::exactly(Some(content)));
             }
-            Err(Error::Refused { status: 507, message }) => return Ok((key, message)),
+            Err(Error::NoRoom { message }) => return Ok((key, message)),
             Err(error) => return Err(error).with_context(|| format!("{key} on a cluster that fills up")),
         }
     }

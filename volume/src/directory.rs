@@ -30,12 +30,12 @@ pub enum DirectoryError {
     #[error("{} is in use by another process; stop that one first, or give this volume a --data of its own", .0.display())]
     InUse(PathBuf),
     /// The disk refused.
-    #[error("{path} cannot be used: name another --data, or let this user write there", path = path.display())]
+    #[error("{path} cannot be used: {why}; name another --data, or let this user write there", path = path.display())]
     Io {
         /// What was to be read or written.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        why: io::Error,
     },
     /// Another version of Hayrick made it.
     #[error(
@@ -107,7 +107,7 @@ impl Directory {
     pub(crate) fn open(disk: &Arc<dyn Disk>, data: &Path) -> Result<Self, DirectoryError> {
         let io_error = |path: &Path| {
             let path = path.to_owned();
-            move |source| DirectoryError::Io { path, source }
+            move |why| DirectoryError::Io { path, why }
         };
         disk.create_dir_all(data).map_err(io_error(data))?;
         let lock_path = data.join("lock");
@@ -170,7 +170,7 @@ impl Directory {
                 let identity = Identity { registered: Some((volume, cluster)), ..self.identity };
                 let path = identity_path(&self.data);
                 write_atomically(disk, &path, encode(&identity).as_bytes())
-                    .map_err(|source| DirectoryError::Io { path, source })?;
+                    .map_err(|why| DirectoryError::Io { path, why })?;
                 self.identity = identity;
                 Ok(())
             }
@@ -199,7 +199,7 @@ fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Identity, DirectoryErro
 }
 
 fn read_identity_once(disk: &dyn Disk, path: &Path) -> Result<Identity, DirectoryError> {
-    let io_error = |source| DirectoryError::Io { path: path.to_owned(), source };
+    let io_error = |why| DirectoryError::Io { path: path.to_owned(), why };
     let file = disk.open(path).map_err(io_error)?;
     let len = file.len().map_err(io_error)?.min(IDENTITY_BYTES_MAX);
     let mut bytes = vec![0; usize::try_from(len).expect("a page at most")];

@@ -48,14 +48,14 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A port.
-    #[error("cannot listen on {address}: choose another with {flag}")]
+    #[error("cannot listen on {address}: {why}; choose another with {flag}")]
     Listen {
         /// What was asked for.
         address: String,
         /// The flag that sets it.
         flag: &'static str,
         /// Why not.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// The free space cannot be asked for.
     #[error("the free space of {data} is not known: set --capacity")]
@@ -271,7 +271,7 @@ fn default_capacity_bytes(disk: &dyn Disk, data: &Path, needles: &Path) -> std::
 }
 
 async fn bind(address: &str, flag: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
-    let failed = |source| StartError::Listen { address: address.to_owned(), flag, source };
+    let failed = |why| StartError::Listen { address: address.to_owned(), flag, why };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))

@@ -18,10 +18,11 @@ pub(crate) async fn of(client: &Client, call: &Call, bytes: Bytes) -> Answer {
             Err(error) => failed_read(&error),
         },
         Call::Put { key, value, condition, .. } => {
-            let options = PutOptions { content_type: None, condition: asked(*condition) };
+            let options = PutOptions { condition: asked(*condition), ..PutOptions::default() };
             match client.put_with(key, bytes, &options).await {
                 Ok(outcome) if Value::from_etag(&outcome.etag) == Some(*value) => Answer::Stored,
                 Ok(outcome) => Answer::Wrong { why: format!("stored, with the ETag {:?}", outcome.etag) },
+                Err(error @ Error::Damaged { .. }) => Answer::Wrong { why: format!("stored: {error}") },
                 Err(error) => failed_write(&error),
             }
         }
@@ -31,7 +32,7 @@ pub(crate) async fn of(client: &Client, call: &Call, bytes: Bytes) -> Answer {
         },
         Call::Undelete { key } => undeleted(client.undelete(key).await),
         Call::List { prefix } => {
-            let options = ListOptions { limit: Some(LIST_LIMIT), start: None };
+            let options = ListOptions { limit: Some(LIST_LIMIT), ..ListOptions::default() };
             match client.list(prefix, &options).await {
                 Ok(page) if page.next.is_empty() => listed(prefix, page.keys),
                 Ok(page) => Answer::Wrong { why: format!("a list of {} keys goes on", page.keys.len()) },
@@ -108,7 +109,9 @@ fn failed_write(error: &Error) -> Answer {
     match error {
         Error::NotFound { .. } => Answer::Absent,
         Error::PreconditionFailed { .. } => Answer::ConditionFailed,
-        Error::Refused { .. } | Error::NoMaster { .. } => refused(error),
+        Error::Refused { .. } | Error::NoRoom { .. } | Error::TooLarge { .. } | Error::NoMaster { .. } => {
+            refused(error)
+        }
         // All that the contract does not call a refusal.
         _ => Answer::Unknown { why: error.to_string() },
     }

@@ -3,10 +3,10 @@
 //! Three masters and three volumes, started by the same calls as separate processes and talking over the same ports.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use futures_util::future::{FutureExt, join_all, select_all, try_join_all};
 use hayrick_protocol::ids::NodeId;
 use tokio::time::Instant;
@@ -62,8 +62,25 @@ struct Cluster {
     began: Instant,
 }
 
+/// Looks before anything is made, so that what is said is about --port.
+fn ports_are_free(args: &Args) -> Result<()> {
+    for number in 1..=SERVERS {
+        for offset in [MASTER_HTTP, MASTER_PEER, VOLUME_HTTP, VOLUME_PEER] {
+            let address = address(args, number, offset);
+            TcpListener::bind(&address).map_err(|why| {
+                let other = args.port.saturating_add(1000);
+                anyhow!(
+                    "cannot listen on {address}: {why}; choose other ports with --port, as in --port {other}"
+                )
+            })?;
+        }
+    }
+    Ok(())
+}
+
 async fn start(args: Args) -> Result<Cluster> {
     let began = Instant::now();
+    ports_are_free(&args)?;
     let masters = (1..=SERVERS).map(|number| {
         let options = master(&args, number);
         async move { hayrick_master::start(options).await.with_context(|| format!("master {number}")) }

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use futures_util::StreamExt;
-use hayrick_client::Object;
+use hayrick_client::{GetOptions, Object};
 
 use crate::commands::connect::Connect;
 use crate::commands::save::save;
 use crate::exit::Exit;
 
 /// Read an object
+///
+/// Its bytes are compared with the ETag, the MD5 of what was put, and read on at another master where the connection breaks.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -32,8 +34,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> Result<Exit> {
     let target = args.output.filter(|path| path != Path::new("-"));
+    let options = GetOptions { verify: true, ..GetOptions::default() };
     args.connect.run(|client| async move {
-        let object = client.get(&args.key).await?;
+        let object = client.get_with(&args.key, &options).await?;
         match target {
             None => {
                 let mut out = io::stdout().lock();

@@ -1,28 +1,43 @@
 //! `hayrick ls`: keys in order, page after page.
+//!
+//! Invariant: a line is printed as soon as its page is there, and nothing of a page is kept: a listing may be of any length.
 
-use std::io::{self, Write};
+use std::io::{self, StdoutLock, Write};
 
 use anyhow::Result;
 use clap::builder::BoolishValueParser;
 use futures_util::TryStreamExt;
+use hayrick_client::{Client, Entry, ListOptions, Listed, ListedObject};
+use serde_json::{Value, json};
 
 use crate::commands::connect::Connect;
 use crate::exit::Exit;
 
 /// List keys in order
 ///
+/// Keys that go on behind the next slash are shown as what they have in common, as directories would be; with -r each by
+/// itself. PREFIX is a text that keys begin with: photos also lists photos-of-cats.
+///
 /// Each page of a thousand is a linearizable read; keys that come or go while a longer list is read may be in it or not.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  hayrick ls                    all keys, one a line
-  hayrick ls photos/            those that begin with photos/
-  hayrick ls photos/ --json     as a JSON list of texts")]
+  hayrick ls                    what there is, up to the first slash
+  hayrick ls photos/            what is right below it
+  hayrick ls photos/ -l         with size, date and ETag
+  hayrick ls -r photos/         all keys that begin with photos/
+  hayrick ls -lr --json | jq -r '.[] | select(.size > 1000000) | .key'")]
 pub(crate) struct Args {
     /// Only keys that begin with this
     #[arg(default_value = "")]
     prefix: String,
-    /// Print a JSON list
+    /// Size in bytes, date and ETag (the MD5), too
+    #[arg(short, long, env = "HAYRICK_LONG", value_parser = BoolishValueParser::new())]
+    long: bool,
+    /// All keys, also behind further slashes
+    #[arg(short, long, env = "HAYRICK_RECURSIVE", value_parser = BoolishValueParser::new())]
+    recursive: bool,
+    /// Print a JSON list of objects with `key` or `prefix`, one a line
     #[arg(long, env = "HAYRICK_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
     #[command(flatten)]
@@ -30,22 +45,104 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Result<Exit> {
+    let wanted = &args;
     args.connect.run(|client| async move {
-        let mut out = io::BufWriter::new(io::stdout().lock());
-        let mut keys = std::pin::pin!(client.list_all(&args.prefix));
-        let mut first = true;
-        while let Some(key) = keys.try_next().await? {
-            if args.json {
-                write!(out, "{}{}", if first { "[\n" } else { ",\n" }, serde_json::to_string(&key)?)?;
-            } else {
-                writeln!(out, "{key}")?;
-            }
-            first = false;
+        if wanted.long {
+            print::<ListedObject>(&client, wanted).await?;
+        } else {
+            print::<String>(&client, wanted).await?;
         }
-        if args.json {
-            writeln!(out, "{}", if first { "[]" } else { "\n]" })?;
-        }
-        out.flush()?;
         Ok(Exit::Done)
     })
+}
+
+/// How an entry is shown.
+trait Row: Entry {
+    fn text(&self) -> String;
+    fn json(&self) -> Value;
+    /// Of what many keys have in common.
+    fn prefix_text(prefix: &str) -> String;
+}
+
+impl Row for String {
+    fn text(&self) -> String {
+        self.clone()
+    }
+
+    fn json(&self) -> Value {
+        json!({ "key": self })
+    }
+
+    fn prefix_text(prefix: &str) -> String {
+        prefix.to_owned()
+    }
+}
+
+impl Row for ListedObject {
+    fn text(&self) -> String {
+        long(&self.size.to_string(), &self.modified, &self.etag, &self.key)
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "key": self.key,
+            "size": self.size,
+            "etag": self.etag,
+            "modified": self.modified,
+            "content_type": self.content_type,
+        })
+    }
+
+    fn prefix_text(prefix: &str) -> String {
+        long("-", "-", "-", prefix)
+    }
+}
+
+/// Columns as wide as what they hold at most: the lines before are printed already.
+fn long(size: &str, modified: &str, etag: &str, key: &str) -> String {
+    format!("{size:>9}  {modified:<24}  {etag:<32}  {key}")
+}
+
+async fn print<T: Row>(client: &Client, args: &Args) -> Result<()> {
+    let delimiter = (!args.recursive).then(|| "/".to_owned());
+    let options = ListOptions { delimiter, ..ListOptions::default() };
+    let mut lines = client.list_all_with::<T>(&args.prefix, &options);
+    let mut out = Out { lines: 0, json: args.json, to: io::BufWriter::new(io::stdout().lock()) };
+    while let Some(line) = lines.try_next().await? {
+        match line {
+            Listed::Key(entry) => out.line(|| entry.text(), || entry.json())?,
+            Listed::Prefix(prefix) => {
+                out.line(|| T::prefix_text(&prefix), || json!({ "prefix": prefix }))?;
+            }
+        }
+    }
+    out.end()
+}
+
+struct Out {
+    lines: u64,
+    json: bool,
+    to: io::BufWriter<StdoutLock<'static>>,
+}
+
+impl Out {
+    fn line(&mut self, text: impl FnOnce() -> String, json: impl FnOnce() -> Value) -> Result<()> {
+        match (self.json, self.lines) {
+            (false, _) => writeln!(self.to, "{}", text())?,
+            (true, 0) => write!(self.to, "[\n{}", json())?,
+            (true, _) => write!(self.to, ",\n{}", json())?,
+        }
+        self.lines += 1;
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<()> {
+        match (self.json, self.lines) {
+            (false, _) => {}
+            (true, 0) => writeln!(self.to, "[]")?,
+            (true, _) => writeln!(self.to, "\n]")?,
+        }
+        self.to.flush()?;
+        Ok(())
+    }
 }

@@ -5,6 +5,7 @@ pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod cp;
 pub(crate) mod dev;
 pub(crate) mod explain;
 pub(crate) mod get;
@@ -23,4 +24,7 @@ pub(crate) mod undelete;
 pub(crate) mod volume;
 
 mod connect;
+mod interrupt;
+mod media_type;
+mod progress;
 mod save;

@@ -1,26 +1,37 @@
 //! `hayrick put`: one file under one key.
+//!
+//! Owns what is read and what is said of it. A file, and standard input that is short, can be sent to another master when one
+//! refuses; of a longer input the beginning is gone then.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use bytes::Bytes;
 use clap::builder::BoolishValueParser;
-use hayrick_client::{Condition, PutOptions};
+use futures_util::{StreamExt, stream};
+use hayrick_client::{Condition, PutOptions, Source};
 use hayrick_protocol::limits::OBJECT_BYTES_MAX;
+use tokio::task::spawn_blocking;
 
 use crate::commands::connect::Connect;
+use crate::commands::media_type;
 use crate::exit::Exit;
 use crate::output;
 
+/// Standard input up to this size is held, and so can be sent again.
+const HELD_BYTES_MAX: usize = 1 << 20;
+const PIECE_BYTES: usize = 256 << 10;
+
 /// Store a file under a key, replacing what was there
 ///
-/// Prints the key and the ETag (the MD5 in hex) once the bytes are durable on every copy.
+/// Prints the key and the ETag (the MD5 in hex) once the bytes are durable on every copy, and are those that were read.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   hayrick put photos/cat.jpg cat.jpg
   date | hayrick put logs/now                          from standard input
+  hayrick put a.js.gz a.js.gz --content-type text/javascript --header Content-Encoding=gzip --meta author=me
   hayrick put --if-absent locks/backup me.txt          exit code 4 if somebody was faster
   hayrick put --if-match 9e107d9d372bb6826bd81d3542a419d6 notes.txt new.txt")]
 pub(crate) struct Args {
@@ -28,9 +39,15 @@ pub(crate) struct Args {
     key: String,
     /// The file; `-` or nothing is standard input
     file: Option<PathBuf>,
-    /// Kept, and returned with the object [default: application/octet-stream]
+    /// Kept, and returned with the object [default: what the file's name, or else the key, stands for]
     #[arg(long, env = "HAYRICK_CONTENT_TYPE", value_name = "TYPE")]
     content_type: Option<String>,
+    /// Kept in the same way: Content-Encoding, -Disposition, -Language, Cache-Control, Expires
+    #[arg(long, env = "HAYRICK_HEADER", value_name = "NAME=VALUE", value_parser = named)]
+    header: Vec<(String, String)>,
+    /// Kept in the same way, as Hayrick-Meta-NAME
+    #[arg(long, env = "HAYRICK_META", value_name = "NAME=VALUE", value_parser = named)]
+    meta: Vec<(String, String)>,
     /// Only if there is no such object yet
     #[arg(long, env = "HAYRICK_IF_ABSENT", conflicts_with = "if_match", value_parser = BoolishValueParser::new())]
     if_absent: bool,
@@ -42,38 +59,79 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Result<Exit> {
-    let body = match args.file.as_deref() {
-        None => read(io::stdin().lock(), "standard input")?,
-        Some(path) if path == Path::new("-") => read(io::stdin().lock(), "standard input")?,
-        Some(path) => {
-            let shown = path.display().to_string();
-            let file = File::open(path).with_context(|| format!("cannot open {shown}"))?;
-            read(file, &shown)?
-        }
-    };
+    let file = args.file.filter(|path| path != Path::new("-"));
     let condition = match args.if_match {
         _ if args.if_absent => Condition::Absent,
         Some(etag) => Condition::Matches(etag.trim_matches('"').to_owned()),
         None => Condition::None,
     };
-    let options = PutOptions { content_type: args.content_type, condition };
+    let named = file.as_deref().unwrap_or(Path::new(&args.key));
+    let content_type = args.content_type.or_else(|| media_type::of(named));
+    let options = PutOptions { content_type, headers: args.header, meta: args.meta, condition };
     let key = args.key;
     args.connect.run(|client| async move {
-        let outcome = client.put_with(&key, body, &options).await?;
+        let source = match file {
+            Some(path) => of_file(&path).await?,
+            None => of_reader(io::stdin()).await.context("cannot read standard input")?,
+        };
+        let outcome = client.put_from(&key, &source, &options).await?;
         output::line(&format!("{key}  {}", outcome.etag))?;
         Ok(Exit::Done)
     })
 }
 
-/// All of `source`, which no cluster takes if it is over the limit.
-fn read(source: impl Read, name: &str) -> Result<Vec<u8>> {
-    let mut body = Vec::new();
-    let limit = OBJECT_BYTES_MAX as u64;
-    source.take(limit + 1).read_to_end(&mut body).with_context(|| format!("cannot read {name}"))?;
-    if body.len() > OBJECT_BYTES_MAX {
-        bail!(
-            "{name} is over {OBJECT_BYTES_MAX} bytes, the most that an object can have; cut it into several objects"
-        );
+fn named(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = pair.ok_or_else(|| format!("{text:?} is not NAME=VALUE"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+async fn of_file(path: &Path) -> Result<Source> {
+    let shown = path.display();
+    let about = tokio::fs::metadata(path).await.with_context(|| format!("cannot open {shown}"))?;
+    if about.is_dir() {
+        bail!("{shown} is a directory; hayrick cp -r {shown} hay:PREFIX/ stores all that is in it");
     }
-    Ok(body)
+    if about.len() > OBJECT_BYTES_MAX as u64 {
+        bail!("{shown} {}", too_large());
+    }
+    if about.is_file() {
+        return Source::file(path).await.with_context(|| format!("cannot read {shown}"));
+    }
+    // A pipe or a device.
+    let open = path.to_owned();
+    let opened = spawn_blocking(move || std::fs::File::open(open)).await?;
+    let file = opened.with_context(|| format!("cannot open {shown}"))?;
+    of_reader(file).await.with_context(|| format!("cannot read {shown}"))
+}
+
+/// What comes until its end; held whole if that is not much.
+async fn of_reader(reader: impl Read + Send + 'static) -> io::Result<Source> {
+    let (reader, head) = read_up_to(reader, HELD_BYTES_MAX).await?;
+    if head.len() < HELD_BYTES_MAX {
+        return Ok(Source::bytes(head).await);
+    }
+    let rest = stream::try_unfold((reader, head.len()), |(reader, sum)| async move {
+        let (reader, piece) = read_up_to(reader, PIECE_BYTES).await?;
+        let sum = sum + piece.len();
+        if sum > OBJECT_BYTES_MAX {
+            return Err(io::Error::other(format!("it {}", too_large())));
+        }
+        Ok((!piece.is_empty()).then_some((piece, (reader, sum))))
+    });
+    Ok(Source::stream(stream::once(async move { Ok(head) }).chain(rest), None))
+}
+
+/// The next bytes, fewer only at the end; on a thread of its own, as some readers wait for people.
+async fn read_up_to<R: Read + Send + 'static>(mut reader: R, most: usize) -> io::Result<(R, Bytes)> {
+    let read = spawn_blocking(move || {
+        let mut piece = Vec::new();
+        reader.by_ref().take(most as u64).read_to_end(&mut piece)?;
+        Ok((reader, piece.into()))
+    });
+    read.await.map_err(io::Error::other)?
+}
+
+fn too_large() -> String {
+    format!("is over {OBJECT_BYTES_MAX} bytes, the most that an object can have; cut it into several objects")
 }

@@ -1,14 +1,16 @@
 //! What is read from a cluster goes into a file whole, or not at all.
 //!
-//! Invariant: a file that was named holds all of what was read or what it held before.
+//! Invariant: a file that was named holds all of what was read or what it held before; Ctrl-C leaves nothing beside it.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use tempfile::NamedTempFile;
+
+use crate::commands::interrupt::interrupted;
 
 /// What a new file may be used for, before the umask.
 const FILE_MODE: u32 = 0o666;
@@ -18,7 +20,6 @@ pub(crate) async fn save(path: &Path, fill: impl AsyncFnOnce(&mut File) -> Resul
     let shown = path.display();
     // A link keeps pointing where it does; a device or pipe is written into, not replaced.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut permissions = Permissions::from_mode(FILE_MODE);
     match fs::metadata(&path) {
         Ok(there) if there.is_dir() => bail!("{shown} is a directory; name a file in it"),
         Ok(there) if !there.is_file() => {
@@ -26,20 +27,55 @@ pub(crate) async fn save(path: &Path, fill: impl AsyncFnOnce(&mut File) -> Resul
                 OpenOptions::new().write(true).open(&path).with_context(|| format!("cannot open {shown}"))?;
             return fill(&mut file).await;
         }
-        Ok(there) => permissions = there.permissions(),
-        Err(_) => {}
+        _ => {}
     }
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file =
-        temporary_in(dir, permissions).with_context(|| format!("cannot write to {}", dir.display()))?;
-    fill(file.as_file_mut()).await?;
-    file.as_file().sync_all().with_context(|| format!("cannot write {shown}"))?;
-    file.persist(&path).with_context(|| format!("cannot write {shown}"))?;
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .with_context(|| format!("cannot write to {}", dir.display()))
+    let dir = dir_of(&path);
+    let mut beside = Beside::new(&path).with_context(|| format!("cannot write to {}", dir.display()))?;
+    tokio::select! {
+        biased;
+        () = interrupted() => bail!("interrupted; {shown} is as it was"),
+        filled = fill(beside.file()) => filled?,
+    }
+    beside.replace().with_context(|| format!("cannot write {shown}"))?;
+    sync_dir(dir).with_context(|| format!("cannot write to {}", dir.display()))
 }
 
-fn temporary_in(dir: &Path, permissions: Permissions) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(".hayrick-").permissions(permissions).tempfile_in(dir)
+/// A file that is being written beside the one that it will replace, and goes with this if it does not.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    file: NamedTempFile,
+    path: PathBuf,
+}
+
+impl Beside {
+    /// Begins what will be `path`, whose permissions it takes over.
+    pub(crate) fn new(path: &Path) -> io::Result<Self> {
+        let there = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file);
+        let permissions =
+            there.map_or_else(|| Permissions::from_mode(FILE_MODE), |there| there.permissions());
+        let file = tempfile::Builder::new()
+            .prefix(".hayrick-")
+            .permissions(permissions)
+            .tempfile_in(dir_of(path))?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    pub(crate) fn file(&mut self) -> &mut File {
+        self.file.as_file_mut()
+    }
+
+    /// Makes it durable, and puts it where it belongs, which is durable once its directory is synced.
+    pub(crate) fn replace(self) -> io::Result<()> {
+        self.file.as_file().sync_all()?;
+        self.file.persist(&self.path)?;
+        Ok(())
+    }
+}
+
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn dir_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

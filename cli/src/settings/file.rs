@@ -21,7 +21,7 @@ const CONFIG: &str = "config";
 const RUST_LOG: &str = "RUST_LOG";
 
 /// Reads the command line, with what its `--config` file adds to it.
-pub(crate) fn matches(mut command: Command, args: &[OsString]) -> Result<ArgMatches, clap::Error> {
+pub(crate) fn matches(command: Command, args: &[OsString]) -> Result<ArgMatches, clap::Error> {
     let mut args = args.to_vec();
     if let Some((name, path)) = file_named_by(&command, &args)
         && let Some(server) = command.find_subcommand(&name)
@@ -30,7 +30,9 @@ pub(crate) fn matches(mut command: Command, args: &[OsString]) -> Result<ArgMatc
         match words(server, &path, &args) {
             // Right behind the command's name, which is the first word after the program's.
             Ok(words) => drop(args.splice(at + 2..at + 2, words)),
-            Err(message) => return Err(command.error(ErrorKind::InvalidValue, message)),
+            Err(message) => {
+                return Err(clap::Error::raw(ErrorKind::InvalidValue, format!("{}\n", message.trim_end())));
+            }
         }
     }
     command.try_get_matches_from(args)

@@ -14,7 +14,6 @@ mod objects;
 mod refusals;
 mod rows;
 mod system;
-mod table;
 mod undelete;
 mod volumes;
 
@@ -25,6 +24,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use hayrick_integration_tests::cluster;
 use hayrick_integration_tests::raw::{self, Answer};
+use hayrick_integration_tests::shown_rows::{self, Shown};
 use hayrick_launcher::Cluster;
 use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::{Handle, Runtime};
@@ -55,7 +55,9 @@ fn main() -> Result<ExitCode> {
     let contract = Arc::new(OnceCell::new());
     let mut trials: Vec<Trial> =
         ROWS.iter().map(|row| trial(row, Arc::clone(&contract), runtime.handle())).collect();
-    trials.push(Trial::test("the_document_shows_these_rows", || told(table::is_up_to_date())));
+    trials.push(Trial::test("the_document_shows_these_rows", || {
+        told(shown_rows::are_in("http.md", "http", &shown()))
+    }));
     let conclusion = libtest_mimic::run(&arguments, trials);
     if let Some(contract) = contract.get() {
         cluster::no_panics(&contract.cluster)?;
@@ -74,6 +76,16 @@ fn trial(row: &'static rows::Row, contract: Arc<OnceCell<Contract>>, runtime: &H
     Trial::test(row.name, move || {
         told(runtime.block_on(async { (row.test)(contract.get_or_try_init(start).await?).await }))
     })
+}
+
+fn shown() -> Vec<Shown> {
+    let of = |row: &rows::Row| Shown {
+        section: row.section,
+        asked: row.asked,
+        answered: row.answered,
+        test: row.name,
+    };
+    ROWS.iter().map(of).collect()
 }
 
 fn told(result: Result<()>) -> Result<(), Failed> {

@@ -96,7 +96,7 @@ fn of_clients(place: &Place) -> Vec<Case> {
         ),
         case("… and the second.", words(&["put", "once", "cat.jpg", "--if-absent", "--server", &master])),
         case("A directory to write into.", words(&["get", "once", "-o", "photos", "--server", &master])),
-        case("Nothing to bring back.", words(&["undelete", "nothing", "--server", &master])),
+        case("Nothing to bring back.", words(&["undelete", "cats/9", "--server", &master])),
         case("A typo in a command.", words(&["stauts"])),
         case("A typo in a flag.", words(&["get", "a", "--sever", &master])),
     ]

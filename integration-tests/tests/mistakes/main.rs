@@ -29,6 +29,9 @@ async fn every_message_of_the_likeliest_mistakes_is_in_the_transcript() -> Resul
     for volume in place.cluster.volumes() {
         block_in_place(|| volume.kill())?;
     }
+    for number in 1..=3 {
+        cluster::volume_seen(&place.cluster, number, "down").await?;
+    }
     for case in cases::without_volumes(&place) {
         transcript.push_str(&told(&place, &case).await.with_context(|| case.mistake.to_owned())?);
     }

@@ -14,7 +14,7 @@ impl Shown {
     pub(crate) fn new(place: &Place) -> Self {
         let mut names = vec![(place.dir.path().display().to_string(), "DIR".to_owned())];
         for process in place.cluster.processes() {
-            let name = process.name().to_uppercase();
+            let name = process.name().to_uppercase().replace(' ', "-");
             names.push((process.http_addr().to_string(), name.clone()));
             names.push((process.peer_addr().to_string(), format!("{name}-PEER")));
         }
@@ -23,6 +23,9 @@ impl Shown {
         names.extend(
             place.free.iter().zip(1..).map(|(port, at)| (format!("127.0.0.1:{port}"), format!("FREE-{at}"))),
         );
+        let port = place.cluster.master(1).http_addr().port();
+        names.push((format!("--port {}", port.saturating_add(1000)), "--port OTHER".to_owned()));
+        names.push((format!("--port {port}"), "--port PORT".to_owned()));
         names.sort_by_key(|(from, _)| std::cmp::Reverse(from.len()));
         Self { names }
     }
@@ -32,8 +35,12 @@ impl Shown {
         for (from, to) in &self.names {
             text = text.replace(from.as_str(), to);
         }
-        let words = text.split(' ').map(|word| if is_hash(word) { "ID" } else { word });
-        words.collect::<Vec<_>>().join(" ")
+        for hash in
+            text.clone().split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|it| is_hash(it))
+        {
+            text = text.replace(hash, "ID");
+        }
+        text
     }
 
     /// Line by line; of a line of the log its message.
@@ -60,6 +67,5 @@ fn as_text(value: &Value) -> &str {
 
 /// A cluster's or a directory's id.
 fn is_hash(word: &str) -> bool {
-    let word = word.trim_matches(|letter: char| !letter.is_ascii_alphanumeric());
     word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -3,7 +3,10 @@
 //! Owns the one mapping from the errors of the write and read protocol to HTTP. Invariant: 504 exactly when the
 //! outcome is unknown.
 
+use std::collections::BTreeSet;
+
 use hayrick_planted::{self as planted, Bug};
+use hayrick_protocol::VolumeId;
 use hayrick_protocol::cluster_map::ClusterMap;
 use hayrick_protocol::command::Refusal;
 use hayrick_protocol::messages::master::{HandOverError, ProposeError};
@@ -139,7 +142,8 @@ pub(super) fn not_readable(map: &ClusterMap, no_copy: &NoCopy) -> Problem {
         return no_such_key();
     }
     let address = |id| map.volumes.get(id).map_or("address unknown", |volume| volume.addr.as_str());
-    let silent: Vec<String> = no_copy.silent().iter().map(|id| format!("{id} ({})", address(id))).collect();
+    let silent: BTreeSet<VolumeId> = no_copy.silent().into_iter().collect();
+    let silent: Vec<String> = silent.iter().map(|id| format!("{id} ({})", address(id))).collect();
     let (reasons, silent) = (no_copy.reasons(), silent.join(", "));
     not_now(match no_copy.silent().len() {
         0 => format!("no volume can serve a good copy just now ({reasons}); try again"),
@@ -194,8 +198,8 @@ pub(super) fn to_hand_over(problem: Problem) -> HandOverError {
 
 #[cfg(test)]
 mod tests {
+    use hayrick_protocol::InstanceId;
     use hayrick_protocol::cluster_map::{Volume, VolumeState};
-    use hayrick_protocol::{InstanceId, VolumeId};
 
     use super::*;
     use crate::gateway::fetch::Failure;

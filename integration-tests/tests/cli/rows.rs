@@ -1,0 +1,70 @@
+//! The rows of the contract: what is typed, what comes of it, and the test of that.
+
+use anyhow::Result;
+
+use crate::{Contract, files, servers, system};
+
+/// A row.
+pub(crate) struct Row {
+    pub(crate) section: &'static str,
+    pub(crate) asked: &'static str,
+    pub(crate) answered: &'static str,
+    /// The path of the test's function.
+    pub(crate) name: &'static str,
+    pub(crate) test: fn(&Contract) -> Result<()>,
+}
+
+macro_rules! rows {
+    ($($section:literal { $($asked:literal => $answered:literal : $module:ident :: $test:ident;)* })*) => {
+        &[$($(Row {
+            section: $section,
+            asked: $asked,
+            answered: $answered,
+            name: concat!(stringify!($module), "::", stringify!($test)),
+            test: $module::$test,
+        },)*)*]
+    };
+}
+
+pub(crate) const ROWS: &[Row] = rows! {
+    "Files" {
+        "`hayrick put KEY [FILE|-]`" => "stores a file, or what comes on standard input": files::put_stores_a_file_or_standard_input;
+        "`hayrick get KEY [-o FILE]`" => "to standard output, or beside the file and renamed": files::get_writes_to_standard_output_or_a_file;
+        "`hayrick rm KEY…`" => "deletes each": files::rm_deletes_each;
+        "`hayrick rm -r PREFIX`" => "deletes all below it": files::rm_r_deletes_all_below;
+        "`hayrick undelete KEY`" => "brings back what the last delete took away": files::undelete_brings_back;
+        "`hayrick ls [PREFIX]`" => "one level; `-r` all keys; `-l` size, date, ETag; `--json`": files::ls_lists_a_level_or_all;
+        "`hayrick stat KEY`" => "what is known of an object; `--json`": files::stat_shows_what_is_known;
+        "`hayrick cp SRC DST`" => "one of the two begins with `hay:`; `-r` trees, both ways; again is nothing to do": files::cp_copies_both_ways;
+        "`hayrick backup FILE`" => "the index, in a file that is verified": files::backup_writes_the_index;
+    }
+    "The cluster" {
+        "`hayrick status`" => "the cluster at a glance; `--json`; `--watch` until it is ended": system::status_shows_the_cluster;
+        "`hayrick explain KEY`" => "why the key lives where it lives; `--without ID`": system::explain_says_why;
+        "`hayrick volume ls`" => "the volumes; `--json`": system::volume_ls_lists_volumes;
+        "`hayrick volume drain\\|undrain\\|remove ID`" => "with `--dry-run` what would be done": system::volumes_are_drained_and_undrained;
+        "`hayrick master ls`" => "the masters; `--json`": system::master_ls_lists_masters;
+        "`hayrick master add\\|remove\\|transfer`" => "changes who they are, and who leads": system::masters_are_changed;
+        "`hayrick rebalance [--dry-run]`" => "what would move, how much, how long": system::rebalance_says_what_would_move;
+        "`hayrick move-rate [RATE]`" => "how fast copies are made": system::move_rate_is_shown_and_set;
+        "`hayrick check [--deep]`" => "index against volumes; exit 1 if anything is not as it should be": system::check_finds_all_well;
+        "`hayrick bench`" => "rate, p50, p99, p99.9, and the share of this machine's own limits": system::bench_measures;
+    }
+    "Offline" {
+        "`hayrick inspect segment\\|raft PATH`" => "what is in a file, read-only": servers::inspect_shows_what_is_in_a_file;
+        "`hayrick config master\\|volume`" => "the TOML file with defaults and reasons, which `--config` takes": servers::config_prints_what_config_takes;
+        "`hayrick completions SHELL`" => "completions for the shell": servers::completions_are_made;
+        "`hayrick man DIR`" => "a page for each command": servers::man_writes_pages;
+        "`hayrick prove --list`" => "the mixes of faults; without `--list` it breaks a cluster of its own": servers::prove_lists_its_mixes;
+        "`hayrick --version`" => "version and commit": servers::version_names_the_commit;
+        "`hayrick COMMAND --help`" => "teaches with an example": servers::help_teaches_with_an_example;
+    }
+    "Servers" {
+        "`hayrick dev`" => "3 masters and 3 volumes in one process, stopped by Ctrl-C": servers::dev_serves_and_stops;
+        "`hayrick master`, `hayrick volume`" => "one line when they are ready; stop cleanly on SIGTERM within 10 s": servers::servers_stop_cleanly;
+    }
+    "Everywhere" {
+        "`--server HOST:PORT,…`, `HAYRICK_SERVER`" => "the next master is tried when one does not answer; the flag beats the variable": files::any_master_that_answers_is_asked;
+        "exit codes" => "0 done, 1 could not be done, 2 wrong use, 3 no such key, 4 a condition failed": files::exit_codes_tell_what_happened;
+    }
+};
