@@ -284,6 +284,8 @@ fn what_the_cluster_does_not_take_is_said_before_anything_is_measured() {
         &["--warm-up", "25h"],
         &["--mode", "delete"],
         &["--prefix", "-/"],
+        &["--objects", "7"],
+        &["--mode", "get", "--limits-dir", "/"],
     ] {
         let mut command = bench(&master.address, &[]);
         // The one of these tests is given by `bench`; a flag that is given twice is wrong use by itself.

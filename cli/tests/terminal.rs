@@ -184,3 +184,20 @@ fn logs_have_colours_only_on_a_terminal_and_if_nobody_said_no() {
         assert!(!text.contains(ESCAPE), "{name}={value}: {text:?}");
     }
 }
+
+#[test]
+fn bench_tells_in_one_line_how_it_goes_and_draws_in_blocks_only_on_a_terminal_that_can() {
+    // What it answers has no ETag, like what was put, and no body is sent that it would not read.
+    let master = growing_master();
+    let args =
+        ["bench", "--size", "0", "--clients", "1", "--seconds", "2", "--warm-up", "0s", "--server", &master];
+    let all = |_: &str| false;
+    let text = on_a_terminal(hayrick(&args), all);
+    assert!(text.contains("\r\x1b[Kmeasuring: 1 of 2 s, "), "{text:?}");
+    assert!(text.contains('█'), "{text:?}");
+    let mut command = hayrick(&args);
+    command.env("TERM", "dumb");
+    let text = on_a_terminal(command, all);
+    assert!(text.contains("  #") && text.contains("this machine: "), "{text:?}");
+    assert!(!text.contains(ESCAPE) && text.is_ascii(), "{text:?}");
+}

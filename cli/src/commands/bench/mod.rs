@@ -32,7 +32,7 @@ use self::objects::{Objects, Removal};
 use self::report::Report;
 use self::teller::Teller;
 use crate::commands::connect::Connect;
-use crate::exit::Exit;
+use crate::exit::{Exit, WrongUse};
 use crate::units::{bytes, parse_size_usize, parse_time};
 use crate::{descriptors, output};
 
@@ -67,7 +67,8 @@ Examples:
   hayrick bench --limits-dir /srv/hayrick              on the disk of the volumes
   hayrick bench --json | jq '.put | .per_second, .latency_p99_us'
 
-Exit codes: 0 done, 1 more than 1 % failed, an answer was wrong, or it was interrupted; 2 wrong use.")]
+Exit codes: 0 done, 1 more than 1 % failed, an answer was wrong, objects could not be removed,
+or it was interrupted; 2 wrong use.")]
 pub(crate) struct Args {
     /// What the clients do
     #[arg(long, env = "HAYRICK_MODE", value_enum, default_value_t = Mode::Put)]
@@ -84,7 +85,7 @@ pub(crate) struct Args {
     /// How long the clients run before that, uncounted; 0s for not at all
     #[arg(long, env = "HAYRICK_WARM_UP", value_name = "TIME", default_value = "2s", value_parser = warm_up)]
     warm_up: Duration,
-    /// How many objects are put first, of which those that are read are drawn [default: 1000, or as many as have 256 MiB]
+    /// How many objects are put first, of which those that are read are drawn [default: 1000, or as many as have 256 MiB together]
     #[arg(long, env = "HAYRICK_OBJECTS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=READABLE_MAX))]
     objects: Option<u64>,
     /// What the keys begin with; an id of the run follows
@@ -105,6 +106,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Result<Exit> {
+    args.all_matter()?;
     let clients = objects::clients(args.connect.masters())?;
     // Each client has a connection, and the bare server another one to each.
     descriptors::raise_limit();
@@ -194,6 +196,21 @@ async fn measure(
 }
 
 impl Args {
+    /// A flag that would do nothing is wrong use.
+    fn all_matter(&self) -> Result<(), WrongUse> {
+        if self.objects.is_some() && !self.mode.gets() {
+            return Err(WrongUse(
+                "--objects is for objects that are read; give --mode get or mixed".to_owned(),
+            ));
+        }
+        if self.limits_dir.is_some() && !self.mode.puts() {
+            return Err(WrongUse(
+                "--limits-dir is where syncs are measured, to which PUTs are related; give --mode put or mixed".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
     /// How many objects are there to be read.
     fn readable(&self) -> u64 {
         self.objects.unwrap_or_else(|| {

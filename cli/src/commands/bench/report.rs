@@ -113,7 +113,10 @@ impl Report {
             lines.push(limit.told(name, tally.per_second(self.tallies.elapsed)));
         }
         if is_measured {
-            lines.push("It means something only if all of the cluster runs on this machine. PUTs share syncs, so that more than 100 % is possible.".to_owned());
+            lines.push("It means something only if all of the cluster runs on this machine.".to_owned());
+        }
+        if is_measured && self.mode.puts() {
+            lines.push("PUTs share syncs, so that more than 100 % is possible.".to_owned());
         }
         (!lines.is_empty()).then(|| lines.join("\n"))
     }
@@ -250,7 +253,8 @@ PUT  100 a second, 100.0 KiB a second; 1000 answered, 5 failed
 PUTs that failed: 5, refused (503); the first: no leader
 
 share of this machine's limit for PUTs: 50 % of 200 a second: syncs
-It means something only if all of the cluster runs on this machine. PUTs share syncs, so that more than 100 % is possible.";
+It means something only if all of the cluster runs on this machine.
+PUTs share syncs, so that more than 100 % is possible.";
         assert_eq!(told, expected);
     }
 
