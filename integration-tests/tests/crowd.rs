@@ -1,7 +1,7 @@
 //! Ten thousand idle connections, and two hundred requests that do not go on, keep nobody from being served.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -9,7 +9,7 @@ use hayrick_integration_tests::{cluster, figure, raw};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 const IDLE: usize = 10_000;
 const HALF_SENT: usize = 200;

@@ -27,7 +27,7 @@ async fn nothing_that_is_made_up_finds_a_500_or_an_undescribed_answer() -> Resul
     let is_there = version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !is_there.is_ok_and(|status| status.success()) {
         ensure!(std::env::var_os("CI").is_none(), "schemathesis is not installed: pip install schemathesis");
-        println!("left out: schemathesis is not installed (pip install schemathesis)");
+        figure::say("left out: schemathesis is not installed (pip install schemathesis)");
         return Ok(());
     }
     // A seed of 32 bits is what it takes.

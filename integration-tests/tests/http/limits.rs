@@ -1,14 +1,16 @@
 //! What a stranger may send, and for how long.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use hayrick_integration_tests::figure;
 use hayrick_integration_tests::raw::{self, Answer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::{Contract, ask};
 
@@ -47,7 +49,7 @@ async fn is_408(answering: &Mutex<Option<Answering>>, limit: Duration) -> Result
     let answering = answering.lock().await.take().context("asked once")?;
     let (answer, after) = answering.await??;
     ensure!(answer.status == Some(408), "{:?}", answer.text);
-    println!("408 after {after:?}");
+    figure::say(&format!("408 after {after:.1?}"));
     ensure!(after >= limit && after < 3 * limit, "after {after:?}: {:?}", answer.text);
     Ok(())
 }

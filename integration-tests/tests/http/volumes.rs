@@ -13,7 +13,7 @@ pub(crate) async fn a_volume_answers_keys(contract: &Contract) -> Result<()> {
     let mut elsewhere = 0;
     for volume in contract.cluster.volumes() {
         let (addr, id) = (volume.http_addr(), volume.server_id().context("registered")?);
-        let holds = members.contains(&u32::try_from(id)?);
+        let holds = members.contains(&id);
         let answer = ask(addr, "GET /on%20volumes", "", "", if holds { 200 } else { 307 }).await?;
         if !holds {
             elsewhere += 1;
@@ -64,7 +64,7 @@ pub(crate) async fn needles_are_served_by_their_volumes(contract: &Contract) -> 
     let members = cluster::volumes_of(described.field("hayrick-placement").context("no Hayrick-Placement")?);
     for volume in contract.cluster.volumes() {
         let line = format!("GET /-/needles/{id}");
-        if !members.contains(&u32::try_from(volume.server_id().context("registered")?)?) {
+        if !members.contains(&volume.server_id().context("registered")?) {
             ask(volume.http_addr(), &line, "", "", 404).await?;
             continue;
         }

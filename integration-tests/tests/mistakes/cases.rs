@@ -141,7 +141,7 @@ fn of_servers(place: &Place) -> Result<Vec<Case>> {
     let (master, volume) = (cluster.master(1), cluster.volume(1));
     let (client, peer) = (master.http_addr().to_string(), master.peer_addr().to_string());
     let data = |of: &std::path::Path| of.to_str().map(str::to_owned).context("a path of text");
-    let (of_master, of_volume) = (data(&master.data_dir())?, data(&volume.data_dir())?);
+    let (of_master, of_volume) = (data(master.data_dir())?, data(volume.data_dir())?);
     let [_, free] = place.free.map(|port| format!("127.0.0.1:{port}"));
     let alone = format!("1={free},2=127.0.0.1:1,3=127.0.0.1:2");
     let volume_peer = volume.peer_addr().to_string();

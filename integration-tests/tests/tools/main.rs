@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use hayrick_integration_tests::{cluster, content};
+use hayrick_integration_tests::{cluster, content, figure};
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -45,6 +45,9 @@ struct Object {
     body: String,
 }
 
+/// Stores and reads the objects; says how many.
+type Tool = fn(&Work) -> Result<String>;
+
 /// What the clients are given.
 struct Work {
     dir: tempfile::TempDir,
@@ -57,7 +60,7 @@ async fn everybodys_clients_store_and_read_awkward_keys() -> Result<()> {
     let seed = content::seed("tools");
     let cluster = cluster::start(3).await?;
     let base = format!("http://{}", cluster.client_addrs()[0]);
-    let tools: [(&str, fn(&Work) -> Result<String>); 6] = [
+    let tools: [(&str, Tool); 6] = [
         ("curl", curl),
         ("wget", wget),
         ("requests", requests),
@@ -75,10 +78,10 @@ async fn everybodys_clients_store_and_read_awkward_keys() -> Result<()> {
         }
         let told =
             tokio::task::block_in_place(|| tool(&work)).with_context(|| format!("{name}, seed {seed}"))?;
-        println!("{name}: {}", told.trim());
+        figure::say(&format!("{name}: {}", told.trim()));
     }
     if !left_out.is_empty() {
-        println!("not installed, and left out: {}", left_out.join(", "));
+        figure::say(&format!("not installed, and left out: {}", left_out.join(", ")));
     }
     ensure!(left_out.len() < 3, "hardly anything was tried: {left_out:?} are not installed");
     cluster::no_panics(&cluster)
