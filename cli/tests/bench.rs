@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use md5::{Digest, Md5};
 use serde_json::Value;
 
 /// How long something may take that takes a moment.
@@ -95,13 +96,23 @@ impl Shared {
             }
             let mut words = line.split(' ');
             let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            // Of what was put, also where other bytes are read.
+            let etag = match method {
+                "PUT" => hex::encode(Md5::digest(&body)),
+                _ => self.etag_of(path),
+            };
             let (status, body) = self.answer(method, path, body);
             let head =
-                format!("HTTP/1.1 {status}\r\netag: \"abc\"\r\ncontent-length: {}\r\n\r\n", body.len());
+                format!("HTTP/1.1 {status}\r\netag: \"{etag}\"\r\ncontent-length: {}\r\n\r\n", body.len());
             if reader.get_mut().write_all(&[head.as_bytes(), &body].concat()).is_err() {
                 return;
             }
         }
+    }
+
+    fn etag_of(&self, path: &str) -> String {
+        let held = self.held.lock().expect("no answer panics");
+        held.objects.get(path).map(|bytes| hex::encode(Md5::digest(bytes))).unwrap_or_default()
     }
 
     fn answer(&self, method: &str, path: &str, body: Vec<u8>) -> (&'static str, Vec<u8>) {
@@ -255,12 +266,12 @@ fn objects_that_stay_are_told() {
     let output = run(&master, &args);
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
-    assert!(said.contains("objects could not be removed: full (status 507); `hayrick ls bench/"), "{said}");
+    assert!(said.contains("objects could not be removed: full; `hayrick rm -r bench/"), "{said}");
 
     let master = Master::start(Fault::None);
     let output = run(&master, &[&args[..], &["--keep", "--prefix", "mine/"]].concat());
     assert_eq!(output.status.code(), Some(0));
-    assert!(text(&output.stderr).contains("objects stay; `hayrick ls mine/"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("objects stay; `hayrick rm -r mine/"), "{}", text(&output.stderr));
     let held = master.shared.held.lock().expect("no answer panics");
     assert!(
         held.objects.len() as u64 == held.puts && held.objects.keys().all(|key| key.starts_with("/mine/"))
@@ -274,7 +285,7 @@ fn what_the_cluster_does_not_take_is_said_before_anything_is_measured() {
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
     let said = text(&output.stderr);
     assert!(said.starts_with("hayrick: the first object, bench/"), "{said}");
-    assert!(said.ends_with("/0, could not be put: at most 1 B (status 413)\n"), "{said}");
+    assert!(said.ends_with("/0, could not be put: at most 1 B\n"), "{said}");
     for wrong in [
         &["--clients", "0"][..],
         &["--clients", "4097"],

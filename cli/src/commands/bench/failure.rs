@@ -32,7 +32,7 @@ impl Failure {
             Error::Refused { status: 500 | 502 | 504, .. } | Error::NoMaster { .. } | Error::Body(_) => {
                 Self::NoAnswer
             }
-            Error::NotFound { .. } | Error::BadAnswer { .. } => Self::Wrong,
+            Error::NotFound { .. } | Error::BadAnswer { .. } | Error::Damaged { .. } => Self::Wrong,
             _ => Self::Other,
         }
     }
@@ -121,6 +121,8 @@ mod tests {
         assert_eq!(of(Error::Unknown { message: String::new() }), Failure::Unknown);
         assert_eq!(of(Error::NoMaster { tried: Vec::new() }), Failure::NoAnswer);
         assert_eq!(of(Error::NotFound { key: "k".into() }), Failure::Wrong);
+        let (expected, found) = ("abc".to_owned(), "def".to_owned());
+        assert_eq!(of(Error::Damaged { key: "k".into(), expected, found }), Failure::Wrong);
 
         let mut failures = Failures::default();
         for words in ["first", "second"] {

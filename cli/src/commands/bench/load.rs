@@ -217,13 +217,14 @@ mod tests {
 
     async fn shared() -> Shared {
         let (from, to) = (Instant::now(), Instant::now() + Duration::from_secs(10));
+        let clients = objects::clients(&["unused:1".to_owned()]).expect("an address");
         let load = Load {
             mode: Mode::Mixed,
             clients: 1,
             warm_up: Duration::ZERO,
             measured: Duration::from_secs(10),
             readable: 1,
-            objects: Arc::new(Objects::of_nobody(objects::clients(&["unused:1".to_owned()]).expect("one"))),
+            objects: Arc::new(Objects::of_nobody(clients).await),
         };
         Shared { load, from, to, tallies: Mutex::default(), interrupt: Interrupt::never() }
     }

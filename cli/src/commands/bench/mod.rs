@@ -121,7 +121,8 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
 
 async fn bench(args: &Args, clients: Vec<Client>) -> Result<Exit> {
     let prefix = objects::prefix_of_run(&args.prefix);
-    let interrupt = Interrupt::catch(format!("ended at once; `hayrick ls {prefix}` lists what is left"))?;
+    let interrupt =
+        Interrupt::catch(format!("ended at once; `hayrick rm -r {prefix}` removes what is left"))?;
     let mut teller = Teller::new();
     let objects = Objects::begin(clients, prefix.clone(), args.size).await?;
     let objects = Arc::new(objects);
@@ -138,7 +139,10 @@ async fn bench(args: &Args, clients: Vec<Client>) -> Result<Exit> {
     };
     teller.clear();
     if removal.is_none() {
-        output::noted(&format!("up to {} objects stay; `hayrick ls {prefix}` lists them", objects.count()));
+        output::noted(&format!(
+            "up to {} objects stay; `hayrick rm -r {prefix}` removes them",
+            objects.count()
+        ));
     }
     let leftover = removal.as_ref().and_then(|removal| leftover(removal, &prefix));
     let report = report.map_err(|error| match &leftover {
@@ -224,7 +228,7 @@ impl Args {
 fn leftover(removal: &Removal, prefix: &str) -> Option<String> {
     let why = removal.why.as_ref()?;
     Some(format!(
-        "up to {} objects could not be removed: {why}; `hayrick ls {prefix}` lists them",
+        "up to {} objects could not be removed: {why}; `hayrick rm -r {prefix}` removes them",
         removal.left
     ))
 }
@@ -272,6 +276,9 @@ mod tests {
         assert_eq!(leftover(&gone, "bench/1/"), None);
         let left = Removal { removed: 7, left: 2, why: Some("no leader".to_owned()) };
         let told = leftover(&left, "bench/1/").expect("two are left");
-        assert_eq!(told, "up to 2 objects could not be removed: no leader; `hayrick ls bench/1/` lists them");
+        assert_eq!(
+            told,
+            "up to 2 objects could not be removed: no leader; `hayrick rm -r bench/1/` removes them"
+        );
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use hayrick_client::{BuildError, Client, Error};
+use hayrick_client::{BuildError, Client, Error, PutOptions, Source};
 use rand::RngCore;
 
 use super::failure::{Failed, Failure};
@@ -36,6 +36,8 @@ pub(super) struct Objects {
     clients: Vec<Client>,
     prefix: String,
     content: Content,
+    /// The same, with what every PUT says of it.
+    source: Source,
     next: AtomicU64,
 }
 
@@ -49,11 +51,16 @@ pub(super) struct Removal {
     pub(super) why: Option<String>,
 }
 
-/// Clients of these masters: each begins with another one.
+/// Clients of these masters: each begins with another one. They ask each master once, so that a refusal is seen as one, and not
+/// as a request that took longer.
 pub(super) fn clients(masters: &[String]) -> Result<Vec<Client>, BuildError> {
     // An empty list is for the client to refuse.
     let turns = 0..masters.len().max(1);
-    turns.map(|turn| Client::new(masters.iter().cycle().skip(turn).take(masters.len()))).collect()
+    let client = |turn| {
+        let masters = masters.iter().cycle().skip(turn).take(masters.len());
+        Client::builder(masters).patience(Duration::ZERO).build()
+    };
+    turns.map(client).collect()
 }
 
 /// The prefix of a run that no other has.
@@ -68,10 +75,11 @@ impl Objects {
         rand::rng().fill_bytes(&mut bytes);
         let bytes = Bytes::from(bytes);
         let first = clients.first().context("there is no master to ask")?;
+        let source = Source::bytes(bytes.clone()).await;
         let key = key(&prefix, 0);
-        let put = first.put(&key, bytes.clone()).await;
+        let put = first.put_from(&key, &source, &PutOptions::default()).await;
         let etag = put.with_context(|| format!("the first object, {key}, could not be put"))?.etag;
-        Ok(Self { clients, prefix, content: Content { bytes, etag }, next: AtomicU64::new(1) })
+        Ok(Self { clients, prefix, content: Content { bytes, etag }, source, next: AtomicU64::new(1) })
     }
 
     pub(super) fn content(&self) -> &Content {
@@ -154,8 +162,10 @@ impl Objects {
     }
 
     async fn put(&self, client: usize, number: u64) -> Result<(), Failed> {
-        let put = self.client(client).put(&key(&self.prefix, number), self.content.bytes.clone()).await?;
-        same_etag(&put.etag, &self.content)
+        let key = key(&self.prefix, number);
+        // It compares the ETag of the answer with the MD5 of the bytes.
+        self.client(client).put_from(&key, &self.source, &PutOptions::default()).await?;
+        Ok(())
     }
 
     fn client(&self, number: usize) -> &Client {
@@ -170,17 +180,15 @@ fn key(prefix: &str, number: u64) -> String {
 /// Reads an object and compares it with what it must hold.
 pub(super) async fn read(client: &Client, key: &str, content: &Content) -> Result<(), Failed> {
     let object = client.get(key).await?;
-    same_etag(&object.meta().etag, content)?;
+    if object.meta().etag != content.etag {
+        return Err(wrong("another ETag than that of what was put"));
+    }
     let mut chunks = object.stream();
     let mut rest = content.bytes.as_ref();
     while let Some(chunk) = chunks.next().await {
         rest = rest.strip_prefix(chunk?.as_ref()).ok_or_else(|| wrong("other bytes than were put"))?;
     }
     if rest.is_empty() { Ok(()) } else { Err(wrong("fewer bytes than were put")) }
-}
-
-fn same_etag(etag: &str, content: &Content) -> Result<(), Failed> {
-    if etag == content.etag { Ok(()) } else { Err(wrong("another ETag than the same bytes had before")) }
 }
 
 fn wrong(words: &str) -> Failed {
@@ -203,9 +211,10 @@ async fn tried<T>(pause: Duration, work: impl AsyncFn() -> Result<T, Failed>) ->
 #[cfg(test)]
 impl Objects {
     /// None that was put.
-    pub(super) fn of_nobody(clients: Vec<Client>) -> Self {
+    pub(super) async fn of_nobody(clients: Vec<Client>) -> Self {
         let content = Content { bytes: Bytes::new(), etag: String::new() };
-        Self { clients, prefix: "bench/".to_owned(), content, next: AtomicU64::new(0) }
+        let source = Source::bytes(Bytes::new()).await;
+        Self { clients, prefix: "bench/".to_owned(), content, source, next: AtomicU64::new(0) }
     }
 }
 
