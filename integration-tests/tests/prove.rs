@@ -124,7 +124,7 @@ fn a_proof_that_cannot_begin_breaks_no_promise() -> Result<()> {
     ensure!(output.status.code() == Some(NOT_RUN), "{}", told(&output));
     ensure!(told(&output).contains("another hayrick prove"), "{}", told(&output));
     let output = prove(&["--mix", "leader-kills", "--seconds", "5"], Path::new("/dev/null/report"))?;
-    ensure!(output.status.code() == Some(NOT_RUN), "{}", told(&output));
+    ensure!(output.status.code() == Some(WRONG_USE), "{}", told(&output));
     Ok(())
 }
 
@@ -138,7 +138,8 @@ struct Proof {
 impl Proof {
     /// Begins to break a cluster for long enough, and waits until its seven servers run.
     async fn begin(mix: &str, report: &Path) -> Result<Self> {
-        let said = report.join(format!("{mix}.said"));
+        // Beside the report, whose directory holds nothing else.
+        let said = report.with_file_name(format!("{mix}.said"));
         let mut command = command(&["--mix", mix, "--seconds", "600", "--seed", "77"], report)?;
         command
             .stdin(Stdio::null())
@@ -197,11 +198,14 @@ fn runs(pid: &str) -> bool {
 
 #[tokio::test]
 async fn an_interrupted_proof_leaves_no_server_and_all_evidence() -> Result<()> {
-    let report = tempfile::tempdir()?;
-    let evidence = report.path().join("running/volume-kills/logs/master-1.log");
-    std::fs::create_dir_all(evidence.parent().context("it has one")?)?;
-    std::fs::write(&evidence, "what a broken promise left")?;
-    let mut proof = Proof::begin("leader-kills", report.path()).await?;
+    let dir = tempfile::tempdir()?;
+    let report = dir.path().join("report");
+    let evidence = "running/volume-kills/logs/master-1.log";
+    std::fs::create_dir_all(report.join(evidence).parent().context("it has one")?)?;
+    std::fs::write(report.join(evidence), "what a broken promise left")?;
+    std::fs::write(report.join("report.json"), r#"{"standing":"violated"}"#)?;
+    File::create(report.join(".lock"))?;
+    let mut proof = Proof::begin("leader-kills", &report).await?;
     let servers = proof.servers();
 
     proof.signal(Signal::INT)?;
@@ -210,23 +214,24 @@ async fn an_interrupted_proof_leaves_no_server_and_all_evidence() -> Result<()> 
     ensure!(proof.said().contains("--seed 77 --resume"), "it says how to go on: {}", proof.said());
     ensure!(!servers.iter().any(|pid| runs(pid)), "its servers have ended: {}", proof.said());
     ensure!(!proof.cluster.exists(), "what was interrupted is of no use to anybody");
-    ensure!(evidence.exists(), "the clusters of broken promises stay");
+    ensure!(report.join("broken-1").join(evidence).exists(), "the clusters of broken promises stay");
     Ok(())
 }
 
 #[tokio::test]
 async fn what_a_killed_proof_left_running_is_ended_by_the_next_one() -> Result<()> {
-    let report = tempfile::tempdir()?;
-    let mut killed = Proof::begin("leader-pauses", report.path()).await?;
+    let dir = tempfile::tempdir()?;
+    let report = dir.path().join("report");
+    let mut killed = Proof::begin("leader-pauses", &report).await?;
     let servers = killed.servers();
     killed.signal(Signal::KILL)?;
     killed.ended().await?;
     ensure!(servers.iter().any(|pid| runs(pid)), "nobody ended them");
 
-    let mut next = Proof::begin("volume-kills", report.path()).await?;
+    let mut next = Proof::begin("volume-kills", &report).await?;
     ensure!(!servers.iter().any(|pid| runs(pid)), "{}", next.said());
     ensure!(next.said().contains("ended what a former run left behind"), "{}", next.said());
-    ensure!(killed.cluster.exists(), "what was left may be evidence");
+    ensure!(!killed.cluster.exists(), "nobody knows anything of it");
     next.signal(Signal::TERM)?;
     let ended = next.ended().await?;
     ensure!(ended.code() == Some(NOT_RUN), "{ended}: {}", next.said());

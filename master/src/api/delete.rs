@@ -95,7 +95,9 @@ pub(super) async fn answer_list(
     request: &Head,
     body: Body,
 ) -> Result<Response, Problem> {
-    let (text, _share) = body::text(&master.gateway.bodies, LIST_BYTES_MAX, request.headers(), body).await?;
+    let taken = body::text(&master.gateway.bodies, LIST_BYTES_MAX, request.headers(), body).await;
+    lap(Step::Body);
+    let (text, _share) = taken?;
     let keys: Vec<String> = serde_json::from_slice(&text).map_err(|error| {
         bad_request(format!(r#"the body is no JSON list of keys, as in ["cats/1", "cats/2"]: {error}"#))
     })?;

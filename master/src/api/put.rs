@@ -69,8 +69,9 @@ pub(super) async fn answer(
         return Err(bad_request("a PUT stores a whole object; Content-Range, a part of one, is not taken"));
     }
     let (bodies, max_bytes) = (&master.gateway.bodies, master.options.max_object_bytes);
-    let taken = body::take_in(bodies, max_bytes, &key, request.headers(), request_body).await?;
+    let taken = body::take_in(bodies, max_bytes, &key, request.headers(), request_body).await;
     lap(Step::Body);
+    let taken = taken?;
     let share = Arc::new(taken.share);
     if planted::is(Bug::ConditionAtGateway) {
         precondition = decided_here(master, &key, precondition).await?;
