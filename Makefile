@@ -10,7 +10,7 @@ TEST_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 
-.PHONY: help cluster test verify format lint graph deny unit integration fuzz bench soak soak-crash soak-heal \
+.PHONY: help cluster test verify format lint graph deny unit integration fuzz bench soak soak-crash soak-heal soak-large \
 	soak-chaos chaos chaos-self-test static image clean need-cargo need-deny need-builder
 
 help: ## list the targets
@@ -70,7 +70,7 @@ bench: need-cargo ## measure engine and cluster against this machine's limits, i
 
 # The same tests as in `make unit`, with more of the histories that are drawn from a seed.
 HISTORIES ?= 10000
-soak: soak-crash soak-heal soak-chaos ## the three below, one after the other: some hours
+soak: soak-crash soak-heal soak-large soak-chaos ## the four below, one after the other: some hours
 
 soak-crash: need-cargo ## crash tests with many more histories, for an hour or so (HISTORIES)
 	HAYRICK_HISTORIES=$(HISTORIES) $(CARGO) test --release -p hayrick-disk -p hayrick-raft-store -p hayrick-volume -- \

@@ -94,16 +94,18 @@ pub fn run() -> ExitCode {
     let _ = rustix::thread::disable_transparent_huge_pages(true);
     let args: Vec<OsString> = std::env::args_os().collect();
     let parsed = settings::file::matches(Cli::command(), &args).and_then(|matches| {
-        Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))
+        let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))?;
+        Ok((cli, matches))
     });
-    let cli = parsed.unwrap_or_else(|error| error.exit());
+    let (cli, matches) = parsed.unwrap_or_else(|error| error.exit());
+    let is_said = matches.subcommand_matches("rm").map_or(Ok(()), commands::rm::is_said);
     let result = match cli.command {
         Command::Master(args) => commands::master::run(*args),
         Command::Volume(args) => commands::volume::run(args),
         Command::Dev(args) => commands::dev::run(args),
         Command::Put(args) => commands::put::run(args),
         Command::Get(args) => commands::get::run(args),
-        Command::Rm(args) => commands::rm::run(args),
+        Command::Rm(args) => is_said.map_err(Into::into).and_then(|()| commands::rm::run(args)),
         Command::Undelete(args) => commands::undelete::run(args),
         Command::Ls(args) => commands::ls::run(args),
         Command::Cp(args) => commands::cp::run(args),

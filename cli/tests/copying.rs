@@ -342,6 +342,12 @@ async fn rm_r_deletes_what_begins_so_and_never_everything_by_mistake() {
     };
     fill();
     let master = Master::start(&store).await;
+    // A variable that was set for another command deletes nothing.
+    for (variable, args) in [("HAYRICK_RECURSIVE", &["rm", "p"][..]), ("HAYRICK_ALL", &["rm", "-r", ""])] {
+        let output = block_in_place(|| hayrick(&master, args).env(variable, "1").output());
+        let (code, said) = told(&output.expect("the binary runs"));
+        assert!(code == Some(2) && said.contains(variable), "{said}");
+    }
     for args in [&["rm", "-r", ""][..], &["rm", "-r", "q/", ""], &["rm", "--all", "q/1"]] {
         assert_eq!(run(&master, args).0, Some(2), "{args:?}");
     }

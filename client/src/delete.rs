@@ -60,13 +60,14 @@ impl Client {
     /// ```
     pub async fn delete_all<S: AsRef<str>>(&self, keys: &[S]) -> Vec<Result<(), Error>> {
         let mut ends = Vec::with_capacity(keys.len());
+        let count = keys.len();
         for keys in keys.chunks(DELETE_KEYS_MAX) {
             let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
             match self.delete_some(&keys).await {
                 Ok(some) => ends.extend(some),
                 Err(error @ Error::Unknown { .. }) => ends.extend(keys.iter().map(|_| Err(error.clone()))),
                 Err(error) => {
-                    ends.resize_with(ends.capacity(), || Err(error.clone()));
+                    ends.resize_with(count, || Err(error.clone()));
                     break;
                 }
             }

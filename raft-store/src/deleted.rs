@@ -5,6 +5,8 @@
 //! wants to take back were made just now; only to learn that there is nothing takes all of it. Owns the scan and its bound,
 //! the caller's deadline. Leaves to apply whether the row may be taken when its command comes.
 
+use std::collections::HashSet;
+
 use hayrick_protocol::record::ObjectRecord;
 use hayrick_protocol::{AppliedVersion, ObjectKey};
 use tokio::time::Instant;
@@ -33,7 +35,7 @@ pub struct Deleted {
 /// Keys that an undelete would bring back: some of them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DeletedPage {
-    /// In the order in which they were deleted, each once.
+    /// In the order in which they were deleted, each once on a page.
     pub keys: Vec<ObjectKey>,
     /// Behind which version the next page begins; none after the last one.
     pub next: Option<AppliedVersion>,
@@ -49,7 +51,7 @@ impl Frozen {
         limit: usize,
     ) -> Result<DeletedPage, StoreError> {
         let mut page = DeletedPage::default();
-        let mut looked_at = 0;
+        let (mut looked_at, mut shown) = (0, HashSet::new());
         loop {
             let rows = self.garbage(after, ROWS_AT_ONCE)?;
             let is_last = rows.len() < ROWS_AT_ONCE;
@@ -61,7 +63,8 @@ impl Frozen {
                 }
                 after = version;
                 let is_meant = row.by_delete && !row.doomed && row.key.as_str().starts_with(prefix);
-                if is_meant && !page.keys.contains(&row.key) && self.object(&row.key)?.is_none() {
+                if is_meant && !shown.contains(&row.key) && self.object(&row.key)?.is_none() {
+                    shown.insert(row.key.clone());
                     page.keys.push(row.key);
                 }
             }

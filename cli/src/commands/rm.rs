@@ -5,7 +5,9 @@
 use std::cell::RefCell;
 
 use anyhow::Result;
+use clap::ArgMatches;
 use clap::builder::BoolishValueParser;
+use clap::parser::ValueSource;
 use hayrick_client::{Client, Condition, Error, ListOptions};
 
 use crate::commands::connect::Connect;
@@ -48,6 +50,23 @@ pub(crate) struct Args {
     if_match: Option<String>,
     #[command(flatten)]
     connect: Connect,
+}
+
+/// Refuses to delete more than the words of the command say: other commands have variables of the same names, and one that was
+/// set for them says nothing of this.
+///
+/// # Errors
+/// Wrong use, which names the flag.
+pub(crate) fn is_said(matches: &ArgMatches) -> Result<(), WrongUse> {
+    let is_of_variable =
+        |flag: &&str| matches.get_flag(flag) && matches.value_source(flag) == Some(ValueSource::EnvVariable);
+    match ["recursive", "all"].iter().find(|flag| is_of_variable(flag)) {
+        Some(flag) => Err(WrongUse(format!(
+            "HAYRICK_{} is set, and rm deletes more only where its own words say so: give --{flag}, or unset the variable",
+            flag.to_uppercase()
+        ))),
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn run(args: Args) -> Result<Exit> {

@@ -31,7 +31,7 @@ pub(crate) fn inspect_shows_what_is_in_a_file(contract: &Contract) -> Result<()>
 pub(crate) fn config_prints_what_config_takes(contract: &Contract) -> Result<()> {
     for server in ["master", "volume"] {
         let text = contract.ends(0, &["config", server])?;
-        ensure!(text.contains("#listen = ") && text.contains("Why: ") || text.contains("#listen"), "{text}");
+        ensure!(text.contains("#listen = ") && text.contains("Why this default: "), "{text}");
         let name = format!("{server}.toml");
         contract.file(&name, &text)?;
         // All of it is commented out, so that what lacks is what has no default.

@@ -32,7 +32,7 @@ use super::problem::{
     not_what_was_meant,
 };
 use super::stopwatch::{Step, lap};
-use super::{Head, fields, plain, repr_digest};
+use super::{Head, fields, plain, repr_digest, switch};
 use crate::gateway::budget::{self, Exhausted};
 use crate::gateway::copies;
 use crate::gateway::fetch::{self, Blocks, NoCopy, Wanted};
@@ -46,6 +46,7 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
     let key = super::key(request.uri())?;
     let conditions = Conditions::of(request.headers())?;
     let consistency = Consistency::of(request.uri())?;
+    let redirects = switch(request, "redirect")?;
     let deadline = super::deadline(master);
     let mut lost: Option<(NeedleId, NoCopy)> = None;
     loop {
@@ -60,7 +61,7 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
         let record = master.node.get(&key);
         let record = record.map_err(|error| not_now(format!("the index could not be read: {error}")))?;
         let Some(record) = record else { return Err(no_such_key()) };
-        if parameter(request.uri(), "redirect").is_some() {
+        if redirects {
             return redirect(master, request, &record);
         }
         if let Some((needle, no_copy)) = &lost

@@ -10,7 +10,10 @@ use std::time::{Duration, SystemTime};
 use axum::response::Response;
 use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::key::percent_decode;
-use hayrick_protocol::limits::{LIST_DELIMITER_BYTES_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX};
+use hayrick_protocol::limits::{
+    HEADERS_BYTES_MAX, KEY_BYTES_MAX, LIST_DELIMITER_BYTES_MAX, LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX,
+    LIST_PAGE_BYTES_MAX,
+};
 use hayrick_protocol::record::ObjectRecord;
 use hayrick_protocol::{AppliedVersion, ObjectKey};
 use hayrick_raft_store::{Listing, Node, Page, ReadError};
@@ -21,8 +24,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::get::{Consistency, consistent};
 use super::problem::{bad_request, no_memory_to_answer, not_now};
-use super::{Head, fields, system};
+use super::{Head, fields, switch, system};
 use crate::master::Master;
+
+/// What an object of a page takes beside its key and type: names, size, ETag, date, quotes.
+const ENTRY_BYTES_BESIDE: usize = 192;
 
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -44,12 +50,12 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
     let uri = request.uri();
     let listing = listing(uri)?;
     let consistency = Consistency::of(uri)?;
-    let (with_prefixes, with_detail) = (listing.delimiter.is_some(), parameter(uri, "detail").is_some());
+    let (with_prefixes, with_detail) = (listing.delimiter.is_some(), switch(request, "detail")?);
     let deadline = super::deadline(master);
     if !planted::is(Bug::ListFromOwnState) {
         consistent(master, consistency, deadline).await?;
     }
-    page(master, deadline, move |node| {
+    page(master, listing.limit, deadline, move |node| {
         node.list(&listing).map(|page| text(&page, with_prefixes, with_detail))
     })
     .await
@@ -69,7 +75,7 @@ pub(super) async fn answer_deleted(master: &Arc<Master>, request: &Head) -> Resu
     };
     let deadline = super::deadline(master);
     consistent(master, Consistency::Linearizable, deadline).await?;
-    page(master, deadline, move |node| {
+    page(master, limit, deadline, move |node| {
         let page = node.deleted_page(&prefix, after, limit)?;
         Ok(system::json_text(&Shown {
             next: &page.next.map(|next| next.to_string()).unwrap_or_default(),
@@ -80,12 +86,22 @@ pub(super) async fn answer_deleted(master: &Arc<Master>, request: &Head) -> Resu
     .await
 }
 
-/// The answer with a page that is made by walking over the index.
+/// The most that the text of a page takes: quotes and backslashes in keys are escaped, and each entry has names of its own.
+fn text_bytes_max(limit: usize) -> usize {
+    let all = 2 * LIST_PAGE_BYTES_MAX + LIST_LIMIT_MAX * ENTRY_BYTES_BESIDE;
+    all.min((limit + 1) * (2 * (KEY_BYTES_MAX + HEADERS_BYTES_MAX) + ENTRY_BYTES_BESIDE))
+}
+
+/// The answer with a page that is made by walking over the index. Its memory is taken before, as nobody bounds what waits with
+/// a page for it.
 async fn page(
     master: &Arc<Master>,
+    limit: usize,
     deadline: Instant,
     make: impl FnOnce(&Node) -> Result<Vec<u8>, ReadError> + Send + 'static,
 ) -> Result<Response, Problem> {
+    let share = master.gateway.answers.take(text_bytes_max(limit), deadline).await;
+    let mut share = share.map_err(no_memory_to_answer)?;
     let Ok(Ok(place)) = timeout_at(deadline, Arc::clone(&master.gateway.lists).acquire_owned()).await else {
         return Err(not_now("too many listings are being made; try again"));
     };
@@ -98,7 +114,8 @@ async fn page(
     });
     let text = made.await.map_err(|_| not_now("this master is stopping"))?;
     let text = text.map_err(|error| not_now(format!("the index could not be read: {error}")))?;
-    let share = master.gateway.answers.take(text.len(), deadline).await.map_err(no_memory_to_answer)?;
+    debug_assert!(text.len() <= text_bytes_max(limit), "{} bytes of a page of {limit}", text.len());
+    share.shrink(text.len());
     Ok(system::json_answer(share.hold(text.into())))
 }
 

@@ -129,14 +129,14 @@ pub(super) fn not_linearizable(reason: NotLinearizable) -> Problem {
     not_now(format!("{text}; or read with ?consistency=stale what this master has"))
 }
 
-/// 503 to a read whose object no volume has shown: which ones might, were they up.
-/// No member has the object whole, and it was looked for on all other volumes before.
+/// 503: no member has the object whole, and it was looked for on all other volumes before.
 pub(super) fn missing() -> Problem {
     not_now(
         "the object is missing: no volume that is up has it whole; start the volumes that had it, store it again, or delete it",
     )
 }
 
+/// 503 to a read whose object no volume has shown: which ones might, were they up.
 pub(super) fn not_readable(map: &ClusterMap, no_copy: &NoCopy) -> Problem {
     if planted::is(Bug::NotFoundForLost) {
         return no_such_key();

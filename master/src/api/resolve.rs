@@ -1,7 +1,7 @@
 //! What a volume is told that was asked for a key: the same read as a client's, up to the bytes.
 //!
 //! Owns the order of its steps, the same as in `get`, and the translation to a message. Leaves the bytes, ranges of them,
-//! and what is done where its copy is no good, to the volume.
+//! and what is done where its copy is no good, to the volume. Invariant: what is told of a key is as new as a read of it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::conditions::{self, Conditions, Verdict};
 use super::fields;
 use super::get::{Consistency, consistent};
-use super::problem::{bad_request, missing, no_such_key, not_now, not_what_was_meant};
+use super::problem::{bad_request, no_such_key, not_now, not_what_was_meant};
 use crate::master::Master;
 
 pub(crate) async fn resolve(
@@ -38,7 +38,7 @@ async fn read(master: &Arc<Master>, message: &Resolve, deadline: Instant) -> Res
     let Some(record) = record else { return Err(no_such_key()) };
     let described = fields::describe(&record, &master.node.cluster());
     let needle = match conditions.weigh(&record) {
-        Verdict::Send if record.missing => return Err(missing()),
+        // Also one that is missing: the volume that asks may be the one that has it, and a master looks on all others.
         Verdict::Send => Some(record.needle),
         Verdict::NotModified => None,
         Verdict::Failed(field) => return Err(not_what_was_meant(&field, &described)),

@@ -46,7 +46,16 @@ pub(super) enum Does {
 impl Does {
     /// Whether it reads or changes objects, and not only says something of them or of the system.
     pub(super) fn is_of_objects(self) -> bool {
-        matches!(self, Self::List | Self::Put | Self::Read | Self::Delete | Self::DeleteList | Self::Undelete)
+        matches!(
+            self,
+            Self::List
+                | Self::ListDeleted
+                | Self::Put
+                | Self::Read
+                | Self::Delete
+                | Self::DeleteList
+                | Self::Undelete
+        )
     }
 }
 

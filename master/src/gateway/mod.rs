@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use crate::master::Master;
 use crate::options::Options;
 
-/// Listings that are made at a time: each walks the index, and the text of a page may have tens of MB.
+/// Listings that are made at a time: each walks the index.
 const LISTS_MAX: usize = 4;
 
 /// Undeletes that look for what was deleted at a time: each may walk through all garbage.

@@ -72,7 +72,9 @@ impl Masters {
 
     fn clients(&self) -> Vec<Arc<Client>> {
         let mut clients = self.clients.lock();
-        for address in self.known.borrow().iter() {
+        let known = self.known.borrow();
+        clients.retain(|client| known.iter().any(|address| client.address() == address));
+        for address in known.iter() {
             if !clients.iter().any(|client| client.address() == address) {
                 clients.push(Arc::new(Client::new(self.local.clone(), address.clone(), None)));
             }
@@ -162,11 +164,20 @@ fn message(request: &Head) -> Result<Resolve, Problem> {
             return Err(Problem::new(StatusCode::BAD_REQUEST, text));
         }
     };
-    let sent = CONDITIONS.iter().flat_map(|name| {
-        let values = request.headers().get_all(name).iter().filter_map(|value| value.to_str().ok());
-        values.map(|value| (name.as_str().to_owned(), value.to_owned()))
-    });
-    Ok(Resolve { key, fields: sent.collect(), stale })
+    let mut fields = Vec::new();
+    for name in &CONDITIONS {
+        for value in request.headers().get_all(name) {
+            // One that was left out would be a condition that holds.
+            let text = value.to_str().map_err(|_| {
+                Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    format!("{name} is not readable text; a master may take it"),
+                )
+            })?;
+            fields.push((name.as_str().to_owned(), text.to_owned()));
+        }
+    }
+    Ok(Resolve { key, fields, stale })
 }
 
 fn described(fields: &[(String, String)]) -> HeaderMap {
