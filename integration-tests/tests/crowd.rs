@@ -1,4 +1,4 @@
-//! Ten thousand idle connections, and two hundred requests that do not go on, keep nobody from being served.
+//! Ten thousand idle connections, and four hundred requests that do not go on, keep nobody from being served.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 const IDLE: usize = 10_000;
-const HALF_SENT: usize = 200;
+const HALF_SENT: usize = 400;
 /// What this test and the master each need beside.
 const DESCRIPTORS_BESIDE: u64 = 1000;
 const CONNECTING_AT_ONCE: usize = 64;
@@ -92,11 +92,16 @@ async fn ask(mut stream: TcpStream) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Half a head, or half a body.
+/// Half a head, a small body of which nothing or nearly nothing comes, or the first bytes of a large one.
 async fn half_sent(addr: SocketAddr, number: usize) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(addr).await?;
-    let head = format!("PUT /half/{number} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n");
-    let sent = if number.is_multiple_of(2) { head } else { format!("{head}\r\n{}", "x".repeat(60_000)) };
+    let put = |bytes: usize| format!("PUT /half/{number} HTTP/1.1\r\nHost: x\r\nContent-Length: {bytes}\r\n");
+    let sent = match number % 4 {
+        0 => put(1_000_000),
+        1 => format!("{}\r\n", put(60_000)),
+        2 => format!("{}\r\nx", put(60_000)),
+        _ => format!("{}\r\n{}", put(1_000_000), "x".repeat(60_000)),
+    };
     stream.write_all(sent.as_bytes()).await?;
     Ok(stream)
 }

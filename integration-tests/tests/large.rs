@@ -29,8 +29,11 @@ async fn large_objects_wait_their_turn_and_none_is_refused() -> Result<()> {
     )
     .await?;
     let master = cluster.master(1);
-    let client =
-        hayrick_client::Client::builder([master.http_addr().to_string()]).silence_max(SILENCE_MAX).build()?;
+    let client = hayrick_client::Client::builder([master.http_addr().to_string()])
+        .silence_max(SILENCE_MAX)
+        // None is asked again: a refusal is one.
+        .patience(Duration::ZERO)
+        .build()?;
     let size = usize::try_from(mib << 20)?;
     let body: Bytes =
         (0..size).map(|at| (at as u64).wrapping_mul(seed | 1).to_le_bytes()[3]).collect::<Vec<u8>>().into();

@@ -16,7 +16,7 @@ use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use super::digests::Digests;
 use super::problem::{bad_request, exhausted};
-use crate::gateway::budget::{Bodies, Share};
+use crate::gateway::bodies::{Bodies, Holding, SMALL_BYTES};
 
 /// A body has this much time, and more for its bytes. Who sends slower than that only holds memory.
 const PACE_GRACE: Duration = Duration::from_secs(30);
@@ -32,7 +32,7 @@ pub(super) struct Taken {
     /// MD5 of the data.
     pub(super) md5: [u8; 16],
     /// Its share of the memory budget, given back when the request is done.
-    pub(super) share: Share,
+    pub(super) share: Holding,
 }
 
 /// Reads the whole of `body`.
@@ -48,10 +48,10 @@ pub(super) async fn take_in(
     if announced.is_some_and(|bytes| bytes > max_bytes as u64) {
         return Err(too_large(max_bytes));
     }
-    let mut share = bodies.begin(announced).await.map_err(exhausted)?;
-    let first_bytes = share.bytes();
+    let most = announced.map_or(Ok(max_bytes), usize::try_from).unwrap_or(max_bytes);
+    let mut share = bodies.open(most);
     let key_bytes = key.as_str().as_bytes();
-    let mut bytes = Vec::with_capacity(key_bytes.len() + first_bytes + 64);
+    let mut bytes = Vec::with_capacity(key_bytes.len() + most.min(SMALL_BYTES) + 64);
     bytes.extend_from_slice(key_bytes);
     let mut body = BodyIdle::new(body);
     let mut pace = Pace::new();
@@ -63,23 +63,28 @@ pub(super) async fn take_in(
             return Err(too_large(max_bytes));
         }
         if total > share.bytes() {
-            // All at once, and none of it before: bodies that grew step by step would wait for each other, each holding what
-            // the others need. Its pace ends it soon, should no more come.
-            let (waits, all) = (Instant::now(), announced.unwrap_or(max_bytes as u64));
-            let all = usize::try_from(all).unwrap_or(max_bytes);
-            share = bodies.whole(all).await.map_err(exhausted)?;
+            let waits = Instant::now();
+            share.grow(step(total, most)).await.map_err(exhausted)?;
             pace.pause(waits.elapsed());
-            if announced.is_some() {
-                // With its checksums, so that it is never copied again.
-                bytes.reserve_exact(all - (total - data.len()) + all / (BLOCK_BYTES / 4) + 64);
+            if total > SMALL_BYTES && bytes.capacity() < share.bytes() {
+                // Where there is room for all, with its checksums, so that it is never copied again.
+                let room = if share.all_fit() { most } else { share.bytes() };
+                bytes.reserve_exact(key_bytes.len() + room - bytes.len() + room / (BLOCK_BYTES / 4) + 64);
             }
         }
         digests.update(&data);
         bytes.extend_from_slice(&data);
     }
-    share.shrink(total);
+    share.settle(total);
     let md5 = digests.verify()?;
     Ok(Taken { needle: needle::Body::new(bytes, key_bytes.len()), md5, share })
+}
+
+/// What a body takes that has so many bytes: a little ahead, so that it does not ask for every packet, and half as much again of
+/// a large one, so that it is not copied for every step.
+fn step(bytes: usize, most: usize) -> usize {
+    let step = if bytes <= SMALL_BYTES { bytes.next_multiple_of(4096) } else { bytes + bytes / 2 };
+    step.min(most)
 }
 
 /// Reads a body of text, whole, and the share of the memory that it takes.
@@ -88,7 +93,7 @@ pub(super) async fn text(
     max_bytes: usize,
     fields: &HeaderMap,
     body: Body,
-) -> Result<(Bytes, Share), Problem> {
+) -> Result<(Bytes, Holding), Problem> {
     let announced = announced_bytes(fields)?;
     let too_long = || {
         let text = format!("the body has at most {} here; send it in parts", for_people(max_bytes));
@@ -96,15 +101,21 @@ pub(super) async fn text(
     };
     let most = announced.map_or(Ok(max_bytes), usize::try_from).ok().filter(|bytes| *bytes <= max_bytes);
     let most = most.ok_or_else(too_long)?;
-    let share = bodies.whole(most).await.map_err(exhausted)?;
-    let (mut body, pace, mut bytes) = (BodyIdle::new(body), Pace::new(), Vec::new());
+    let mut share = bodies.open(most);
+    let (mut body, mut pace, mut bytes) = (BodyIdle::new(body), Pace::new(), Vec::new());
     while let Some(frame) = timeout_at(pace.due(bytes.len()), body.frame()).await.map_err(|_| too_slow())? {
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
         if bytes.len() + data.len() > most {
             return Err(too_long());
         }
+        if bytes.len() + data.len() > share.bytes() {
+            let waits = Instant::now();
+            share.grow(step(bytes.len() + data.len(), most)).await.map_err(exhausted)?;
+            pace.pause(waits.elapsed());
+        }
         bytes.extend_from_slice(&data);
     }
+    share.settle(bytes.len());
     Ok((bytes.into(), share))
 }
 
@@ -201,7 +212,7 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::gateway::budget::PATIENCE;
+    use crate::gateway::bodies::PATIENCE;
 
     /// One byte every ten seconds, as many as `length` says.
     fn trickle(length: u64) -> Body {

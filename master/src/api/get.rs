@@ -33,7 +33,7 @@ use super::problem::{
 };
 use super::stopwatch::{Step, lap};
 use super::{Head, fields, plain, repr_digest, switch};
-use crate::gateway::budget::{self, Exhausted};
+use crate::gateway::bodies::{Exhausted, PATIENCE};
 use crate::gateway::copies;
 use crate::gateway::fetch::{self, Blocks, NoCopy, Wanted};
 use crate::gateway::read_index::linearize;
@@ -242,7 +242,7 @@ impl Reader {
         let blocks = until.saturating_sub(first);
         let ends_at = (until * block_bytes).min(self.record.size.into());
         let bytes = usize::try_from(ends_at.saturating_sub(first * block_bytes)).expect("pieces are small");
-        let patience = deadline.unwrap_or_else(|| Instant::now() + budget::PATIENCE);
+        let patience = deadline.unwrap_or_else(|| Instant::now() + PATIENCE);
         let share = self.master.gateway.answers.take(bytes, patience).await;
         let share = share.map_err(|Exhausted| NoPiece::NoMemory)?;
         let deadline = deadline.unwrap_or_else(|| super::deadline(&self.master));

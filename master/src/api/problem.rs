@@ -13,7 +13,7 @@ use hayrick_protocol::messages::master::{HandOverError, ProposeError};
 use hayrick_web::Problem;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::gateway::budget::Exhausted;
+use crate::gateway::bodies::Exhausted;
 use crate::gateway::commit::CommitError;
 use crate::gateway::epoch::NoEpoch;
 use crate::gateway::fetch::NoCopy;

@@ -34,7 +34,7 @@ use super::problem::{
 use super::stopwatch::{Step, lap};
 use super::{Head, body, fields};
 use crate::gateway::append::AppendFailure;
-use crate::gateway::budget::{Exhausted, Share};
+use crate::gateway::bodies::{Exhausted, Holding};
 use crate::gateway::commit::{CommitError, commit};
 use crate::gateway::epoch::Ticket;
 use crate::gateway::read_index::linearize;
@@ -54,7 +54,7 @@ struct Object {
     headers: Headers,
     precondition: Precondition,
     /// Its share of the memory for bodies.
-    share: Arc<Share>,
+    share: Arc<Holding>,
 }
 
 pub(super) async fn answer(

@@ -21,7 +21,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use tokio::time::{Duration, Instant};
 
-use super::budget::Share;
+use super::bodies::Holding;
 use super::gather::{Gather, Pushed};
 use crate::master::Master;
 
@@ -59,13 +59,13 @@ pub(crate) struct Parts {
     /// Its header, and what follows.
     pub(crate) bytes: [Bytes; 2],
     /// Held as long as the bytes wait anywhere.
-    pub(crate) share: Arc<Share>,
+    pub(crate) share: Arc<Holding>,
 }
 
 struct Waiting {
     parts: [Bytes; 2],
     /// The needle's bytes count until they are sent, though its client may be gone.
-    _share: Arc<Share>,
+    _share: Arc<Holding>,
     _in_lane: InLane,
     deadline: Instant,
     done: oneshot::Sender<Result<Appended, AppendFailure>>,
@@ -218,13 +218,12 @@ async fn send(master: &Master, volume: VolumeId, batch: Vec<Waiting>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gateway::budget::Budget;
+    use crate::gateway::bodies::Bodies;
 
     #[tokio::test(start_paused = true)]
     async fn a_needle_that_waits_for_a_volume_counts_though_its_client_is_gone() {
-        let budget = Budget::new(1024);
-        let share =
-            Arc::new(budget.take(1024, Instant::now() + PATIENCE).await.expect("nobody else is there"));
+        let bodies = Bodies::new(8 << 20, PATIENCE);
+        let share = Arc::new(bodies.whole(7 << 20).await.expect("nobody else is there"));
         let parts = Parts { bytes: [Bytes::new(), Bytes::from(vec![0; 1024])], share };
         let (done, answer) = oneshot::channel();
         let lane = Lane::new();
@@ -237,9 +236,9 @@ mod tests {
         };
         assert!(matches!(lane.queue.push(waiting), Ok(Pushed::StartFlight)));
         drop((parts, answer));
-        assert!(budget.take(1024, Instant::now() + PATIENCE).await.is_err(), "the bytes are still in memory");
+        assert!(bodies.whole(1 << 20).await.is_err(), "the bytes are still in memory");
         drop(lane.queue.take(|_| true));
-        assert!(budget.take(1024, Instant::now() + PATIENCE).await.is_ok());
+        assert!(bodies.whole(1 << 20).await.is_ok());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub(crate) mod abandon;
 pub(crate) mod append;
+pub(crate) mod bodies;
 pub(crate) mod budget;
 pub(crate) mod commit;
 pub(crate) mod copies;
@@ -42,7 +43,7 @@ const CHECKS_MAX: usize = 1;
 /// The gateway's own state: queues in front of volumes and leader, epochs, memory.
 pub(crate) struct Gateway {
     /// For the bodies of requests.
-    pub(crate) bodies: budget::Bodies,
+    pub(crate) bodies: bodies::Bodies,
     /// For the bodies of answers: as much again as for those of requests.
     pub(crate) answers: budget::Budget,
     /// For listings, which are whole in memory.
@@ -67,7 +68,7 @@ pub(crate) struct Gateway {
 impl Gateway {
     pub(crate) fn new(options: &Options) -> Self {
         Self {
-            bodies: budget::Bodies::new(options.body_memory_bytes, budget::PATIENCE),
+            bodies: bodies::Bodies::new(options.body_memory_bytes, bodies::PATIENCE),
             answers: budget::Budget::new(options.body_memory_bytes),
             lists: Arc::new(Semaphore::new(LISTS_MAX)),
             undeletes: Arc::new(Semaphore::new(UNDELETES_MAX)),
