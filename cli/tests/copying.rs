@@ -122,6 +122,30 @@ async fn a_tree_goes_up_and_down_again_and_what_is_there_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn halves_that_a_killed_copy_left_are_swept_away_and_never_stored() {
+    let (store, dir) = (Store::default(), tempfile::tempdir().expect("a directory"));
+    let master = Master::start(&store).await;
+    store.put("p/a", "1");
+    store.put("p/b/c", "2");
+    let to = dir.path().join("to");
+    let half = |name: &str| to.join(format!("{name}.hayrick-partial-abc123"));
+    write(
+        &to,
+        &[(".hayrick-partial-abc123", "x"), ("b/.hayrick-partial-abc123", "x"), ("b/.hayrick-mine", "y")],
+    );
+    let written = fs::File::create(to.join(".hayrick-partial-live01")).expect("a file");
+    written.try_lock().expect("nobody else writes it");
+    let (code, said) = run(&master, &["cp", "-r", "hay:p/", path(&to)]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!half("").exists() && !half("b/").exists(), "their writers are gone");
+    assert!(to.join("b/.hayrick-mine").exists() && to.join(".hayrick-partial-live01").exists());
+
+    let (code, said) = run(&master, &["cp", "-r", path(&to), "hay:q/"]);
+    assert!(code == Some(1) && said.contains("killed"), "{said}");
+    assert_eq!(store.keys(), ["p/a", "p/b/c", "q/a", "q/b/.hayrick-mine", "q/b/c"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_file_goes_where_it_is_told() {
     let (store, dir) = (Store::default(), tempfile::tempdir().expect("a directory"));
     let master = Master::start(&store).await;

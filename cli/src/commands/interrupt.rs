@@ -7,14 +7,12 @@ use std::future::pending;
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Ends when somebody wants the command to end. From the first time it is polled on, neither signal ends it by itself.
+/// Ends when somebody wants the command to end. From the first time it is polled on, no such signal ends it by itself.
 pub(crate) async fn interrupted() {
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => signal.recv().await,
-            // Then it ends us, as if nobody were here.
-            Err(_) => pending().await,
-        }
+    let sent = async |kind| match signal(kind) {
+        Ok(mut signal) => signal.recv().await,
+        // Then it ends us, as if nobody were here.
+        Err(_) => pending().await,
     };
     let interrupted = async {
         if ctrl_c().await.is_err() {
@@ -22,7 +20,9 @@ pub(crate) async fn interrupted() {
         }
     };
     tokio::select! {
-        _ = terminated => {}
+        _ = sent(SignalKind::terminate()) => {}
+        // The terminal is closed.
+        _ = sent(SignalKind::hangup()) => {}
         () = interrupted => {}
     }
 }

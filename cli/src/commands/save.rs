@@ -1,7 +1,9 @@
 //! What is read from a cluster goes into a file whole, or not at all.
 //!
-//! Invariant: a file that was named holds all of what was read or what it held before; Ctrl-C leaves nothing beside it.
+//! Invariant: a file that was named holds all of what was read or what it held before; Ctrl-C leaves nothing beside it, and what
+//! a kill leaves is known by its name.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -11,6 +13,9 @@ use anyhow::{Context, Result, bail};
 use tempfile::NamedTempFile;
 
 use crate::commands::interrupt::interrupted;
+
+/// How a file is called that is being written, before its last six letters.
+const PARTIAL: &str = ".hayrick-partial-";
 
 /// What a new file may be used for, before the umask.
 const FILE_MODE: u32 = 0o666;
@@ -53,10 +58,10 @@ impl Beside {
         let there = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file);
         let permissions =
             there.map_or_else(|| Permissions::from_mode(FILE_MODE), |there| there.permissions());
-        let file = tempfile::Builder::new()
-            .prefix(".hayrick-")
-            .permissions(permissions)
-            .tempfile_in(dir_of(path))?;
+        let file =
+            tempfile::Builder::new().prefix(PARTIAL).permissions(permissions).tempfile_in(dir_of(path))?;
+        // By this it is told from one whose writer was killed. Where a file system has no locks, none is swept away.
+        let _ = file.as_file().try_lock();
         Ok(Self { file, path: path.to_owned() })
     }
 
@@ -70,6 +75,23 @@ impl Beside {
         self.file.persist(&self.path)?;
         Ok(())
     }
+}
+
+/// Whether a file of this name is one that was being written.
+pub(crate) fn is_partial(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(PARTIAL.as_bytes())
+}
+
+/// Removes from a directory what was being written there when its writer was killed.
+pub(crate) fn sweep(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let is_left = || File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+        if is_partial(&entry.file_name()) && entry.file_type()?.is_file() && is_left() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! A directory into which keys are put as files.
 //!
-//! Owns what path a key is given and what makes its directories. Invariant: nothing is written but below the directory: a name
+//! Owns what path a key is given, what makes its directories, and that they hold no halves of a copy that was killed. Invariant: nothing is written but below the directory: a name
 //! that would lead out of it is refused, and so is a link that stands where a directory has to be.
 
 use std::collections::HashSet;
@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
+
+use crate::commands::save::{sweep, sync_dir};
 
 pub(super) struct Tree {
     root: PathBuf,
@@ -22,6 +24,7 @@ impl Tree {
     pub(super) fn at(root: &Path) -> Result<Self> {
         fs::create_dir_all(root).with_context(|| format!("cannot make the directory {}", root.display()))?;
         let root = fs::canonicalize(root).with_context(|| format!("cannot read {}", root.display()))?;
+        sweep(&root).with_context(|| format!("cannot write to {}", root.display()))?;
         Ok(Self { root, known: Mutex::default() })
     }
 
@@ -49,6 +52,7 @@ impl Tree {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             if !known.contains(&dir) {
                 make(&dir)?;
+                sweep(&dir).with_context(|| format!("cannot write to {}", dir.display()))?;
                 known.insert(dir.clone());
             }
         }
@@ -74,7 +78,7 @@ fn make(dir: &Path) -> Result<()> {
 }
 
 fn sync_parent(dir: &Path) -> io::Result<()> {
-    dir.parent().map_or(Ok(()), crate::commands::save::sync_dir)
+    dir.parent().map_or(Ok(()), sync_dir)
 }
 
 #[cfg(test)]

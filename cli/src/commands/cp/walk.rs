@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use walkdir::{DirEntry, WalkDir};
 
 use super::{AHEAD_MAX, Job};
+use crate::commands::save::is_partial;
 
 /// What was found.
 #[derive(Debug, PartialEq, Eq)]
@@ -86,6 +87,12 @@ fn of_entry(entry: &DirEntry, dir: &Path, prefix: &str) -> Found {
         }
         if !kind.is_file() {
             return Err("is no file but a device, a pipe or a socket".to_owned());
+        }
+        if is_partial(entry.file_name()) {
+            return Err(
+                "is half of what a copy that was killed was writing; copy it here again, or remove it"
+                    .to_owned(),
+            );
         }
         let below = path.strip_prefix(dir).map_err(|error| error.to_string())?;
         let key = key(prefix, below.as_os_str())?;
