@@ -1,4 +1,4 @@
-//! `hayrick cp -r` of thousands of files: interrupted at any moment, and with a master killed meanwhile, the same command given
+//! `hayrick cp -r` of thousands of files: interrupted or killed at any moment, and with a master killed meanwhile, the same command given
 //! again ends with exactly the right tree, both ways.
 
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ async fn an_interrupted_copy_is_finished_by_the_next_though_a_master_is_killed()
 
     // Up: interrupted, and given again while the leader dies and comes back.
     let up = [path(&from)?, &target];
-    let mut moment = || moments.random_range(1..FILES as u64 / 3);
+    let mut moment = || moments.random_range(1..FILES as u64 / 4);
     let first = moment();
     figure::say(&format!("interrupted once {first} of {FILES} are stored"));
     let copy = start(&cluster, &up)?;
@@ -71,8 +71,14 @@ async fn an_interrupted_copy_is_finished_by_the_next_though_a_master_is_killed()
     let is_right = |(name, bytes): (&String, &Bytes)| tree.get(name) == Some(bytes);
     ensure!(left.iter().all(is_right), "an interrupted copy leaves whole files, and nothing beside them");
     let second = left.len() as u64 + moment();
+    figure::say(&format!("killed once {second} of {FILES} are fetched"));
     let copy = start(&cluster, &down)?;
     fetched(&to, second).await?;
+    kill_process(Pid::from_child(&copy), Signal::KILL)?;
+    end(copy)?;
+    let third = read_tree(&to)?.len() as u64 + moment();
+    let copy = start(&cluster, &down)?;
+    fetched(&to, third).await?;
     let follower = cluster::leader(&cluster).await? % 3 + 1;
     block_in_place(|| cluster.master(follower).kill())?;
     is_done(&end(copy)?)?;
