@@ -13,8 +13,34 @@ use super::bodies::Exhausted;
 
 /// Permits are given in units of this many bytes.
 const UNIT_BYTES: usize = 1024;
+/// A piece that is no larger is small.
+const SMALL_BYTES: usize = 64 * 1024;
+/// The part of the memory that is kept for small pieces: one in so many bytes.
+const SMALL_PART: usize = 8;
+
+/// The memory for the bodies of answers. Small ones have a part for themselves, so that no number of large ones that are taken
+/// slowly stands in their way.
+pub(crate) struct Answers {
+    small: Budget,
+    large: Budget,
+}
+
+impl Answers {
+    /// `total_bytes` for all answers.
+    pub(crate) fn new(total_bytes: usize) -> Self {
+        let small = total_bytes / SMALL_PART;
+        Self { small: Budget::new(small), large: Budget::new(total_bytes - small) }
+    }
+
+    /// Waits for `bytes`.
+    pub(crate) async fn take(&self, bytes: usize, deadline: Instant) -> Result<Share, Exhausted> {
+        let budget = if bytes <= SMALL_BYTES { &self.small } else { &self.large };
+        budget.take(bytes, deadline).await
+    }
+}
+
 /// A budget.
-pub(crate) struct Budget {
+struct Budget {
     permits: Arc<Semaphore>,
     total_units: usize,
 }
@@ -52,13 +78,13 @@ impl AsRef<[u8]> for Held {
 
 impl Budget {
     /// A budget of `total_bytes`.
-    pub(crate) fn new(total_bytes: usize) -> Self {
+    fn new(total_bytes: usize) -> Self {
         let total_units = total_bytes.div_ceil(UNIT_BYTES).min(Semaphore::MAX_PERMITS);
         Self { permits: Arc::new(Semaphore::new(total_units)), total_units }
     }
 
     /// Waits for `bytes`.
-    pub(crate) async fn take(&self, bytes: usize, deadline: Instant) -> Result<Share, Exhausted> {
+    async fn take(&self, bytes: usize, deadline: Instant) -> Result<Share, Exhausted> {
         let permit = self.wait(self.units(bytes), deadline).await?;
         Ok(Share { permit, bytes })
     }
@@ -107,5 +133,14 @@ mod tests {
         assert_eq!((&*slice, budget.take(1, Instant::now()).await.err()), (&b"piece"[..], Some(Exhausted)));
         drop(slice);
         assert!(budget.take(1024, Instant::now()).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn large_answers_that_are_taken_slowly_leave_room_for_small_ones() {
+        let answers = Answers::new(8 << 20);
+        let soon = || Instant::now() + Duration::from_secs(5);
+        let _large = answers.take(7 << 20, soon()).await.expect("it fits");
+        assert_eq!(answers.take(SMALL_BYTES + 1, soon()).await.err(), Some(Exhausted));
+        answers.take(SMALL_BYTES, soon()).await.expect("it has a part of its own");
     }
 }

@@ -45,7 +45,7 @@ pub(crate) struct Gateway {
     /// For the bodies of requests.
     pub(crate) bodies: bodies::Bodies,
     /// For the bodies of answers: as much again as for those of requests.
-    pub(crate) answers: budget::Budget,
+    pub(crate) answers: budget::Answers,
     /// For listings, which are whole in memory.
     pub(crate) lists: Arc<Semaphore>,
     /// For undeletes, while they look.
@@ -69,7 +69,7 @@ impl Gateway {
     pub(crate) fn new(options: &Options) -> Self {
         Self {
             bodies: bodies::Bodies::new(options.body_memory_bytes, bodies::PATIENCE),
-            answers: budget::Budget::new(options.body_memory_bytes),
+            answers: budget::Answers::new(options.body_memory_bytes),
             lists: Arc::new(Semaphore::new(LISTS_MAX)),
             undeletes: Arc::new(Semaphore::new(UNDELETES_MAX)),
             backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
