@@ -1,9 +1,13 @@
 //! One Raft node behind a small API: all that others see of this crate.
 //!
-//! Owns the order in which log, state machine, network and proposer are started and stopped. What commands mean is
+//! Owns the order in which log, state machine, network and proposer are started and stopped; `reading` has what is read of the
+//! state, `members` who takes part. What commands mean is
 //! told in `apply`. Invariant: an error that says "not proposed" is only given when nothing was handed to Raft.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod members;
+mod reading;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +16,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use hayrick_disk::Disk;
 use hayrick_planted::{self as planted, Bug};
-use hayrick_protocol::command::{Command, Examined, Reply};
-use hayrick_protocol::held::{Held, LogPosition, Vote, Voters};
+use hayrick_protocol::NodeId;
+use hayrick_protocol::command::{Command, Reply};
+use hayrick_protocol::held::{Held, LogPosition, Vote};
 use hayrick_protocol::messages::master::{ProposeError, ReadIndexError};
-use hayrick_protocol::messages::volume::Listed;
-use hayrick_protocol::record::{Garbage, ObjectRecord};
-use hayrick_protocol::{AppliedVersion, NodeId, ObjectKey, PlacementId, VolumeId};
 use openraft::errors::{InitializeError as RaftInitializeError, LinearizableReadError, RaftError};
 use openraft::{BasicNode, Config, Raft, ReadPolicy, SnapshotPolicy};
 use parking_lot::Mutex;
@@ -25,15 +27,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::audit::Audit;
-use crate::backup::Backup;
-use crate::cluster::Cluster;
-use crate::complete::Completeness;
-use crate::dead::{self, Dead, GarbageNames};
-use crate::deleted::{Deleted, DeletedPage};
-use crate::errors::{ChangeError, InitializeError, OpenError, ReadError, Timeout, TransferError};
+use crate::errors::{InitializeError, OpenError, Timeout};
 use crate::keeper::Keeper;
-use crate::listing::{Listing, Page};
 use crate::log::Log;
 use crate::machine::Machine;
 use crate::membership::Membership;
@@ -43,17 +38,13 @@ use crate::options::{LOG_FILE_BYTES_MIN, Options};
 use crate::panics;
 use crate::proposer::Proposer;
 use crate::snapshot::{self, Receiver};
-use crate::status::{Copies, Progress, Role, Status};
+use crate::status::{Progress, Role, Status};
 use crate::transport::Transport;
 use crate::types::{Types, position};
 use crate::unheard::{self, Silent};
-use crate::view::Frozen;
 
 /// A snapshot is given up by its sender, chunk by chunk, not by the clock.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
-
-/// Between two looks whether the other one has caught up.
-const TRANSFER_PAUSE: Duration = Duration::from_millis(10);
 
 /// One master's part in a Raft group. Cheap to clone; all clones are the same node.
 #[derive(Clone)]
@@ -244,107 +235,6 @@ impl Node {
         }
     }
 
-    /// The record of a key in the applied state. Takes microseconds and may be called from async code.
-    pub fn get(&self, key: &ObjectKey) -> Result<Option<ObjectRecord>, ReadError> {
-        Ok(self.inner.machine.object(key)?)
-    }
-
-    /// A page of a listing, from one view. Long ones take milliseconds: not for async threads.
-    pub fn list(&self, listing: &Listing) -> Result<Page, ReadError> {
-        Ok(self.frozen()?.list(listing)?)
-    }
-
-    /// Some of the keys that an undelete would bring back, from one view. Not for async threads.
-    pub fn deleted_page(
-        &self,
-        prefix: &str,
-        after: AppliedVersion,
-        limit: usize,
-    ) -> Result<DeletedPage, ReadError> {
-        Ok(self.frozen()?.deleted_page(prefix, after, limit)?)
-    }
-
-    fn frozen(&self) -> Result<Frozen, ReadError> {
-        self.inner.machine.frozen().map_err(|error| ReadError::Index(error.to_string()))
-    }
-
-    /// At most `limit` garbage rows above version `after`, oldest first, from one view. Not for async threads.
-    pub fn garbage(
-        &self,
-        after: AppliedVersion,
-        limit: usize,
-    ) -> Result<Vec<(AppliedVersion, Garbage)>, ReadError> {
-        Ok(self.frozen()?.garbage(after, limit)?)
-    }
-
-    /// What the key's last delete took away, if that can be brought back, from one view. Costs up to one scan of the garbage.
-    pub async fn deleted(&self, key: ObjectKey, deadline: Instant) -> Result<Deleted, ReadError> {
-        let failed = |error: &dyn std::fmt::Display| ReadError::Index(error.to_string());
-        let view = self.inner.machine.view().await.map_err(|error| failed(&error))?;
-        let look = tokio::task::spawn_blocking(move || view.deleted(&key, deadline)).await;
-        look.map_err(|error| failed(&error))?
-    }
-
-    /// Config, map, table, masters and open epochs as last applied. Costs a reference count.
-    pub fn cluster(&self) -> Arc<Cluster> {
-        self.inner.machine.cluster()
-    }
-
-    /// What each placement's members must hold, from one view; placements that hold nothing are left out.
-    pub async fn copies(&self) -> Result<BTreeMap<PlacementId, Copies>, ReadError> {
-        let view = self.inner.machine.view().await.map_err(|error| ReadError::Index(error.to_string()))?;
-        Ok(BTreeMap::clone(&view.state.copies))
-    }
-
-    /// Closed placements that nothing names any more, from one view.
-    pub async fn empty_placements(&self) -> Result<Vec<Examined>, ReadError> {
-        let view = self.inner.machine.view().await.map_err(|error| ReadError::Index(error.to_string()))?;
-        Ok(view.state.empty_placements())
-    }
-
-    /// What these placements must hold, from one view, to be compared with what a volume lists.
-    pub async fn completeness(&self, placements: Vec<PlacementId>) -> Result<Completeness, ReadError> {
-        let failed = |error: &dyn std::fmt::Display| ReadError::Index(error.to_string());
-        let view = self.inner.machine.view().await.map_err(|error| failed(&error))?;
-        let begun = tokio::task::spawn_blocking(move || Completeness::new(view, &placements)).await;
-        Ok(begun.map_err(|error| failed(&error))??)
-    }
-
-    /// These placements in one view, to be compared with what volumes list of them.
-    pub async fn audit(&self, placements: Vec<PlacementId>) -> Result<Arc<Audit>, ReadError> {
-        let failed = |error: &dyn std::fmt::Display| ReadError::Index(error.to_string());
-        let view = self.inner.machine.view().await.map_err(|error| failed(&error))?;
-        let begun = tokio::task::spawn_blocking(move || Audit::new(view, placements)).await;
-        Ok(Arc::new(begun.map_err(|error| failed(&error))??))
-    }
-
-    /// Objects from this key on that nobody has, of some of the records; and where the next begin, if there are any.
-    pub async fn missing(&self, start: String) -> Result<(Vec<ObjectKey>, Option<String>), ReadError> {
-        let failed = |error: &dyn std::fmt::Display| ReadError::Index(error.to_string());
-        let view = self.inner.machine.view().await.map_err(|error| failed(&error))?;
-        let look = tokio::task::spawn_blocking(move || view.missing(&start)).await;
-        Ok(look.map_err(|error| failed(&error))??)
-    }
-
-    /// Those of the needles that are dead on this volume, by what is applied here: for whoever has made sure that this is
-    /// all that was acknowledged before the volume listed them.
-    /// `whole` are those that are up and are known to hold all that they must; `names` what an earlier page gave, or none.
-    pub async fn dead(
-        &self,
-        volume: VolumeId,
-        listed: Vec<Listed>,
-        whole: BTreeSet<VolumeId>,
-        mut names: GarbageNames,
-    ) -> Result<(Dead, GarbageNames), ReadError> {
-        let failed = |error: &dyn std::fmt::Display| ReadError::Index(error.to_string());
-        let view = self.inner.machine.view().await.map_err(|error| failed(&error))?;
-        let look = move || {
-            let dead = dead::dead(&view, volume, &listed, &whole, &mut names)?;
-            Ok((dead, names))
-        };
-        tokio::task::spawn_blocking(look).await.map_err(|error| failed(&error))?
-    }
-
     /// Leader, role and term, and whether the cluster changed, as they do.
     pub fn watch(&self) -> watch::Receiver<Progress> {
         self.inner.progress.clone()
@@ -354,113 +244,6 @@ impl Node {
     pub fn status(&self) -> Status {
         let Inner { options, raft, machine, log, .. } = &*self.inner;
         observe::status(options, raft, machine, log)
-    }
-
-    /// Who votes; nobody before there is a log. Takes microseconds.
-    pub fn voters(&self) -> Vec<NodeId> {
-        self.inner.membership.voters()
-    }
-
-    /// Whose majority decides, as its log says last.
-    pub fn voter_sets(&self) -> Voters {
-        self.inner.membership.voter_sets()
-    }
-
-    /// Who receives the log without a vote.
-    pub fn learners(&self) -> Vec<NodeId> {
-        self.inner.membership.learners()
-    }
-
-    /// Whether `id` receives the log, with or without a vote.
-    pub fn is_member(&self, id: NodeId) -> bool {
-        self.inner.membership.has(id)
-    }
-
-    /// Sends the log to `id` from now on, without a vote. Leader only. Success where it is a member already, with the same
-    /// address.
-    pub async fn add_learner(
-        &self,
-        id: NodeId,
-        address: String,
-        deadline: Instant,
-    ) -> Result<(), ChangeError> {
-        self.inner.membership.add_learner(id, address, deadline).await
-    }
-
-    /// Gives a learner that has caught up a vote. Leader only. Success where it votes already.
-    pub async fn promote(&self, id: NodeId, deadline: Instant) -> Result<(), ChangeError> {
-        self.inner.membership.promote(id, deadline).await
-    }
-
-    /// Takes a voter or learner out, unless those that stay could not decide anything. Leader only; a leader that is to go
-    /// itself hands leadership over and is none any more, so that the new one is to be asked. Success where it is no member.
-    pub async fn remove_member(&self, id: NodeId, deadline: Instant) -> Result<(), ChangeError> {
-        let is_alone = self.voters() == [id];
-        if id == self.inner.options.node && !is_alone {
-            let leader = self.hand_over(deadline).await;
-            return Err(ChangeError::NotLeader { leader: leader.ok() });
-        }
-        self.inner.membership.remove(id, deadline).await
-    }
-
-    /// Ends a change that a former leader left half done. Leader only; does nothing where there is none.
-    pub async fn settle_membership(&self, deadline: Instant) -> Result<(), ChangeError> {
-        self.inner.membership.settle(deadline).await
-    }
-
-    /// Hands leadership to the voter that is least behind, and waits until it took over.
-    pub async fn hand_over(&self, deadline: Instant) -> Result<NodeId, TransferError> {
-        if self.inner.progress.borrow().role != Role::Leader {
-            return Err(TransferError::NotLeader);
-        }
-        let to = self.inner.membership.successor().ok_or(TransferError::Lags)?;
-        self.transfer_leader(to, deadline).await.map(|()| to)
-    }
-
-    /// Hands leadership to a voter that has caught up, and waits until it took over.
-    pub async fn transfer_leader(&self, to: NodeId, deadline: Instant) -> Result<(), TransferError> {
-        if self.inner.progress.borrow().role != Role::Leader {
-            return Err(TransferError::NotLeader);
-        }
-        if to == self.inner.options.node {
-            return Ok(());
-        }
-        if !self.voters().contains(&to) {
-            return Err(TransferError::NotAVoter);
-        }
-        while !self.inner.membership.may_succeed(to) {
-            if Instant::now() + TRANSFER_PAUSE >= deadline {
-                return Err(TransferError::Lags);
-            }
-            tokio::time::sleep(TRANSFER_PAUSE).await;
-        }
-        let stopped = |error: &dyn std::fmt::Display| TransferError::Stopped(error.to_string());
-        self.inner.raft.trigger().transfer_leader(to.0).await.map_err(|error| stopped(&error))?;
-        let mut progress = self.watch();
-        let taken = progress.wait_for(|progress| progress.leader == Some(to));
-        match tokio::time::timeout_at(deadline, taken).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(stopped(&error)),
-            Err(_) => Err(TransferError::Timeout),
-        }
-    }
-
-    /// The hash of the whole applied state, and the index it was taken at: equal on all nodes at equal indexes.
-    /// Reads everything.
-    pub async fn state_hash(&self) -> Result<(u64, String), ReadError> {
-        let failed = |error: &dyn std::fmt::Display| ReadError::Index(error.to_string());
-        let view = self.inner.machine.view().await.map_err(|error| failed(&error))?;
-        let index = view.applied.index();
-        let hash =
-            tokio::task::spawn_blocking(move || view.hash()).await.map_err(|error| failed(&error))??;
-        Ok((index, format!("{hash:032x}")))
-    }
-
-    /// The whole state at the entry applied last, to be told as a backup; none before a cluster is formed. `taken_ms` is the
-    /// time that it shall say.
-    pub async fn backup(&self, taken_ms: u64) -> Result<Option<Backup>, ReadError> {
-        let view = self.inner.machine.view().await.map_err(|error| ReadError::Index(error.to_string()))?;
-        Ok(Backup::new(view, taken_ms))
     }
 
     /// How long the oldest part of the log that is on its way to the disk has been so; zero when all is durable.
