@@ -56,6 +56,17 @@ const fn quick(mut mix: Mix) -> Mix {
     mix
 }
 
+/// With time between two faults in which the cluster goes on.
+const fn slow(mut mix: Mix) -> Mix {
+    mix.peace = (1.5, 3.5);
+    mix
+}
+
+const fn flipping(mut mix: Mix, bits: (u32, u32)) -> Mix {
+    mix.flips = bits;
+    mix
+}
+
 const fn segments(mut mix: Mix, size: &'static str) -> Mix {
     mix.segment_size = size;
     mix
@@ -190,19 +201,18 @@ static QUICK_REPAIRS: Mix = with_flags(
 static FULL_DISKS: Mix =
     mix("full-disks", "The disks of all volumes are full, and then are not.", &[Kind::FullDisks], &[]);
 static COMPACTION_KILLS: Mix = segments(
-    mix("compaction-kills", "All volumes are killed while they compact.", &[Kind::KillVolumes], &[]),
+    slow(mix("compaction-kills", "All volumes are killed while they compact.", &[Kind::KillVolumes], &[])),
     "1MiB",
 );
 static SMALL_SEGMENTS: Mix =
     segments(mix("small-segments", "Volumes compact all the time.", &[Kind::CutGatewayVolume], &[]), "1MiB");
+/// Most of what lies in the files was overwritten since: many bits flip so that some of what is read is hit.
 static FLIPS: Mix = with_flags(
-    quick(mix(
-        "flips",
-        "Bits flip in the files of a volume that compacts little.",
-        &[Kind::FlipSegment],
-        &[],
-    )),
-    &[("--reap-after", "60s")],
+    flipping(
+        slow(mix("flips", "Many bits flip in the files of a volume.", &[Kind::FlipSegment], &[])),
+        (200, 400),
+    ),
+    &[("--reap-after", "8s")],
 );
 /// Longer than the pauses between attempts to reach a server take to become longer than service may take to come back.
 static LONG_ABSENCE: Mix =
@@ -239,9 +249,9 @@ pub static ALL: &[Planted] = &[
     planted_long(&QUICK_REPAIRS, "repair-without-count", 13, 13),
     planted_in(&PEACE, "reap-before-grace"),
     planted_in(&FULL_DISKS, "full-for-ever"),
-    planted_in(&COMPACTION_KILLS, "compact-unlinks-first"),
+    planted_long(&COMPACTION_KILLS, "compact-unlinks-first", SECONDS, 20),
     planted_in(&SMALL_SEGMENTS, "segments-stay-open"),
-    planted_long(&FLIPS, "checksum-not-verified", SECONDS, 40),
+    planted_long(&FLIPS, "checksum-not-verified", 14, 25),
     planted_long(&LONG_ABSENCE, "reconnects-ever-later", 1, PATIENCE),
 ];
 

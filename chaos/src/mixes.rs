@@ -28,6 +28,8 @@ pub struct Mix {
     pub power: bool,
     /// How long faults last, in seconds: drawn from this range; without it, as is usual for each.
     pub lasts: Option<(f64, f64)>,
+    /// Bits that flip at a time, where some do: drawn from this range.
+    pub flips: (u32, u32),
     /// Flags of the masters, over those that all mixes have.
     pub master_flags: Flags,
     /// `--segment-size` of the volumes.
@@ -49,6 +51,7 @@ impl Mix {
     }
 }
 
+const FLIPS: (u32, u32) = (1, 40);
 const PEACE: (f64, f64) = (0.5, 2.5);
 /// A request outlives the epoch in which it began.
 pub(crate) const LONG_REQUESTS: Flags =
@@ -70,6 +73,7 @@ pub(crate) const fn mix(
         peace: PEACE,
         power: false,
         lasts: None,
+        flips: FLIPS,
         master_flags: &[],
         segment_size: SEGMENT_SIZE,
         must_reach,

@@ -226,6 +226,7 @@ fn layout(mix: &Mix, options: &Options, dir: &Path) -> Layout {
         volumes: VOLUMES,
         spare_masters: SPARE_MASTERS,
         spare_volumes: SPARE_VOLUMES,
+        flips: mix.flips,
         segment_size: mix.segment_size,
         master_flags: master_flags(mix),
         volume_flags: VOLUME_FLAGS.to_vec(),

@@ -50,6 +50,8 @@ pub struct Layout {
     pub spare_masters: u32,
     /// See there.
     pub spare_volumes: u32,
+    /// Bits that flip at a time.
+    pub flips: (u32, u32),
     /// `--segment-size` of the volumes.
     pub segment_size: &'static str,
     /// Flags of every master, and of every volume.

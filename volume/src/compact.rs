@@ -186,7 +186,7 @@ impl Compactor {
             // It can be read as long as it is open.
             let path = self.options.dir.join(format!("{segment}.{EXTENSION}"));
             remove_if_there(&*self.shared.disk, &path)?;
-            pause(Duration::from_secs(1));
+            pause(Duration::from_secs(3));
         }
         for _ in 0..PASSES_MAX {
             let held = self.shared.index.read().held_by(segment);

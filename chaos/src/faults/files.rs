@@ -24,8 +24,6 @@ const JUDGED_IN: Duration = Duration::from_secs(4);
 /// What a master says last when its cluster knows it by another disk, and when it was set back.
 const IS_ANOTHER: &str = "by another data directory";
 const WAS_SET_BACK: &str = "was rolled back";
-/// Bits that flip at a time.
-const FLIPS: (u32, u32) = (1, 40);
 /// So many bytes are looked at for some that are not zero.
 const TRIES: usize = 10_000;
 /// How long a master goes on, in seconds, after its state was copied and before it is set back to it.
@@ -45,7 +43,7 @@ pub(super) async fn begin(scene: &Arc<Scene>, kind: Kind, rng: &mut StdRng) -> R
 fn flip_volume(scene: &Scene, rng: &mut StdRng) -> Result<Option<Begun>> {
     let Some(victim) = rotten(scene, Role::Volume, rng) else { return Ok(None) };
     scene.kill(victim)?;
-    let flipped = flip(scene.process(victim).data_dir(), rng)?;
+    let flipped = flip(scene.process(victim).data_dir(), scene.layout.flips, rng)?;
     Ok(Some((format!("{}, {flipped} bits", name(victim)), Undo::Start(vec![victim]))))
 }
 
@@ -56,7 +54,7 @@ async fn flip_master(scene: &Arc<Scene>, rng: &mut StdRng) -> Result<Option<Begu
         return Ok(None);
     }
     scene.kill(victim)?;
-    let flipped = flip(scene.process(victim).data_dir(), rng)?;
+    let flipped = flip(scene.process(victim).data_dir(), scene.layout.flips, rng)?;
     scene.spawn(victim)?;
     let process = scene.process(victim);
     let _ = block_in_place(|| process.wait_ended(seconds(2.0)));
@@ -173,7 +171,7 @@ fn put_back(scene: &Scene, victim: Server, own: &Path) -> Result<()> {
 }
 
 /// Flips bits in files under a directory, by lot over all their bytes; how many.
-fn flip(dir: &Path, rng: &mut StdRng) -> Result<u32> {
+fn flip(dir: &Path, bits: (u32, u32), rng: &mut StdRng) -> Result<u32> {
     let mut files = Vec::new();
     files_under(dir, &mut files)?;
     files.sort();
@@ -181,7 +179,7 @@ fn flip(dir: &Path, rng: &mut StdRng) -> Result<u32> {
     if total == 0 {
         return Ok(0);
     }
-    let flips = rng.random_range(FLIPS.0..=FLIPS.1);
+    let flips = rng.random_range(bits.0..=bits.1);
     let mut flipped = 0;
     // Most of what is set aside for later is zeros that nobody reads.
     for _ in 0..TRIES {
