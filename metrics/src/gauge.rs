@@ -10,24 +10,11 @@ pub struct Gauge {
     on: On,
 }
 
+described!(Gauge);
+
 impl Gauge {
     pub(crate) const fn new(name: &'static str, help: &'static str, on: On) -> Self {
         Self { name, help, on }
-    }
-
-    /// What it is called.
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// What it tells, in one sentence.
-    pub fn help(&self) -> &'static str {
-        self.help.trim_ascii()
-    }
-
-    /// Who shows it.
-    pub fn on(&self) -> On {
-        self.on
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Histogram {
     sum_us: AtomicU64,
 }
 
+described!(Histogram);
+
 impl Histogram {
     pub(crate) const fn new(name: &'static str, help: &'static str, on: On) -> Self {
         Self {
@@ -55,21 +57,6 @@ impl Histogram {
         let bucket = BOUNDS.partition_point(|(bound, _)| *bound < us);
         self.counts[bucket].fetch_add(1, Ordering::Relaxed);
         self.sum_us.fetch_add(us, Ordering::Relaxed);
-    }
-
-    /// What it is called.
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// What it tells, in one sentence.
-    pub fn help(&self) -> &'static str {
-        self.help.trim_ascii()
-    }
-
-    /// Who shows it.
-    pub fn on(&self) -> On {
-        self.on
     }
 
     pub(crate) fn write(&self, text: &mut String) {

@@ -8,6 +8,28 @@
 //! Gauges are given by the server that is asked. What is counted where is left to the places that count. Looks at nothing but
 //! this process. Invariant: a counter never falls, and nothing is ever decided by one.
 
+/// What every kind of them is asked for.
+macro_rules! described {
+    ($kind:ident) => {
+        impl $kind {
+            /// What it is called.
+            pub fn name(&self) -> &'static str {
+                self.name
+            }
+
+            /// What it tells, in one sentence.
+            pub fn help(&self) -> &'static str {
+                self.help.trim_ascii()
+            }
+
+            /// Who shows it.
+            pub fn on(&self) -> On {
+                self.on
+            }
+        }
+    };
+}
+
 mod gauge;
 mod histogram;
 mod table;
@@ -42,6 +64,8 @@ pub struct Counter {
     value: AtomicU64,
 }
 
+described!(Counter);
+
 impl Counter {
     const fn new(name: &'static str, help: &'static str, on: On) -> Self {
         Self { name, help, on, value: AtomicU64::new(0) }
@@ -63,21 +87,6 @@ impl Counter {
     /// How often so far.
     pub fn get(&self) -> u64 {
         self.value.load(Ordering::Relaxed)
-    }
-
-    /// What it is called.
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// What it counts, in one sentence.
-    pub fn help(&self) -> &'static str {
-        self.help.trim_ascii()
-    }
-
-    /// Who shows it.
-    pub fn on(&self) -> On {
-        self.on
     }
 }
 
