@@ -22,9 +22,11 @@ impl Client {
         let mut chunks = answer.response.bytes_stream();
         let mut rest: Vec<u8> = Vec::new();
         while let Some(chunk) = chunks.try_next().await.map_err(|error| Error::body(&error))? {
+            let mut looked_at = rest.len();
             rest.extend_from_slice(&chunk);
-            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = rest.drain(..=end).collect();
+            while let Some(end) = rest[looked_at..].iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=looked_at + end).collect();
+                looked_at = 0;
                 let line = serde_json::from_slice(&line).map_err(|error| Error::BadAnswer {
                     master: master.clone(),
                     message: error.to_string(),

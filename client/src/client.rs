@@ -16,6 +16,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// The slowest upload that is waited for. A server gives up earlier on one that stands still (http-api.md).
 const UPLOAD_BYTES_PER_S_MIN: f64 = 64.0 * 1024.0;
+/// A body that is no larger has memory at once at a master that is well.
+const SMALL_BYTES: u64 = 64 * 1024;
+/// How long a larger one may have to wait for memory, which a master that many others send large ones to gives in turn. It
+/// looks the same as a master that hangs; a master itself waits for five minutes.
+const TURN_MAX: Duration = Duration::from_secs(60);
 /// Unused connections are closed after this, before a server closes them (75 s): a write that meets a connection
 /// which closes in that moment has an unknown outcome.
 const POOL_IDLE: Duration = Duration::from_secs(60);
@@ -97,6 +102,12 @@ impl Client {
         self.silence_max + Duration::from_secs_f64(body_bytes as f64 / UPLOAD_BYTES_PER_S_MIN)
     }
 
+    /// How long a PUT may take: as [`Self::write_timeout`], and where it is not small the time in which its turn comes.
+    pub(crate) fn put_timeout(&self, bytes: u64) -> Duration {
+        let turn = if bytes > SMALL_BYTES { TURN_MAX } else { Duration::ZERO };
+        self.write_timeout(bytes) + turn
+    }
+
     /// The URL of a target, which begins with a slash, at one master.
     pub(crate) fn url(&self, master: usize, target: &str) -> String {
         format!("http://{}{target}", self.masters[master])
@@ -111,7 +122,8 @@ impl ClientBuilder {
     }
 
     /// How long a server may send nothing before a request is given up; 10 s unless said. A write may take longer by
-    /// the time that its body takes at 64 KiB/s.
+    /// the time that its body takes at 64 KiB/s, and a PUT of more than 64 KiB by another minute, in which a busy master gives it
+    /// memory.
     pub fn silence_max(mut self, timeout: Duration) -> Self {
         self.silence_max = timeout;
         self

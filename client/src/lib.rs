@@ -59,5 +59,5 @@ pub use move_rate::MoveRate;
 pub use object::{ByteRange, GetOptions, Object, ObjectMeta, ReadCondition};
 pub use put::{Condition, PutOptions, PutOutcome};
 pub use source::Source;
-pub use status::{Garbage, MasterStatus, MoveStatus, RepairStatus, Status, VolumeStatus};
+pub use status::{Garbage, MasterStatus, Missing, MoveStatus, RepairStatus, Status, VolumeStatus};
 pub use volumes::{RebalanceRehearsal, VolumeChange, VolumeRehearsal};

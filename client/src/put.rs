@@ -3,6 +3,8 @@
 //! Owns what a PUT says and what its answer means; `source` has the bytes. Invariant: what is acknowledged is what was
 //! sent: the MD5 goes with it where it is known before, and the ETag of the answer is compared with it in any case.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -12,6 +14,7 @@ use reqwest::{Response, StatusCode};
 
 use crate::client::key_path;
 use crate::retry::Kind;
+use crate::source::Told;
 use crate::{Client, Error, Source, headers};
 
 /// The header with the index's version (http-api.md).
@@ -123,17 +126,20 @@ impl Client {
             let text = HeaderValue::try_from(BASE64_STANDARD.encode(md5));
             fields.insert(CONTENT_MD5, text.expect("base64 is valid in a field"));
         }
-        let timeout = self.write_timeout(source.bytes_known().unwrap_or(OBJECT_BYTES_MAX as u64));
-        let request = |url| self.writes.put(url).timeout(timeout).headers(fields.clone()).body(source.body());
+        let timeout = self.put_timeout(source.bytes_known().unwrap_or(OBJECT_BYTES_MAX as u64));
+        let told = Arc::new(Told::default());
+        let request =
+            |url| self.writes.put(url).timeout(timeout).headers(fields.clone()).body(source.body(&told));
         let sent = self.send_while(Kind::Write, &path, request, || source.can_be_sent()).await;
-        let answer = match (sent, source.failure()) {
+        let answer = match (sent, told.failure()) {
             (Ok(answer), _) => answer,
             // A body that ends too early stores nothing (http-api.md).
             (Err(Error::Unknown { .. }), Some(message)) => return Err(Error::Source { message }),
             (Err(error), _) => return Err(error),
         };
         let response = &answer.response;
-        let (expected, found) = (source.md5_sent(), etag(response).unwrap_or_default());
+        let (expected, found) =
+            (source.etag_known().unwrap_or_else(|| told.md5()), etag(response).unwrap_or_default());
         if found != expected {
             return Err(Error::Damaged { key: key.to_owned(), expected, found });
         }

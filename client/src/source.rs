@@ -32,7 +32,6 @@ pub struct Source {
     bytes: Option<u64>,
     /// What is known of it before it is sent.
     md5: Option<[u8; 16]>,
-    told: Arc<Told>,
 }
 
 enum Origin {
@@ -42,9 +41,9 @@ enum Origin {
     Stream(Arc<Mutex<Option<Pieces>>>),
 }
 
-/// What the last body tells of itself.
+/// What the last body that was made for a PUT tells of itself.
 #[derive(Debug, Default)]
-struct Told {
+pub(crate) struct Told {
     state: Mutex<State>,
 }
 
@@ -108,7 +107,7 @@ impl Source {
     }
 
     fn new(from: Origin, bytes: Option<u64>, md5: Option<[u8; 16]>) -> Self {
-        Self { from, bytes, md5, told: Arc::default() }
+        Self { from, bytes, md5 }
     }
 
     /// How long it is, where that is known before it is read.
@@ -125,16 +124,6 @@ impl Source {
         self.md5
     }
 
-    /// In hex, of what the last body gave.
-    pub(crate) fn md5_sent(&self) -> String {
-        self.etag_known().unwrap_or_else(|| hex::encode(self.told.lock().hash.clone().finalize()))
-    }
-
-    /// Why the last body ended before its end, if it did.
-    pub(crate) fn failure(&self) -> Option<String> {
-        self.told.lock().failure.clone()
-    }
-
     /// Whether a body made now gives all of it.
     pub(crate) fn can_be_sent(&self) -> bool {
         match &self.from {
@@ -143,9 +132,9 @@ impl Source {
         }
     }
 
-    /// A body for one try.
-    pub(crate) fn body(&self) -> reqwest::Body {
-        *self.told.lock() = State::default();
+    /// A body for one try, which `told` then knows of.
+    pub(crate) fn body(&self, told: &Arc<Told>) -> reqwest::Body {
+        *told.lock() = State::default();
         let pieces: Pieces = match &self.from {
             Origin::Memory(bytes) => return bytes.clone().into(),
             Origin::File(file) => pieces_of(Arc::clone(file), self.bytes.unwrap_or_default()),
@@ -156,7 +145,7 @@ impl Source {
                 Box::pin(stream::once(first).try_flatten())
             }
         };
-        reqwest::Body::wrap_stream(watched(pieces, self.bytes, Arc::clone(&self.told)))
+        reqwest::Body::wrap_stream(watched(pieces, self.bytes, Arc::clone(told)))
     }
 }
 
@@ -174,6 +163,16 @@ fn watched(
 }
 
 impl Told {
+    /// In hex, the MD5 of what the body gave.
+    pub(crate) fn md5(&self) -> String {
+        hex::encode(self.lock().hash.clone().finalize())
+    }
+
+    /// Why the body ended before its end, if it did.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.lock().failure.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }

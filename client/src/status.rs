@@ -39,6 +39,8 @@ pub struct Status {
     pub masters: Vec<MasterStatus>,
     /// Every volume.
     pub volumes: Vec<VolumeStatus>,
+    /// Objects by the number of their copies that can be read.
+    pub copies: BTreeMap<u8, u64>,
     /// Placements that hold something, by the number of their copies that can be read.
     pub placements_by_copies: BTreeMap<u8, u64>,
     /// Objects with fewer copies than `replicas`.
@@ -138,6 +140,8 @@ pub struct VolumeStatus {
     pub needles: u64,
     /// Those that failed their checksum.
     pub bad: u64,
+    /// Milliseconds since the master that answered last heard it. None if it never did.
+    pub seen_ms: Option<u64>,
 }
 
 /// Objects that no volume had when they were looked for.
