@@ -13,7 +13,7 @@ use hayrick_rpc::Client;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use crate::bootstrap::{removed, replaced, rolled_back};
+use crate::admission::{removed, replaced, rolled_back};
 use crate::cluster::members::introduction;
 use crate::master::Master;
 use crate::wrong_port;

@@ -12,6 +12,7 @@
 //! It leaves what commands mean to `raft-store`, and which volumes make a good table to `placement`. Invariant: this
 //! crate decides and asks; everything that must be remembered goes through Raft.
 
+mod admission;
 mod api;
 mod bootstrap;
 mod check;

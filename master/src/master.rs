@@ -9,7 +9,7 @@ use hayrick_protocol::cluster_map;
 use hayrick_raft_store::{Cluster, Node};
 use tokio_util::sync::CancellationToken;
 
-use crate::bootstrap::Admission;
+use crate::admission::Admission;
 use crate::cluster::detect::Detect;
 use crate::cluster::heartbeats::Heartbeats;
 use crate::cluster::members::Members;

@@ -14,7 +14,8 @@ use hayrick_raft_store::backup::{self, BackupError, RestoreError};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use crate::bootstrap::{ASK_EVERY, ASK_PATIENCE, QUIET, admit, replaced};
+use crate::admission::replaced;
+use crate::bootstrap::{ASK_EVERY, ASK_PATIENCE, QUIET, admit};
 use crate::cluster::members::greet;
 use crate::master::Master;
 use crate::meta::{self, Directory, Meta, MetaError, Standing};

@@ -19,8 +19,9 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::admission::{Admission, removed};
 use crate::api;
-use crate::bootstrap::{self, Admission, removed};
+use crate::bootstrap;
 use crate::cluster::detect::Detect;
 use crate::cluster::heartbeats::Heartbeats;
 use crate::cluster::members::{self, Members};

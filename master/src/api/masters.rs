@@ -20,7 +20,7 @@ use tokio::time::{Duration, Instant};
 use super::body::words;
 use super::plain;
 use super::problem::{bad_request, conflict, not_now, unknown_change};
-use crate::bootstrap::removed;
+use crate::admission::removed;
 use crate::cluster::change::change;
 use crate::cluster::members::introduction;
 use crate::leader;

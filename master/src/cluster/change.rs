@@ -15,7 +15,7 @@ use hayrick_raft_store::{ChangeError, TransferError};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, info};
 
-use crate::bootstrap::{removed, replaced};
+use crate::admission::{removed, replaced};
 use crate::leader;
 use crate::master::Master;
 

@@ -181,7 +181,7 @@ async fn register(master: &Master) {
     match leader::propose_until(master, vec![command], deadline, true).await.as_deref() {
         Ok([Reply::Done]) => info!(peer = master.own.peer, "registered with the cluster"),
         Ok([Reply::Refused(Refusal::OtherInstance(instance))]) => {
-            master.admission.fail(crate::bootstrap::replaced(master.options.id, *instance));
+            master.admission.fail(crate::admission::replaced(master.options.id, *instance));
         }
         Ok([Reply::Refused(Refusal::MasterRemoved)]) => master.admission.remove(),
         Ok([Reply::Refused(refusal)]) => warn!(%refusal, "this master could not be registered"),
