@@ -6,12 +6,14 @@
 mod copies;
 mod moves;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hayrick_metrics::{self as metrics, Gauge};
-use hayrick_protocol::NodeId;
 use hayrick_protocol::cluster_map::{ClusterConfig, Volume, VolumeState};
-use hayrick_raft_store::{Cluster, ReadError, Role, Status};
+use hayrick_protocol::{NodeId, PlacementId};
+use hayrick_raft_store::{Cluster, Copies, ReadError, Role, Status};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
@@ -65,7 +67,7 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
         "placements_by_copies": counts.placements_json(),
         "under_replicated": counts.under(config.replicas),
         "garbage": { "needles": counters.garbage_needles, "bytes": counters.garbage_bytes },
-        "orphans": { "bytes": 0 },
+        "orphans": { "bytes": master.repair.dead_bytes(&cluster) },
         "missing": { "objects": counters.missing },
         "move_rate": if told.move_rate > 0 { told.move_rate } else { master.move_bytes_per_s() },
         "moves": told.running.iter().map(moves::shown).collect::<Vec<_>>(),
@@ -80,7 +82,7 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
 }
 
 /// How this master and its cluster fare, for `/-/metrics`. What has to be asked of the index is left out while that hangs.
-pub(crate) async fn gauges(master: &Master) -> Vec<(&'static Gauge, f64)> {
+pub(crate) async fn gauges(master: &Arc<Master>) -> Vec<(&'static Gauge, f64)> {
     let (cluster, status) = (master.node.cluster(), master.node.status());
     let counters = &status.counters;
     let states = || cluster.map.volumes.values().map(|volume| volume.state);
@@ -97,14 +99,24 @@ pub(crate) async fn gauges(master: &Master) -> Vec<(&'static Gauge, f64)> {
         (&metrics::VOLUMES_WRITABLE, states().filter(|state| state.takes_writes()).count() as f64),
         (&metrics::VOLUMES_AWAY, away as f64),
     ];
-    if let (Ok(Ok(copies)), Some(config)) =
-        (timeout(GAUGES_PATIENCE, master.node.copies()).await, cluster.config)
-    {
+    if let (Some(copies), Some(config)) = (copies_soon(master).await, cluster.config) {
         let counts = Counts::of(&cluster, &copies, config.replicas);
         gauges.push((&metrics::UNDER_REPLICATED, counts.under(config.replicas) as f64));
     }
     gauges.extend(metrics::of_process());
     gauges
+}
+
+/// What is left to read is left to one at a time: where the index hangs, scrapes do not pile up before it.
+async fn copies_soon(master: &Arc<Master>) -> Option<BTreeMap<PlacementId, Copies>> {
+    let place = Arc::clone(&master.gateway.scrapes).try_acquire_owned().ok()?;
+    let asked = Arc::clone(master);
+    let looking = tokio::spawn(async move {
+        let copies = asked.node.copies().await;
+        drop(place);
+        copies
+    });
+    timeout(GAUGES_PATIENCE, looking).await.ok()?.ok()?.ok()
 }
 
 /// Why this master cannot serve linearizable reads and writes, as far as can be told without asking anybody.

@@ -56,6 +56,12 @@ impl Opened {
 }
 
 impl Store {
+    /// Bytes that [`Self::open_needle`] will read at once, and keep.
+    pub(crate) fn bytes_to_open(&self, id: NeedleId) -> Result<usize, ReadError> {
+        let bytes = self.locate(id)?.0.len as usize;
+        Ok(if bytes <= WHOLE_RECORD_BYTES_MAX { bytes } else { HEADER_BYTES + KEY_BYTES_MAX })
+    }
+
     /// Finds a needle. A small one is read and verified whole, by one `pread`; of a large one header and table.
     pub fn open_needle(&self, id: NeedleId) -> Result<Opened, ReadError> {
         let (at, reader) = self.locate(id)?;

@@ -1,6 +1,6 @@
 //! One running volume: the order in which it starts, and in which it stops.
 //!
-//! Owns that order. Invariants: nothing is served before the volume's id is on disk; a stop finishes what is in flight
+//! Owns that order. Invariants: nothing of the store is served before the volume's id is on disk; a stop finishes what is in flight
 //! and closes the stream with a mark, or gives up after a bound; the directory stays locked until the stream is closed, or
 //! the process ends.
 
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::directory::{Directory, DirectoryError};
 use crate::heartbeat::Pulse;
-use crate::http::{Masters, Names, VolumePort};
+use crate::http::{Masters, Names, Starting, VolumePort};
 use crate::options::Options;
 use crate::peer::PeerPort;
 use crate::register::{Applicant, SETTLED};
@@ -99,6 +99,11 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     options.check().map_err(StartError::Options)?;
     let disk = hayrick_disk::system();
     let mut directory = Directory::open(&disk, &options.data)?;
+    let (http_listener, http) = bind(&options.listen, "--listen").await?;
+    let stopping = CancellationToken::new();
+    let (mut ports, volume_port) = (JoinSet::new(), Starting::default());
+    let serving = hayrick_web::serve(http_listener, volume_port.clone(), stopping.clone().cancelled_owned());
+    ports.spawn(serving);
     let store_options = store_options(disk.as_ref(), &options, &directory)?;
     let capacity_bytes = store_options.capacity_bytes;
     let opening = {
@@ -109,7 +114,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     };
     let store = Arc::new(opening.await.map_err(StartError::Opening)??);
 
-    let (http_listener, http) = bind(&options.listen, "--listen").await?;
+    // Not before, so that who calls is refused and does not wait.
     let (peer_listener, peer) = bind(&options.peer_listen, "--peer-listen").await?;
     let identity = directory.identity();
     let (own_id, own_cluster) = identity.registered.unwrap_or((VolumeId(0), ClusterId::UNKNOWN));
@@ -130,8 +135,6 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     local.set_identity(Identity::Volume(id));
     local.set_cluster(cluster);
 
-    let stopping = CancellationToken::new();
-    let mut ports = JoinSet::new();
     let handler = Arc::new(PeerPort::new(Arc::clone(&store), local.clone(), stopping.clone()));
     ports.spawn(hayrick_rpc::serve(
         peer_listener,
@@ -151,8 +154,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     });
     let names = Names { volume: id, cluster, instance: identity.instance };
     let asked = Masters::new(local.clone(), pulse.masters.subscribe());
-    let service = VolumePort::new(Arc::clone(&store), names, Arc::new(asked));
-    ports.spawn(hayrick_web::serve(http_listener, service, stopping.clone().cancelled_owned()));
+    volume_port.serve(VolumePort::new(Arc::clone(&store), names, Arc::new(asked)));
     let tasks = keep_in_touch(&pulse, applicant, local, (id, cluster));
     Ok(Running { id, http, peer, refused, stopping, ports, tasks, store })
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the bound on targets and the one `Host` that a request of HTTP/1.1 has (RFC 9112, section 3.2), which hyper does
 //! not look at; the other bounds are in its settings. Owns the echo of `X-Request-Id`, too. Invariant: what breaks one of
-//! these reaches no service, and whatever is answered carries the id that was sent.
+//! these reaches no service, and whatever is answered to a head that could be read carries the id that was sent.
 
 use std::convert::Infallible;
 use std::future::Ready;
@@ -20,7 +20,7 @@ use crate::Problem;
 use crate::answering::{Answer, Answered, Answering};
 
 /// Echoed if sent, never added.
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A service behind its door, for one connection.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ where
         self.answering.begin();
         let request_id = request.headers().get(REQUEST_ID).cloned();
         let answer = match refusal(&request) {
-            Some(problem) => Either::Right(std::future::ready(Ok(problem.response(request.headers())))),
+            Some(problem) => Either::Right(std::future::ready(Ok(problem.response(&request)))),
             None => Either::Left(self.service.call(request)),
         };
         Answered::new(answer, request_id, &self.answering)

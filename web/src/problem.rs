@@ -1,11 +1,12 @@
 //! What a refusal looks like: one line that says what is wrong and what to do.
 //!
 //! Owns its two forms, plain text and `application/problem+json` (RFC 9457), and `Retry-After`. Leaves the words to
-//! whoever refuses. Invariant: whatever the text holds, the plain form is one line.
+//! whoever refuses. Invariants: whatever the text holds, the plain form is one line; a HEAD of what is not there is told the
+//! length 0.
 
 use axum::body::Body;
-use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, VARY};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde::Serialize;
 
 /// What 503 and 429 say when nobody knows better.
@@ -51,17 +52,24 @@ impl Problem {
         self
     }
 
-    /// The answer: `application/problem+json` if the `Accept` among the `request`'s fields asks for JSON, else one
-    /// line of `text/plain`.
-    pub fn response(&self, request: &HeaderMap) -> Response<Body> {
-        let (content_type, body) = match asks_for_json(request) {
+    /// The answer: `application/problem+json` if the `request`'s `Accept` asks for JSON, else one line of `text/plain`.
+    pub fn response<B>(&self, request: &Request<B>) -> Response<Body> {
+        let (content_type, text) = match asks_for_json(request.headers()) {
             true => ("application/problem+json", self.json()),
             false => ("text/plain; charset=utf-8", self.line()),
         };
-        let mut response = Response::new(Body::from(body));
+        let mut response = Response::new(Body::empty());
         *response.status_mut() = self.status;
         let fields = response.headers_mut();
         fields.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        fields.insert(VARY, HeaderValue::from_static("accept"));
+        // A HEAD tells the length of an object; of one that is not there, that is 0 and not the length of the words.
+        if request.method() == Method::HEAD && self.status == StatusCode::NOT_FOUND {
+            fields.insert(CONTENT_LENGTH, HeaderValue::from(0));
+        } else {
+            *response.body_mut() = Body::from(text);
+        }
+        let fields = response.headers_mut();
         let later = matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
         if let Some(seconds) = self.retry_after_s.or(later.then_some(RETRY_AFTER_S_DEFAULT)) {
             fields.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -103,13 +111,16 @@ pub fn asks_for_json(request: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, Problem, RETRY_AFTER, StatusCode};
+    use super::{
+        ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, Method, Problem, RETRY_AFTER, Request,
+        StatusCode,
+    };
     use http_body_util::BodyExt;
 
     async fn answer(problem: &Problem, accept: Option<&'static str>) -> (HeaderMap, String) {
-        let mut request = HeaderMap::new();
+        let mut request = Request::new(());
         if let Some(accept) = accept {
-            request.insert(ACCEPT, HeaderValue::from_static(accept));
+            request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
         }
         let (parts, body) = problem.response(&request).into_parts();
         assert_eq!(parts.status, problem.status);
@@ -126,6 +137,18 @@ mod tests {
             assert_eq!(fields[CONTENT_TYPE], "text/plain; charset=utf-8");
             assert!(!fields.contains_key(RETRY_AFTER));
         }
+    }
+
+    #[test]
+    fn a_head_of_what_is_not_there_has_no_length() {
+        let mut request = Request::new(());
+        *request.method_mut() = Method::HEAD;
+        let length = |status| {
+            let response = Problem::new(status, "no").response(&request);
+            response.headers().get(CONTENT_LENGTH).cloned()
+        };
+        assert_eq!(length(StatusCode::NOT_FOUND).expect("it is told"), "0");
+        assert_eq!(length(StatusCode::BAD_REQUEST), None, "that of the words, which hyper counts");
     }
 
     #[tokio::test]

@@ -3,8 +3,9 @@
 //! Owns what a range means; whether it applies (`If-Range`, the method) is the caller's. Invariant: a part is never
 //! empty and never reaches beyond the size.
 
-use http::header::RANGE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use axum::body::Body;
+use http::header::{CONTENT_RANGE, RANGE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 
 use crate::Problem;
 
@@ -84,16 +85,21 @@ pub fn content_range(range: Range, size_bytes: u64) -> HeaderValue {
     HeaderValue::try_from(text).expect("digits are valid in a field")
 }
 
-/// The problem and the `Content-Range` of a 416.
-pub fn unsatisfiable(size_bytes: u64) -> (Problem, HeaderValue) {
+/// A 416, which names the size.
+pub fn unsatisfiable<B>(size_bytes: u64, request: &Request<B>) -> Response<Body> {
     let text = format!("the range lies outside of the object's {size_bytes} bytes; ask for less");
+    let mut response = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, text).response(request);
     let field = HeaderValue::try_from(format!("bytes */{size_bytes}")).expect("digits are valid in a field");
-    (Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, text), field)
+    response.headers_mut().insert(CONTENT_RANGE, field);
+    response
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{HeaderMap, HeaderValue, RANGE, Range, RangeRequest, content_range, unsatisfiable};
+    use super::{
+        CONTENT_RANGE, HeaderMap, HeaderValue, RANGE, Range, RangeRequest, Request, content_range,
+        unsatisfiable,
+    };
 
     fn parse(text: &str, size_bytes: u64) -> RangeRequest {
         let mut fields = HeaderMap::new();
@@ -150,8 +156,8 @@ mod tests {
     fn the_answering_fields_name_the_size() {
         assert_eq!(content_range(Range { first: 2, last: 4 }, 10), "bytes 2-4/10");
         assert_eq!(Range { first: 2, last: 4 }.len_bytes(), 3);
-        let (problem, field) = unsatisfiable(10);
-        assert_eq!(problem.status.as_u16(), 416);
-        assert_eq!(field, "bytes */10");
+        let response = unsatisfiable(10, &Request::new(()));
+        assert_eq!(response.status().as_u16(), 416);
+        assert_eq!(response.headers()[CONTENT_RANGE], "bytes */10");
     }
 }

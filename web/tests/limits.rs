@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, Response, StatusCode};
+use axum::http::{Response, StatusCode};
 use axum::routing::{get, post};
 use hayrick_protocol::limits::{HTTP_FIELDS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_TARGET_BYTES_MAX};
 use hayrick_web::{BodyError, BodyIdle, Problem, serve};
@@ -32,8 +32,8 @@ impl Server {
             .route("/", get(async || "hello\n"))
             .route(
                 "/refuse",
-                post(async |fields: HeaderMap| {
-                    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too large; send less").response(&fields)
+                post(async |request: Request| {
+                    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too large; send less").response(&request)
                 }),
             )
             .route("/count", post(count))
@@ -46,8 +46,8 @@ impl Server {
                     "waited\n"
                 }),
             )
-            .fallback(async |fields: HeaderMap| {
-                Problem::new(StatusCode::NOT_FOUND, "no route").response(&fields)
+            .fallback(async |request: Request| {
+                Problem::new(StatusCode::NOT_FOUND, "no route").response(&request)
             });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound").to_string();
@@ -74,13 +74,14 @@ const IDLE: Duration = Duration::from_secs(2);
 /// Counts a body's bytes.
 async fn count(request: Request) -> Response<Body> {
     let (parts, body) = request.into_parts();
+    let head = Request::from_parts(parts, Body::empty());
     let body = BodyIdle::with_timeout(body, IDLE);
     match body.collect().await {
         Ok(body) => Response::new(Body::from(format!("{}\n", body.to_bytes().len()))),
         Err(BodyError::Idle { .. }) => {
-            Problem::new(StatusCode::REQUEST_TIMEOUT, "silence; send on").response(&parts.headers)
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "silence; send on").response(&head)
         }
-        Err(BodyError::Broken(_)) => Problem::new(StatusCode::BAD_REQUEST, "broken").response(&parts.headers),
+        Err(BodyError::Broken(_)) => Problem::new(StatusCode::BAD_REQUEST, "broken").response(&head),
     }
 }
 

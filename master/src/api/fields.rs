@@ -59,8 +59,14 @@ pub(super) fn etag(md5: &[u8; 16]) -> HeaderValue {
     HeaderValue::try_from(format!("\"{}\"", hex::encode(md5))).expect("hex digits are valid in a field")
 }
 
+/// Those of the kept fields that have one value, which is no list.
+const SINGLE: [HeaderName; 3] = [header::CONTENT_TYPE, header::CONTENT_DISPOSITION, header::EXPIRES];
+
 /// The fields of a PUT that are kept with the object.
 pub(super) fn kept(fields: &HeaderMap) -> Result<Headers, Problem> {
+    if let Some(name) = SINGLE.iter().find(|name| fields.get_all(*name).iter().nth(1).is_some()) {
+        return Err(bad_request(format!("{name} is there more than once; send one")));
+    }
     let mut entries = Vec::new();
     for (name, value) in fields.iter().filter(|(name, _)| is_kept_header(name.as_str())) {
         let text = value.to_str().map_err(|_| bad_request(format!("{name} is not readable text")))?;
@@ -130,6 +136,15 @@ mod tests {
         is(&[date, ("if-match", "*")], Some(Precondition::Present));
         is(&[("if-match", "unquoted")], None);
         is(&[("if-none-match", "unquoted")], None);
+    }
+
+    #[test]
+    fn what_has_one_value_is_there_once() {
+        let twice = |name| kept(&fields(&[(name, "a"), (name, "b")]));
+        for name in ["content-type", "content-disposition", "expires"] {
+            assert_eq!(twice(name).expect_err("it is there twice").status, StatusCode::BAD_REQUEST, "{name}");
+        }
+        assert!(twice("cache-control").is_ok() && twice("hayrick-meta-a").is_ok());
     }
 
     #[test]

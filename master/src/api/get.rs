@@ -20,20 +20,19 @@ use hayrick_protocol::NeedleId;
 use hayrick_protocol::cluster_map::Volume;
 use hayrick_protocol::limits::{BLOCK_BYTES, VERIFY_WHOLE_BYTES_MAX};
 use hayrick_protocol::record::ObjectRecord;
-use hayrick_web::{Problem, RangeRequest, content_range, parameter, unsatisfiable};
-use http::{HeaderValue, Method, StatusCode, Uri, header};
+use hayrick_web::{Consistency, NoMemory, Problem, RangeRequest, content_range, unsatisfiable};
+use http::{HeaderValue, Method, StatusCode, header};
 use rand::seq::IndexedRandom;
 use thiserror::Error;
 use tokio::time::Instant;
 
 use super::conditions::{self, Conditions, Verdict};
 use super::problem::{
-    bad_request, missing, no_memory_to_answer, no_such_key, not_linearizable, not_now, not_readable,
-    not_what_was_meant,
+    missing, no_memory_to_answer, no_such_key, not_linearizable, not_now, not_readable, not_what_was_meant,
 };
 use super::stopwatch::{Step, lap};
 use super::{Head, fields, plain, repr_digest, switch};
-use crate::gateway::bodies::{Exhausted, PATIENCE};
+use crate::gateway::bodies::PATIENCE;
 use crate::gateway::copies;
 use crate::gateway::fetch::{self, Blocks, NoCopy, Wanted};
 use crate::gateway::read_index::linearize;
@@ -62,7 +61,7 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
         let record = record.map_err(|error| not_now(format!("the index could not be read: {error}")))?;
         let Some(record) = record else { return Err(no_such_key()) };
         if redirects {
-            return redirect(master, request, &record);
+            return redirect(master, request, consistency, &record);
         }
         if let Some((needle, no_copy)) = &lost
             && *needle == record.needle
@@ -78,7 +77,7 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
             Ok(response) => return Ok(response),
             // It may have been overwritten and reaped since the record was read.
             Err(NoPiece::NoCopy(no_copy)) => lost = Some((record.needle, no_copy)),
-            Err(NoPiece::NoMemory) => return Err(no_memory_to_answer(Exhausted)),
+            Err(NoPiece::NoMemory(error)) => return Err(no_memory_to_answer(error)),
         }
     }
 }
@@ -88,29 +87,8 @@ pub(super) async fn answer(master: &Arc<Master>, request: &Head) -> Result<Respo
 enum NoPiece {
     #[error("{}", .0.reasons())]
     NoCopy(NoCopy),
-    #[error("the memory for the bodies of answers is taken")]
-    NoMemory,
-}
-
-/// How new what a read sees must be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Consistency {
-    /// As new as when the request came.
-    Linearizable,
-    /// As this master knows it: `?consistency=stale`.
-    Stale,
-}
-
-impl Consistency {
-    pub(super) fn of(uri: &Uri) -> Result<Self, Problem> {
-        match parameter(uri, "consistency") {
-            None | Some("linearizable") => Ok(Self::Linearizable),
-            Some("stale") => Ok(Self::Stale),
-            Some(other) => {
-                Err(bad_request(format!("consistency={other} is not known; leave it out or say stale")))
-            }
-        }
-    }
+    #[error(transparent)]
+    NoMemory(#[from] NoMemory),
 }
 
 /// Waits until this master may answer a read.
@@ -132,7 +110,12 @@ pub(super) async fn consistent(
 }
 
 /// 307 to one of the volumes that are up and hold the object, as far as is known here.
-fn redirect(master: &Master, request: &Head, record: &ObjectRecord) -> Result<Response, Problem> {
+fn redirect(
+    master: &Master,
+    request: &Head,
+    consistency: Consistency,
+    record: &ObjectRecord,
+) -> Result<Response, Problem> {
     let cluster = master.node.cluster();
     let members = cluster.table.placement(record.placement).map_or(&[][..], |row| &row.members);
     let volumes = members.iter().filter_map(|id| cluster.map.volumes.get(id));
@@ -140,7 +123,12 @@ fn redirect(master: &Master, request: &Head, record: &ObjectRecord) -> Result<Re
     let Some(volume) = up.choose(&mut rand::rng()) else {
         return Err(not_now("none of the volumes that hold the object is up; start one of them"));
     };
-    let to = format!("http://{}{}", volume.addr, request.uri().path());
+    // It asks a master again, and must not ask for more than was asked here.
+    let query = match consistency {
+        Consistency::Linearizable => "",
+        Consistency::Stale => "?consistency=stale",
+    };
+    let to = format!("http://{}{}{query}", volume.addr, request.uri().path());
     let mut response = plain(StatusCode::TEMPORARY_REDIRECT, format!("volume {} has it: {to}\n", volume.id));
     let location = HeaderValue::try_from(to).map_err(|_| not_now("its volume has no address for clients"))?;
     response.headers_mut().insert(header::LOCATION, location);
@@ -164,7 +152,7 @@ async fn respond(
             return Ok(response);
         }
         Verdict::Failed(field) => {
-            return Ok(not_what_was_meant(&field, response.headers()).response(request.headers()));
+            return Ok(not_what_was_meant(&field, response.headers()).response(request));
         }
     }
     let range = if conditions::range_counts(request.method(), request.headers(), record) {
@@ -179,12 +167,7 @@ async fn respond(
             response.headers_mut().insert(header::CONTENT_RANGE, content_range(range, size));
             range.first..range.last + 1
         }
-        RangeRequest::Unsatisfiable => {
-            let (problem, field) = unsatisfiable(size);
-            let mut response = problem.response(request.headers());
-            response.headers_mut().insert(header::CONTENT_RANGE, field);
-            return Ok(response);
-        }
+        RangeRequest::Unsatisfiable => return Ok(unsatisfiable(size, request)),
     };
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(span.end - span.start));
     let wanted = repr_digest::Wanted::of(request.headers());
@@ -243,8 +226,7 @@ impl Reader {
         let ends_at = (until * block_bytes).min(self.record.size.into());
         let bytes = usize::try_from(ends_at.saturating_sub(first * block_bytes)).expect("pieces are small");
         let patience = deadline.unwrap_or_else(|| Instant::now() + PATIENCE);
-        let share = self.master.gateway.answers.take(bytes, patience).await;
-        let share = share.map_err(|Exhausted| NoPiece::NoMemory)?;
+        let share = self.master.gateway.answers.take(bytes, patience).await?;
         let deadline = deadline.unwrap_or_else(|| super::deadline(&self.master));
         let table = self.table.take();
         let wanted = Wanted { first: narrow(first), count: narrow(blocks), table, deadline };

@@ -17,12 +17,12 @@ use hayrick_protocol::limits::{
 use hayrick_protocol::record::ObjectRecord;
 use hayrick_protocol::{AppliedVersion, ObjectKey};
 use hayrick_raft_store::{Listing, Node, Page, ReadError};
-use hayrick_web::{Problem, parameter, parameter_text};
+use hayrick_web::{Consistency, Problem, parameter, parameter_text};
 use http::Uri;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
-use super::get::{Consistency, consistent};
+use super::get::consistent;
 use super::problem::{bad_request, no_memory_to_answer, not_now};
 use super::{Head, fields, switch, system};
 use crate::master::Master;

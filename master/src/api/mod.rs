@@ -41,11 +41,11 @@ use axum::response::Response;
 use hayrick_metrics as metrics;
 use hayrick_protocol::ObjectKey;
 use hayrick_web::{Problem, parameter};
-use http::{HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderValue, StatusCode, Uri, header};
 use tokio::time::{Duration, Instant};
 
 use self::problem::bad_request;
-use self::routes::{Asked, Does, NotAsked};
+use self::routes::{NoRoute, OperationId, Routed};
 use self::volumes::Verb;
 use crate::master::Master;
 
@@ -64,74 +64,66 @@ type Head = http::Request<()>;
 async fn dispatch(State(master): State<Arc<Master>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let head = Head::from_parts(parts, ());
-    let asked = routes::asked(head.method(), head.uri());
-    let does = asked.as_ref().ok().map(|asked| asked.does);
-    let (answered, laps) = stopwatch::timed(answer(&master, &head, asked, body)).await;
-    let response = answered.unwrap_or_else(|problem| {
-        let mut response = problem.response(head.headers());
-        // A HEAD tells the length of an object; of one that is not there, that is 0 and not the length of the words.
-        if *head.method() == Method::HEAD && problem.status == StatusCode::NOT_FOUND {
-            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
-            *response.body_mut() = Body::empty();
-        }
-        response
-    });
+    let routed = routes::route(head.method(), head.uri());
+    let operation = routed.as_ref().ok().map(|routed| routed.operation);
+    let (answered, laps) = stopwatch::timed(answer(&master, &head, routed, body)).await;
+    let response = answered.unwrap_or_else(|problem| problem.response(&head));
     if response.status() == StatusCode::GATEWAY_TIMEOUT {
         metrics::OUTCOMES_UNKNOWN.increment();
     }
-    laps.tell(does, &head, response.status());
+    laps.tell(operation, &head, response.status());
     response
 }
 
 async fn answer(
     master: &Arc<Master>,
     request: &Head,
-    asked: Result<Asked<'_>, NotAsked>,
+    routed: Result<Routed<'_>, NoRoute>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let Asked { does, named } = match asked {
-        Ok(asked) => asked,
-        Err(NotAsked::Problem(problem)) => return Err(problem),
-        Err(NotAsked::Method(allow)) => return Ok(not_allowed(request, &allow)),
+    let Routed { operation, named } = match routed {
+        Ok(routed) => routed,
+        Err(NoRoute::Problem(problem)) => return Err(problem),
+        Err(NoRoute::Method(allow)) => return Ok(not_allowed(request, &allow)),
     };
-    if does.is_of_objects()
+    if operation.is_of_objects()
         && let Some(reason) = master.admission.failure()
     {
         return Err(problem::not_now(reason));
     }
-    match does {
-        Does::FrontPage => Ok(system::front_page(master)),
-        Does::List => list::answer(master, request).await,
-        Does::ListDeleted => list::answer_deleted(master, request).await,
-        Does::Put => put::answer(master, request, body).await,
-        Does::Read => get::answer(master, request).await,
-        Does::Delete => delete::answer(master, request).await,
-        Does::DeleteList => delete::answer_list(master, request, body).await,
-        Does::Undelete => undelete::answer(master, named).await,
-        Does::Health => Ok(plain(StatusCode::OK, "ok\n")),
-        Does::Ready => system::ready(master).await,
-        Does::Status => system::status(master, request).await,
-        Does::Metrics => Ok(system::metrics(master).await),
-        Does::OpenApi => Ok(openapi::answer()),
-        Does::Explain => explain::answer(master, request, named).await,
-        Does::Check => check::answer(master, request).await,
-        Does::Backup => backup::answer(master).await,
-        Does::ShowMoveRate => move_rate::show(master).await,
-        Does::SetMoveRate => move_rate::set(master, body).await,
-        Does::Rebalance => rebalance::answer(master, request).await,
-        Does::Drain => volumes::answer(master, request, named, Verb::Drain).await,
-        Does::Undrain => volumes::answer(master, request, named, Verb::Undrain).await,
-        Does::RemoveVolume => volumes::answer(master, request, named, Verb::Remove).await,
-        Does::AddMaster => masters::add(master, body).await,
-        Does::RemoveMaster => masters::remove(master, named).await,
-        Does::Transfer => masters::transfer(master, named).await,
+    match operation {
+        OperationId::FrontPage => Ok(system::front_page(master)),
+        OperationId::List => list::answer(master, request).await,
+        OperationId::ListDeleted => list::answer_deleted(master, request).await,
+        OperationId::Put => put::answer(master, request, body).await,
+        OperationId::Read => get::answer(master, request).await,
+        OperationId::Delete => delete::answer(master, request).await,
+        OperationId::DeleteList => delete::answer_list(master, request, body).await,
+        OperationId::Undelete => undelete::answer(master, named).await,
+        OperationId::Health => Ok(plain(StatusCode::OK, "ok\n")),
+        OperationId::Ready => system::ready(master).await,
+        OperationId::Status => system::status(master, request).await,
+        OperationId::Metrics => Ok(system::metrics(master).await),
+        OperationId::OpenApi => Ok(openapi::answer()),
+        OperationId::Explain => explain::answer(master, request, named).await,
+        OperationId::Check => check::answer(master, request).await,
+        OperationId::Backup => backup::answer(master).await,
+        OperationId::ShowMoveRate => move_rate::show(master).await,
+        OperationId::SetMoveRate => move_rate::set(master, body).await,
+        OperationId::Rebalance => rebalance::answer(master, request).await,
+        OperationId::Drain => volumes::answer(master, request, named, Verb::Drain).await,
+        OperationId::Undrain => volumes::answer(master, request, named, Verb::Undrain).await,
+        OperationId::RemoveVolume => volumes::answer(master, request, named, Verb::Remove).await,
+        OperationId::AddMaster => masters::add(master, body).await,
+        OperationId::RemoveMaster => masters::remove(master, named).await,
+        OperationId::Transfer => masters::transfer(master, named).await,
     }
 }
 
 /// 405, with the methods that the path takes.
 fn not_allowed(request: &Head, allow: &str) -> Response {
     let text = format!("{} is not a method of {}; it takes {allow}", request.method(), request.uri().path());
-    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, text).response(request.headers());
+    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, text).response(request);
     let allow = HeaderValue::try_from(allow).expect("names of methods are valid in a field");
     response.headers_mut().insert(header::ALLOW, allow);
     response

@@ -9,7 +9,7 @@ use axum::response::Response;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::routes::{Answer, Does, Holds, OPERATIONS, Operation};
+use super::routes::{Answer, Holds, OPERATIONS, Operation, OperationId};
 use super::system::{json_answer, json_text};
 
 pub(super) fn answer() -> Response {
@@ -20,9 +20,12 @@ pub(super) fn answer() -> Response {
 fn document() -> Value {
     let mut paths = Map::new();
     for operation in &OPERATIONS {
-        let path = paths.entry(operation.template()).or_insert_with(|| json!({}));
-        for method in described_methods(operation) {
-            merge(&mut path[method], described(operation), operation.listing().unwrap_or_default());
+        for path in described_paths(operation) {
+            let at = paths.entry(path).or_insert_with(|| json!({}));
+            for method in described_methods(operation) {
+                let described = described(operation, path, &method);
+                merge(&mut at[method], described, operation.listing().unwrap_or_default());
+            }
         }
     }
     json!({
@@ -36,6 +39,11 @@ fn document() -> Value {
         "paths": paths,
         "components": { "schemas": schemas() },
     })
+}
+
+/// A prefix may be empty, which OpenAPI lets no part of a path be.
+fn described_paths(operation: &Operation) -> impl Iterator<Item = &'static str> {
+    [operation.template()].into_iter().chain(operation.listing().map(|_| "/"))
 }
 
 /// Those that OpenAPI knows.
@@ -80,28 +88,29 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
-fn described(operation: &Operation) -> Value {
+fn described(operation: &Operation, path: &str, method: &str) -> Value {
     let mut parameters = Vec::new();
-    if let Some(name) = ["key", "id"].into_iter().find(|name| operation.path.contains(&format!("{{{name}}}")))
-    {
+    if let Some(name) = ["key", "id"].into_iter().find(|name| path.contains(&format!("{{{name}}}"))) {
         parameters.push(in_path(name));
     }
     // What a health check adds is heeded by nobody.
     parameters.extend(operation.takes.iter().filter(|name| **name != "*").map(|name| in_query(name)));
-    parameters.extend(fields(operation.does).iter().map(|(name, what)| {
+    parameters.extend(fields(operation.id).iter().map(|(name, what)| {
         json!({ "name": name, "in": "header", "required": false, "description": what, "schema": { "type": "string" } })
     }));
     let mut answers = Map::new();
-    for Answer(status, holds, when) in operation.answers.iter().chain(EVERYWHERE) {
+    for Answer(status, holds, when) in EVERYWHERE.iter().chain(operation.answers) {
         answers.insert(status.to_string(), held(*status, *holds, when));
     }
+    // Each has one of its own.
+    let head = if method == "head" { "Head" } else { "" };
     let mut described = json!({
-        "operationId": format!("{:?}", operation.does),
+        "operationId": format!("{head}{:?}", operation.id),
         "summary": operation.summary,
         "parameters": parameters,
         "responses": answers,
     });
-    if let Some(body) = body(operation.does) {
+    if let Some(body) = body(operation.id) {
         described["requestBody"] = body;
     }
     described
@@ -109,6 +118,8 @@ fn described(operation: &Operation) -> Value {
 
 /// What any request may be answered.
 const EVERYWHERE: &[Answer] = &[
+    Answer(400, Holds::Problem, "it is no HTTP/1.1: it has no Host, or two"),
+    Answer(408, Holds::Problem, "the head was not complete after 10 s"),
     Answer(414, Holds::Problem, "the target is longer than 8 KiB"),
     Answer(431, Holds::Problem, "the head has more than 32 KiB or 100 fields"),
 ];
@@ -142,7 +153,7 @@ fn in_path(name: &str) -> Value {
     let (what, schema) = match name {
         "key" => (
             "1 to 1024 bytes of UTF-8, percent-encoded; a / in it stands for itself. No control characters, no segment \
-             . or .., not beginning with -/. With list a prefix of keys, which may be empty",
+             . or .., not beginning with -/. With list a prefix of keys",
             json!({ "type": "string", "minLength": 1, "maxLength": 1024 }),
         ),
         _ => ("an id, from 1", json!({ "type": "integer", "minimum": 1, "maximum": u32::MAX })),
@@ -156,15 +167,15 @@ fn in_query(name: &str) -> Value {
         "list" => ("list keys instead of reading an object", json!({ "type": "string" })),
         "unlinked" => ("list what was deleted and can be brought back", json!({ "type": "string" })),
         "limit" => (
-            "keys and prefixes of a page, at most",
+            "of a list: keys and prefixes of a page, at most",
             json!({ "type": "integer", "minimum": 1, "maximum": 10_000, "default": 1000 }),
         ),
-        "start" => ("begin with this key, itself included", json!({ "type": "string" })),
+        "start" => ("of a list: begin with this key, itself included", json!({ "type": "string" })),
         "delimiter" => (
-            "show what goes on alike up to this as one prefix",
+            "of a list: show what goes on alike up to this as one prefix",
             json!({ "type": "string", "minLength": 1, "maxLength": 1024 }),
         ),
-        "detail" => ("show objects instead of names", switch()),
+        "detail" => ("of a list: show objects instead of names", switch()),
         "consistency" => (
             "stale reads what this master knows, without asking whether it is the newest",
             json!({ "type": "string", "enum": ["linearizable", "stale"], "default": "linearizable" }),
@@ -183,9 +194,9 @@ fn in_query(name: &str) -> Value {
 }
 
 /// The header fields that an operation heeds.
-fn fields(does: Does) -> &'static [(&'static str, &'static str)] {
-    match does {
-        Does::Put => &[
+fn fields(operation: OperationId) -> &'static [(&'static str, &'static str)] {
+    match operation {
+        OperationId::Put => &[
             ("If-Match", "only if the object has one of these ETags; * if there is any"),
             ("If-None-Match", "* only: if there is no object"),
             ("Content-MD5", "verified (RFC 1864)"),
@@ -198,7 +209,7 @@ fn fields(does: Does) -> &'static [(&'static str, &'static str)] {
             ("Expires", "kept and returned"),
             ("Hayrick-Meta-Any", "kept and returned, as any field that begins with Hayrick-Meta-"),
         ],
-        Does::Read => &[
+        OperationId::Read => &[
             ("Range", "one range of bytes (RFC 9110); of several the whole is sent"),
             ("If-Range", "the range only if the object has this ETag; else the whole"),
             ("If-Match", "RFC 9110"),
@@ -207,19 +218,19 @@ fn fields(does: Does) -> &'static [(&'static str, &'static str)] {
             ("If-Unmodified-Since", "RFC 9110"),
             ("Want-Repr-Digest", "answer Repr-Digest (RFC 9530: sha-256 up to 1 MiB, md5)"),
         ],
-        Does::Delete => &[("If-Match", "only if the object has one of these ETags")],
+        OperationId::Delete => &[("If-Match", "only if the object has one of these ETags")],
         _ => &[],
     }
 }
 
-fn body(does: Does) -> Option<Value> {
-    let content = match does {
-        Does::Put => json!({ "*/*": { "schema": { "type": "string", "format": "binary" } } }),
-        Does::DeleteList => json!({ "application/json": { "schema": {
+fn body(operation: OperationId) -> Option<Value> {
+    let content = match operation {
+        OperationId::Put => json!({ "*/*": { "schema": { "type": "string", "format": "binary" } } }),
+        OperationId::DeleteList => json!({ "application/json": { "schema": {
             "type": "array", "maxItems": 1000, "items": { "type": "string" },
         } } }),
-        Does::SetMoveRate => json!({ "text/plain": { "schema": { "type": "string" } } }),
-        Does::AddMaster => json!({ "application/json": { "schema": {
+        OperationId::SetMoveRate => json!({ "text/plain": { "schema": { "type": "string" } } }),
+        OperationId::AddMaster => json!({ "application/json": { "schema": {
             "type": "object", "required": ["id", "peer"], "additionalProperties": false,
             "properties": { "id": { "type": "integer", "minimum": 1 }, "peer": { "type": "string" } },
         } } }),
@@ -291,6 +302,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_operation_has_an_id_of_its_own_and_all_keys_can_be_listed() {
+        let document = document();
+        let paths = document["paths"].as_object().expect("paths");
+        let operations = paths.values().flat_map(|path| path.as_object().expect("methods").values());
+        let mut ids: Vec<_> = operations.map(|it| it["operationId"].as_str().expect("an id")).collect();
+        let all = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), all);
+        let parameters = paths["/"]["get"]["parameters"].to_string();
+        assert!(parameters.contains("\"list\"") && !parameters.contains("\"path\""), "{parameters}");
+    }
+
+    #[test]
     fn whatever_the_table_names_is_described() {
         let document = document();
         let mut names = Vec::new();
@@ -302,7 +327,7 @@ mod tests {
                     assert!(
                         !described["responses"][status.to_string()].is_null(),
                         "{:?} {status}",
-                        operation.does
+                        operation.id
                     );
                     if let Holds::Json(name) | Holds::JsonOrText(name) = holds {
                         names.push(*name);
@@ -310,11 +335,7 @@ mod tests {
                 }
                 let parameters = described["parameters"].as_array().expect("a list");
                 for name in operation.takes.iter().filter(|name| **name != "*") {
-                    assert!(
-                        parameters.iter().any(|it| it["name"] == **name),
-                        "{name} of {:?}",
-                        operation.does
-                    );
+                    assert!(parameters.iter().any(|it| it["name"] == **name), "{name} of {:?}", operation.id);
                 }
             }
         }

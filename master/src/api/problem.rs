@@ -10,7 +10,7 @@ use hayrick_protocol::VolumeId;
 use hayrick_protocol::cluster_map::ClusterMap;
 use hayrick_protocol::command::Refusal;
 use hayrick_protocol::messages::master::{HandOverError, ProposeError};
-use hayrick_web::Problem;
+use hayrick_web::{NoMemory, Problem};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::gateway::bodies::Exhausted;
@@ -107,10 +107,8 @@ pub(super) fn no_epoch(master: &Master) -> impl FnOnce(NoEpoch) -> Problem + '_ 
     |_| no_leader(master)
 }
 
-pub(super) fn no_memory_to_answer(_: Exhausted) -> Problem {
-    not_now(
-        "the memory for the bodies of answers is taken by readers that are slow (--body-memory); try again",
-    )
+pub(super) fn no_memory_to_answer(error: NoMemory) -> Problem {
+    not_now(format!("{error} (--body-memory); try again"))
 }
 
 pub(super) fn no_leader(master: &Master) -> Problem {

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use hayrick_protocol::messages::master::{NotResolved, Resolve, Resolved};
-use hayrick_web::Problem;
+use hayrick_web::{Consistency, Problem};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::time::Instant;
 
 use super::conditions::{self, Conditions, Verdict};
 use super::fields;
-use super::get::{Consistency, consistent};
+use super::get::consistent;
 use super::problem::{bad_request, no_such_key, not_now, not_what_was_meant};
 use crate::master::Master;
 

@@ -13,9 +13,9 @@ const SYSTEM: &str = "/-/";
 /// The template of an object's path.
 const OBJECT: &str = "/{key}";
 
-/// An operation, by what it does.
+/// An operation, by what it does: the `operationId` of the description, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Does {
+pub(super) enum OperationId {
     FrontPage,
     List,
     ListDeleted,
@@ -43,7 +43,7 @@ pub(super) enum Does {
     Transfer,
 }
 
-impl Does {
+impl OperationId {
     /// Whether it reads or changes objects, and not only says something of them or of the system.
     pub(super) fn is_of_objects(self) -> bool {
         matches!(
@@ -62,7 +62,7 @@ impl Does {
 /// What one of the operations takes and answers.
 #[derive(Debug)]
 pub(super) struct Operation {
-    pub(super) does: Does,
+    pub(super) id: OperationId,
     /// As `Allow` lists them.
     pub(super) methods: &'static str,
     /// With at most one part in braces, which stands for any text; at the end, slashes are part of it. `?list` behind it
@@ -116,7 +116,7 @@ const CONFLICT: Answer = problem(409, "not as things are, and what to do first; 
 /// All of them, the more special path before the more general.
 pub(super) static OPERATIONS: [Operation; 25] = [
     Operation {
-        does: Does::FrontPage,
+        id: OperationId::FrontPage,
         methods: "GET, HEAD",
         path: "/",
         takes: &[],
@@ -124,7 +124,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         answers: &[Answer(200, Text, "the page"), BAD_REQUEST],
     },
     Operation {
-        does: Does::Read,
+        id: OperationId::Read,
         methods: "GET, HEAD",
         path: "/{key}",
         takes: &["consistency", "redirect"],
@@ -142,7 +142,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         ],
     },
     Operation {
-        does: Does::Put,
+        id: OperationId::Put,
         methods: "PUT",
         path: "/{key}",
         takes: &[],
@@ -162,7 +162,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         ],
     },
     Operation {
-        does: Does::Delete,
+        id: OperationId::Delete,
         methods: "DELETE, UNLINK",
         path: "/{key}",
         takes: &[],
@@ -170,7 +170,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         answers: &[Answer(204, Nothing, "deleted"), BAD_KEY, NO_KEY, CONDITION, NOT_NOW, UNKNOWN],
     },
     Operation {
-        does: Does::List,
+        id: OperationId::List,
         methods: "GET, HEAD",
         path: "/{key}?list",
         takes: &["list", "limit", "start", "delimiter", "detail", "consistency"],
@@ -178,7 +178,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         answers: &[Answer(200, Json("Page"), "a page of keys"), BAD_KEY, NOT_NOW],
     },
     Operation {
-        does: Does::ListDeleted,
+        id: OperationId::ListDeleted,
         methods: "GET, HEAD",
         path: "/{key}?unlinked",
         takes: &["unlinked", "limit", "start"],
@@ -186,7 +186,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         answers: &[Answer(200, Json("Page"), "a page of keys"), BAD_KEY, NOT_NOW],
     },
     Operation {
-        does: Does::DeleteList,
+        id: OperationId::DeleteList,
         methods: "POST",
         path: "/-/delete",
         takes: &[],
@@ -201,7 +201,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         ],
     },
     Operation {
-        does: Does::Undelete,
+        id: OperationId::Undelete,
         methods: "POST",
         path: "/-/undelete/{key}",
         takes: &[],
@@ -216,7 +216,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         ],
     },
     Operation {
-        does: Does::Health,
+        id: OperationId::Health,
         methods: "GET, HEAD",
         path: "/-/health",
         takes: ANY,
@@ -224,7 +224,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         answers: &[Answer(200, Text, "it does")],
     },
     Operation {
-        does: Does::Ready,
+        id: OperationId::Ready,
         methods: "GET, HEAD",
         path: "/-/ready",
         takes: ANY,
@@ -232,7 +232,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         answers: &[Answer(200, Text, "it can"), problem(503, "it cannot, and why")],
     },
     Operation {
-        does: Does::Status,
+        id: OperationId::Status,
         methods: "GET, HEAD",
         path: "/-/status",
         takes: &["state-hash"],
@@ -240,7 +240,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         answers: &[Answer(200, Json("Status"), "as this master knows it"), BAD_REQUEST, NOT_NOW],
     },
     Operation {
-        does: Does::Metrics,
+        id: OperationId::Metrics,
         methods: "GET, HEAD",
         path: "/-/metrics",
         takes: ANY,
@@ -248,7 +248,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         answers: &[Answer(200, Text, "all of them")],
     },
     Operation {
-        does: Does::OpenApi,
+        id: OperationId::OpenApi,
         methods: "GET, HEAD",
         path: "/-/openapi.json",
         takes: &[],
@@ -256,7 +256,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         answers: &[Answer(200, Json("OpenApi"), "OpenAPI 3.1"), BAD_REQUEST],
     },
     Operation {
-        does: Does::Explain,
+        id: OperationId::Explain,
         methods: "GET, HEAD",
         path: "/-/explain/{key}",
         takes: &["without"],
@@ -268,7 +268,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         ],
     },
     Operation {
-        does: Does::Check,
+        id: OperationId::Check,
         methods: "GET",
         path: "/-/check",
         takes: &["deep"],
@@ -281,7 +281,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         ],
     },
     Operation {
-        does: Does::Backup,
+        id: OperationId::Backup,
         methods: "GET",
         path: "/-/backup",
         takes: &[],
@@ -289,7 +289,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         answers: &[Answer(200, Bytes, "the backup"), BAD_REQUEST, NOT_NOW],
     },
     Operation {
-        does: Does::ShowMoveRate,
+        id: OperationId::ShowMoveRate,
         methods: "GET, HEAD",
         path: "/-/move-rate",
         takes: &[],
@@ -297,15 +297,15 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         answers: &[Answer(200, Json("MoveRate"), "bytes a second"), BAD_REQUEST, NOT_NOW],
     },
     Operation {
-        does: Does::SetMoveRate,
+        id: OperationId::SetMoveRate,
         methods: "PUT",
         path: "/-/move-rate",
         takes: &[],
         summary: "Sets that, as 64KiB or 50MiB; the word default takes it back",
-        answers: &[Answer(200, Text, "what holds now"), BAD_REQUEST, SLOW_BODY, NOT_NOW, UNKNOWN],
+        answers: &[Answer(200, Text, "what holds now"), BAD_REQUEST, SLOW_BODY, TOO_LARGE, NOT_NOW, UNKNOWN],
     },
     Operation {
-        does: Does::Rebalance,
+        id: OperationId::Rebalance,
         methods: "POST",
         path: "/-/rebalance",
         takes: &["dry-run", "stop"],
@@ -313,7 +313,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         answers: &[Answer(200, JsonOrText("Moves"), "what moves"), BAD_REQUEST, NOT_NOW, UNKNOWN],
     },
     Operation {
-        does: Does::Drain,
+        id: OperationId::Drain,
         methods: "POST",
         path: "/-/volumes/{id}/drain",
         takes: &["dry-run"],
@@ -321,7 +321,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         answers: VOLUME_ANSWERS,
     },
     Operation {
-        does: Does::Undrain,
+        id: OperationId::Undrain,
         methods: "POST",
         path: "/-/volumes/{id}/undrain",
         takes: &["dry-run"],
@@ -329,7 +329,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         answers: VOLUME_ANSWERS,
     },
     Operation {
-        does: Does::RemoveVolume,
+        id: OperationId::RemoveVolume,
         methods: "POST",
         path: "/-/volumes/{id}/remove",
         takes: &["dry-run"],
@@ -337,7 +337,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         answers: VOLUME_ANSWERS,
     },
     Operation {
-        does: Does::AddMaster,
+        id: OperationId::AddMaster,
         methods: "POST",
         path: "/-/masters",
         takes: &[],
@@ -348,12 +348,13 @@ pub(super) static OPERATIONS: [Operation; 25] = [
             BAD_REQUEST,
             SLOW_BODY,
             CONFLICT,
+            TOO_LARGE,
             NOT_NOW,
             UNKNOWN,
         ],
     },
     Operation {
-        does: Does::RemoveMaster,
+        id: OperationId::RemoveMaster,
         methods: "DELETE",
         path: "/-/masters/{id}",
         takes: &[],
@@ -361,7 +362,7 @@ pub(super) static OPERATIONS: [Operation; 25] = [
         answers: MASTER_ANSWERS,
     },
     Operation {
-        does: Does::Transfer,
+        id: OperationId::Transfer,
         methods: "POST",
         path: "/-/leader/{id}",
         takes: &[],
@@ -392,28 +393,28 @@ const ANY: &[&str] = &["*"];
 
 /// What a request asks for.
 #[derive(Debug)]
-pub(super) struct Asked<'a> {
-    pub(super) does: Does,
+pub(super) struct Routed<'a> {
+    pub(super) operation: OperationId,
     /// What stands for the part of the path in braces, still percent-encoded; `""` if there is none.
     pub(super) named: &'a str,
 }
 
 /// Why a request asks for nothing that there is.
 #[derive(Debug)]
-pub(super) enum NotAsked {
+pub(super) enum NoRoute {
     Problem(Problem),
     /// 405: the methods that the path takes.
     Method(String),
 }
 
-impl From<Problem> for NotAsked {
+impl From<Problem> for NoRoute {
     fn from(problem: Problem) -> Self {
         Self::Problem(problem)
     }
 }
 
 /// Which operation a request asks for, with no parameter that it does not take.
-pub(super) fn asked<'a>(method: &Method, uri: &'a Uri) -> Result<Asked<'a>, NotAsked> {
+pub(super) fn route<'a>(method: &Method, uri: &'a Uri) -> Result<Routed<'a>, NoRoute> {
     let path = uri.path();
     let is_there =
         |name: &&str| is_read(method) && !path.starts_with(SYSTEM) && parameter(uri, name).is_some();
@@ -424,10 +425,10 @@ pub(super) fn asked<'a>(method: &Method, uri: &'a Uri) -> Result<Asked<'a>, NotA
     let Some(first) = OPERATIONS.iter().find(on_path) else { return Err(no_route(method, path).into()) };
     let Some(operation) = first.beside().find(|it| it.takes_method(method)) else {
         let allow: Vec<&str> = first.beside().map(|operation| operation.methods).collect();
-        return Err(NotAsked::Method(allow.join(", ")));
+        return Err(NoRoute::Method(allow.join(", ")));
     };
     operation.check(uri)?;
-    Ok(Asked { does: operation.does, named: captured(first.template(), path).unwrap_or_default() })
+    Ok(Routed { operation: operation.id, named: captured(first.template(), path).unwrap_or_default() })
 }
 
 impl Operation {
@@ -455,10 +456,10 @@ impl Operation {
         if self.takes == ANY {
             return Ok(());
         }
-        let hint = match self.does {
-            Does::FrontPage => "/?list lists all keys, and takes more",
-            Does::List | Does::ListDeleted => "a ? in the prefix is written as %3F",
-            Does::Read => "those of a listing count beside list, and a ? in the key is written as %3F",
+        let hint = match self.id {
+            OperationId::FrontPage => "/?list lists all keys, and takes more",
+            OperationId::List | OperationId::ListDeleted => "a ? in the prefix is written as %3F",
+            OperationId::Read => "those of a listing count beside list, and a ? in the key is written as %3F",
             _ if self.path.ends_with("{key}") => "a ? in the key is written as %3F",
             _ => "",
         };
@@ -497,16 +498,16 @@ mod tests {
 
     use super::*;
 
-    fn of(method: Method, uri: &str) -> Result<(Does, String), String> {
+    fn of(method: Method, uri: &str) -> Result<(OperationId, String), String> {
         let uri: Uri = uri.parse().expect("a target");
-        match asked(&method, &uri) {
-            Ok(asked) => Ok((asked.does, asked.named.to_owned())),
-            Err(NotAsked::Method(allow)) => Err(allow),
-            Err(NotAsked::Problem(problem)) => Err(format!("{} {}", problem.status.as_u16(), problem.text)),
+        match route(&method, &uri) {
+            Ok(routed) => Ok((routed.operation, routed.named.to_owned())),
+            Err(NoRoute::Method(allow)) => Err(allow),
+            Err(NoRoute::Problem(problem)) => Err(format!("{} {}", problem.status.as_u16(), problem.text)),
         }
     }
 
-    fn does(method: Method, uri: &str) -> Option<Does> {
+    fn does(method: Method, uri: &str) -> Option<OperationId> {
         of(method, uri).ok().map(|(does, _)| does)
     }
 
@@ -514,7 +515,7 @@ mod tests {
     fn every_operation_is_reached_by_its_path_and_each_of_its_methods() {
         let mut seen = HashSet::new();
         for operation in &OPERATIONS {
-            assert!(seen.insert(operation.does), "{:?} is in the table twice", operation.does);
+            assert!(seen.insert(operation.id), "{:?} is in the table twice", operation.id);
             let uri = operation.path.replace("{key}", "a/b").replace("{id}", "7");
             for method in operation.methods.split(", ") {
                 let method = Method::try_from(method).expect("a method");
@@ -525,20 +526,20 @@ mod tests {
                     Some(_) => "7",
                     None => "",
                 };
-                assert_eq!((does, named.as_str()), (operation.does, wanted));
+                assert_eq!((does, named.as_str()), (operation.id, wanted));
             }
-            assert!(operation.answers.iter().map(|answer| answer.0).is_sorted(), "{:?}", operation.does);
+            assert!(operation.answers.iter().map(|answer| answer.0).is_sorted(), "{:?}", operation.id);
         }
     }
 
     #[test]
     fn what_is_no_route_is_a_key_or_refused() {
-        assert_eq!(does(Method::GET, "/?list"), Some(Does::List));
-        assert_eq!(does(Method::GET, "/a?unlinked"), Some(Does::ListDeleted));
-        assert_eq!(does(Method::GET, "/"), Some(Does::FrontPage));
-        assert_eq!(does(Method::PUT, "/-"), Some(Does::Put));
-        assert_eq!(does(Method::PUT, "//-/health"), Some(Does::Put));
-        assert_eq!(of(Method::GET, "//"), Ok((Does::Read, "/".to_owned())));
+        assert_eq!(does(Method::GET, "/?list"), Some(OperationId::List));
+        assert_eq!(does(Method::GET, "/a?unlinked"), Some(OperationId::ListDeleted));
+        assert_eq!(does(Method::GET, "/"), Some(OperationId::FrontPage));
+        assert_eq!(does(Method::PUT, "/-"), Some(OperationId::Put));
+        assert_eq!(does(Method::PUT, "//-/health"), Some(OperationId::Put));
+        assert_eq!(of(Method::GET, "//"), Ok((OperationId::Read, "/".to_owned())));
         assert_eq!(of(Method::PUT, "/"), Err("GET, HEAD".to_owned()));
         assert_eq!(of(Method::POST, "/a"), Err("GET, HEAD, PUT, DELETE, UNLINK".to_owned()));
         assert_eq!(of(Method::PUT, "/-/health"), Err("GET, HEAD".to_owned()));

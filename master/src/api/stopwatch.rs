@@ -2,23 +2,22 @@
 //!
 //! The order of a request's steps is in `put`, `get` and the others; each says when a step is over. The stopwatch is the
 //! task's, so that no step has to pass it on; what runs on another task has none, and says it to nobody. Owns which
-//! histogram a step is of, what is slow, and how many lines a second are written of that. Invariant: nothing is ever decided
+//! histogram a step is of, and what is slow. Invariant: nothing is ever decided
 //! by it.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hayrick_metrics::{self as metrics, Histogram};
+use hayrick_web::{REQUEST_ID, Sparing};
 use http::{Method, StatusCode};
 use tokio::time::{Duration, Instant};
 
 use super::Head;
-use super::routes::Does;
+use super::routes::OperationId;
 
 /// A request that takes longer is worth a line. Its body does not count, as that is up to the client.
 const SLOW: Duration = Duration::from_secs(1);
-/// Lines about slow requests in a second: when all are slow, a few tell why.
-const LINES_PER_SECOND: u64 = 10;
+static SLOW_ONES: Sparing = Sparing::new(10);
 
 /// A step of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,8 +83,8 @@ impl Laps {
     }
 
     /// Notes it for the histograms, and writes what is to be said of it.
-    pub(super) fn tell(&self, does: Option<Does>, request: &Head, status: StatusCode) {
-        if let Some(histogram) = does.and_then(|does| of_request(does, request.method())) {
+    pub(super) fn tell(&self, operation: Option<OperationId>, request: &Head, status: StatusCode) {
+        if let Some(histogram) = operation.and_then(|operation| of_request(operation, request.method())) {
             histogram.observe(self.own());
             for (step, time) in &self.steps {
                 if let Some(histogram) = of_step(*step) {
@@ -93,12 +92,12 @@ impl Laps {
                 }
             }
         }
-        let is_slow =
-            self.own() >= SLOW && does.is_some_and(|does| of_request(does, request.method()).is_some());
+        let is_slow = self.own() >= SLOW
+            && operation.is_some_and(|operation| of_request(operation, request.method()).is_some());
         let (method, uri, status) = (request.method(), request.uri(), status.as_u16());
-        let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
+        let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-        if is_slow && may_tell() {
+        if is_slow && SLOW_ONES.may_tell() {
             tracing::warn!(
                 %method, %uri, status, request_id = id, ms = ms(self.own()), went = self.shown(),
                 "a slow request"
@@ -132,13 +131,13 @@ impl Step {
 }
 
 /// Of those that read and change objects.
-fn of_request(does: Does, method: &Method) -> Option<&'static Histogram> {
-    Some(match does {
-        Does::Put => &metrics::PUT_SECONDS,
-        Does::Read if *method == Method::HEAD => &metrics::HEAD_SECONDS,
-        Does::Read => &metrics::GET_SECONDS,
-        Does::Delete | Does::DeleteList => &metrics::DELETE_SECONDS,
-        Does::List | Does::ListDeleted => &metrics::LIST_SECONDS,
+fn of_request(operation: OperationId, method: &Method) -> Option<&'static Histogram> {
+    Some(match operation {
+        OperationId::Put => &metrics::PUT_SECONDS,
+        OperationId::Read if *method == Method::HEAD => &metrics::HEAD_SECONDS,
+        OperationId::Read => &metrics::GET_SECONDS,
+        OperationId::Delete | OperationId::DeleteList => &metrics::DELETE_SECONDS,
+        OperationId::List | OperationId::ListDeleted => &metrics::LIST_SECONDS,
         _ => return None,
     })
 }
@@ -154,22 +153,9 @@ fn of_step(step: Step) -> Option<&'static Histogram> {
     })
 }
 
-/// Whether another line may be written in this second.
-fn may_tell() -> bool {
-    /// The second in its upper half, lines in it in the lower.
-    static TOLD: AtomicU64 = AtomicU64::new(0);
-    static BEGAN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    let second = BEGAN.get_or_init(Instant::now).elapsed().as_secs() << 32;
-    let told = TOLD.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |told| {
-        let lines = if told & !0xffff_ffff == second { told & 0xffff_ffff } else { 0 };
-        (lines < LINES_PER_SECOND).then_some(second | (lines + 1))
-    });
-    told.is_ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio::time::{advance, sleep};
+    use tokio::time::sleep;
 
     use super::*;
 
@@ -189,14 +175,5 @@ mod tests {
         assert_eq!(laps.own(), Duration::from_millis(605));
         // Nobody measures here.
         lap(Step::Commit);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn of_many_slow_requests_some_are_told_each_second() {
-        advance(Duration::from_secs(1)).await;
-        let told = |tries: u64| (0..tries).filter(|_| may_tell()).count() as u64;
-        assert_eq!(told(100), LINES_PER_SECOND);
-        advance(Duration::from_secs(1)).await;
-        assert_eq!(told(3), 3);
     }
 }

@@ -27,7 +27,7 @@ pub(super) async fn ready(master: &Arc<Master>) -> Result<Response, Problem> {
 }
 
 /// Asked often and for nothing else, so it waits for nobody but the index, and not for long.
-pub(super) async fn metrics(master: &Master) -> Response {
+pub(super) async fn metrics(master: &Arc<Master>) -> Response {
     let gauges = status::gauges(master).await;
     let mut response = Response::new(Body::from(metrics::text(metrics::On::Master, &gauges)));
     let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE);

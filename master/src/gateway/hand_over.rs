@@ -8,11 +8,14 @@ use hayrick_metrics as metrics;
 use hayrick_protocol::command::Applied;
 use hayrick_protocol::messages::master::{HandOver, HandOverError};
 use hayrick_protocol::{NodeId, limits};
+use hayrick_web::Sparing;
 use tokio::time::Instant;
 use tracing::info;
 
 use crate::leader;
 use crate::master::Master;
+
+static HAND_OVERS: Sparing = Sparing::new(10);
 
 /// Gives the object to the leader, or when this is the leader to any other master that is connected. `None` when
 /// nobody took it: it surely has had no effect.
@@ -29,7 +32,9 @@ pub(crate) async fn give(
     for other in leader.into_iter().chain(others) {
         let Some(client) = master.peers.master(other) else { continue };
         metrics::HAND_OVERS.increment();
-        info!(key = %request.key, to = other.0, "handing a PUT over: a volume cannot be reached from here");
+        if HAND_OVERS.may_tell() {
+            info!(key = %request.key, to = other.0, "handing a PUT over: a volume cannot be reached from here");
+        }
         match client.call(request, vec![body.clone()], deadline).await {
             Ok((answer, _)) => return Some(answer),
             Err(error) if error.surely_not_executed() => {}

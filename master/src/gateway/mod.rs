@@ -7,7 +7,6 @@
 pub(crate) mod abandon;
 pub(crate) mod append;
 pub(crate) mod bodies;
-pub(crate) mod budget;
 pub(crate) mod commit;
 pub(crate) mod copies;
 pub(crate) mod epoch;
@@ -20,6 +19,7 @@ pub(crate) mod target;
 
 use std::sync::Arc;
 
+use hayrick_web::Answers;
 use tokio::sync::Semaphore;
 
 use crate::master::Master;
@@ -45,7 +45,7 @@ pub(crate) struct Gateway {
     /// For the bodies of requests.
     pub(crate) bodies: bodies::Bodies,
     /// For the bodies of answers: as much again as for those of requests.
-    pub(crate) answers: budget::Answers,
+    pub(crate) answers: Answers,
     /// For listings, which are whole in memory.
     pub(crate) lists: Arc<Semaphore>,
     /// For undeletes, while they look.
@@ -56,6 +56,8 @@ pub(crate) struct Gateway {
     pub(crate) checks: Arc<Semaphore>,
     /// For explanations.
     pub(crate) explanations: Arc<Semaphore>,
+    /// For the one scrape that may look at the index.
+    pub(crate) scrapes: Arc<Semaphore>,
     /// For needles of refused writes that are dropped.
     pub(crate) abandoned: Arc<Semaphore>,
     pub(crate) epochs: epoch::Epochs,
@@ -69,8 +71,9 @@ impl Gateway {
     pub(crate) fn new(options: &Options) -> Self {
         Self {
             bodies: bodies::Bodies::new(options.body_memory_bytes, bodies::PATIENCE),
-            answers: budget::Answers::new(options.body_memory_bytes),
+            answers: Answers::new(options.body_memory_bytes),
             lists: Arc::new(Semaphore::new(LISTS_MAX)),
+            scrapes: Arc::new(Semaphore::new(1)),
             undeletes: Arc::new(Semaphore::new(UNDELETES_MAX)),
             backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),

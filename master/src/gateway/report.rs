@@ -9,6 +9,7 @@ use hayrick_protocol::VolumeId;
 use hayrick_protocol::cluster_map::Placement;
 use hayrick_protocol::messages::master::{ReportVolume, Verdict};
 use hayrick_protocol::messages::volume::AppendError;
+use hayrick_web::Sparing;
 use tokio::time::{Duration, Instant, sleep_until, timeout_at};
 use tracing::info;
 
@@ -16,6 +17,8 @@ use super::append::AppendFailure;
 use super::target;
 use crate::leader;
 use crate::master::Master;
+
+static FAILURES: Sparing = Sparing::new(10);
 
 /// What the leader's answer may take: its own probe has a shorter deadline.
 const PATIENCE: Duration = Duration::from_millis(2500);
@@ -64,7 +67,9 @@ pub(crate) async fn report(
     let told =
         failed.iter().filter(|(_, failure)| !matches!(failure, AppendFailure::Refused(AppendError::Busy)));
     let verdicts = join_all(told.map(|(volume, failure)| async move {
-        info!(volume = volume.0, placement = placement.id.0, %failure, "an append failed; asking the leader");
+        if FAILURES.may_tell() {
+            info!(volume = volume.0, placement = placement.id.0, %failure, "an append failed; asking the leader");
+        }
         (failure, ask(master, placement, *volume, failure, deadline).await)
     }));
     let mut advice = Advice::TryAgain;

@@ -8,21 +8,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use hayrick_protocol::messages::master::{NotResolved, Resolve, Resolved};
 use hayrick_protocol::{ObjectKey, digest};
 use hayrick_rpc::{Client, Local};
-use hayrick_web::{Parameters, Problem, parameter};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use hayrick_web::{Consistency, Parameters, Problem};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::needle;
+use super::Head;
+use super::needle::{Needles, NotSent};
 use crate::read::Opened;
-use crate::store::Store;
 
-/// What one master may take before the next is asked.
+/// What one master may take.
 const ATTEMPT: Duration = Duration::from_secs(2);
+/// What it may take before the next is asked as well.
+const HEDGE_AFTER: Duration = Duration::from_millis(100);
 /// Fields that bear on what is sent.
 const CONDITIONS: [HeaderName; 5] = [
     header::IF_MATCH,
@@ -49,22 +53,28 @@ impl Masters {
         Self { local, known, clients: Mutex::default() }
     }
 
-    /// Asks one after the other until one answers for sure.
+    /// Asks one after the other until one answers for sure, and does not wait for one that is slow before it asks the next.
     async fn resolve(&self, message: &Resolve) -> Result<Resolved, NotResolved> {
-        let mut last = None;
-        for client in self.clients() {
-            match client.call(message, Vec::new(), Instant::now() + ATTEMPT).await {
-                Ok((Err(refused), _)) if refused.status == StatusCode::SERVICE_UNAVAILABLE.as_u16() => {
-                    last = Some(refused);
-                }
-                Ok((answer, _)) => {
+        let mut others = self.clients().into_iter();
+        let (mut asked, mut refused) = (FuturesUnordered::new(), None);
+        loop {
+            let next = others.next();
+            let patience = if next.is_some() { HEDGE_AFTER } else { ATTEMPT };
+            match next {
+                Some(client) => asked.push(ask(client, message)),
+                None if asked.is_empty() => break,
+                None => {}
+            }
+            match timeout(patience, asked.next()).await {
+                Ok(Some((client, Ok(answer)))) => {
                     self.prefer(&client);
                     return answer;
                 }
-                Err(_) => {}
+                Ok(Some((_, Err(why)))) => refused = why.or(refused),
+                Ok(None) | Err(_) => {}
             }
         }
-        Err(last.unwrap_or_else(|| NotResolved {
+        Err(refused.unwrap_or_else(|| NotResolved {
             status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
             text: format!("no master answers this volume ({}); start one", self.known.borrow().join(", ")),
         }))
@@ -90,28 +100,21 @@ impl Masters {
     }
 }
 
-/// What a request says, without its body.
-pub(crate) type Head = Request<()>;
-
-pub(crate) async fn get(
-    store: Arc<Store>,
-    masters: Arc<Masters>,
-    volume: u32,
-    request: Head,
-) -> Response<Body> {
-    let answered = answer(&store, &masters, volume, &request).await;
-    answered.unwrap_or_else(|problem| {
-        let mut response = problem.response(request.headers());
-        if request.method() == Method::HEAD && problem.status == StatusCode::NOT_FOUND {
-            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(0));
-            *response.body_mut() = Body::empty();
-        }
-        response
-    })
+/// What one master says for sure; else what it says of that, if it answers.
+async fn ask(
+    client: Arc<Client>,
+    message: &Resolve,
+) -> (Arc<Client>, Result<Result<Resolved, NotResolved>, Option<NotResolved>>) {
+    let answer = match client.call(message, Vec::new(), Instant::now() + ATTEMPT).await {
+        Ok((Err(why), _)) if why.status == StatusCode::SERVICE_UNAVAILABLE.as_u16() => Err(Some(why)),
+        Ok((answer, _)) => Ok(answer),
+        Err(_) => Err(None),
+    };
+    (client, answer)
 }
 
-async fn answer(
-    store: &Arc<Store>,
+pub(crate) async fn get(
+    needles: &Needles,
     masters: &Masters,
     volume: u32,
     request: &Head,
@@ -130,11 +133,13 @@ async fn answer(
         *response.headers_mut() = described;
         return Ok(response);
     };
-    let sent = store
-        .open_needle(id)
-        .ok()
-        .filter(|opened| is_named(opened, &resolved))
-        .and_then(|opened| needle::send(store, opened, request, resolved.range_counts).ok());
+    let held = match needles.open(id).await {
+        Err(NotSent::NoMemory(error)) => {
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("{error}; ask a master")));
+        }
+        held => held.ok().filter(|held| is_named(&held.opened, &resolved)),
+    };
+    let sent = held.and_then(|held| needles.send(held, request, resolved.range_counts).ok());
     let Some(mut response) = sent else { return redirect(&resolved.master, request) };
     if response.status().is_success() {
         let mut fields = described;
@@ -156,14 +161,7 @@ fn message(request: &Head) -> Result<Resolve, Problem> {
     let path = request.uri().path();
     let key = ObjectKey::from_path(path.strip_prefix('/').unwrap_or(path));
     let key = key.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, error.to_string()))?;
-    let stale = match parameter(request.uri(), "consistency") {
-        None | Some("linearizable") => false,
-        Some("stale") => true,
-        Some(other) => {
-            let text = format!("consistency={other} is not known; leave it out or say stale");
-            return Err(Problem::new(StatusCode::BAD_REQUEST, text));
-        }
-    };
+    let stale = Consistency::of(request.uri())? == Consistency::Stale;
     let mut fields = Vec::new();
     for name in &CONDITIONS {
         for value in request.headers().get_all(name) {
@@ -196,7 +194,7 @@ fn redirect(master: &str, request: &Head) -> Result<Response<Body>, Problem> {
     let to = format!("http://{master}{target}");
     let text = format!("no good copy is on this volume; ask the master: {to}");
     let problem = Problem::new(StatusCode::TEMPORARY_REDIRECT, text);
-    let mut response = problem.response(request.headers());
+    let mut response = problem.response(request);
     let location = HeaderValue::try_from(to).map_err(|_| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the master has no address for clients")
     })?;

@@ -8,26 +8,31 @@ mod key;
 mod metrics;
 mod needle;
 mod ready;
+mod starting;
 mod status;
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::body::Body;
 use futures_util::future::Either;
 use hayrick_protocol::ids::{ClusterId, InstanceId, VolumeId};
-use hayrick_web::{Parameters, Problem};
+use hayrick_web::{Parameters, Problem, REQUEST_ID, Sparing};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use tower_service::Service;
+use tokio::time::{Duration, Instant};
 
 pub(crate) use self::key::Masters;
+use self::needle::Needles;
+pub(crate) use self::starting::Starting;
 use crate::store::Store;
 
 const SYSTEM: &str = "/-/";
 const NEEDLES: &str = "/-/needles/";
+/// A request that takes longer until its first byte is worth a line.
+const SLOW: Duration = Duration::from_secs(1);
+static SLOW_ONES: Sparing = Sparing::new(10);
 const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD");
 
 /// Who answers.
@@ -38,50 +43,51 @@ pub(crate) struct Names {
     pub(crate) instance: InstanceId,
 }
 
-/// Answers the volume port; cheap to clone.
+/// Answers the volume port of a volume that serves; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct VolumePort {
     store: Arc<Store>,
+    needles: Needles,
     names: Names,
     masters: Arc<Masters>,
 }
 
+/// What a request says, without its body.
+pub(crate) type Head = Request<()>;
+
 impl VolumePort {
     pub(crate) fn new(store: Arc<Store>, names: Names, masters: Arc<Masters>) -> Self {
-        Self { store, names, masters }
+        Self { needles: Needles::new(Arc::clone(&store)), store, names, masters }
     }
 
-    /// The answer to a path that is a key.
-    fn object<B>(&self, request: Request<B>) -> impl Future<Output = Response<Body>> + Send + 'static {
-        let (parts, _) = request.into_parts();
-        let request = Request::from_parts(parts, ());
-        key::get(Arc::clone(&self.store), Arc::clone(&self.masters), self.names.volume.0, request)
-    }
-
-    /// A HEAD is answered as a GET, of which the connection sends the head only.
-    fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
-        let path = request.uri().path();
-        let id = path.strip_prefix(NEEDLES);
-        if id.is_none() && !matches!(path, health::PATH | ready::PATH | status::PATH | metrics::PATH) {
-            return unknown(path).response(request.headers());
-        }
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            return not_allowed(request);
-        }
-        // A health check may add what it likes, as some do against caches.
-        if !matches!(path, health::PATH | ready::PATH | metrics::PATH)
-            && let Err(problem) = Parameters::NONE.check(request.uri())
-        {
-            return problem.response(request.headers());
-        }
-        let answer = match (id, path) {
-            (Some(id), _) => needle::get(&self.store, id, request),
-            (None, health::PATH) => Ok(health::get()),
-            (None, ready::PATH) => ready::get(&self.store),
-            (None, metrics::PATH) => Ok(metrics::get(&self.store)),
-            (None, _) => Ok(status::get(&self.store, &self.names)),
+    /// The answer to what has to do with objects. A HEAD is answered as a GET, of which the connection sends the head only.
+    async fn object(self, request: Head) -> Response<Body> {
+        let begun = Instant::now();
+        let answer = match request.uri().path().strip_prefix(NEEDLES) {
+            None => key::get(&self.needles, &self.masters, self.names.volume.0, &request).await,
+            Some(id) => match Parameters::NONE.check(request.uri()) {
+                Ok(()) => self.needles.get(id, &request).await,
+                Err(problem) => Err(problem),
+            },
         };
-        answer.unwrap_or_else(|problem| problem.response(request.headers()))
+        let response = answer.unwrap_or_else(|problem| problem.response(&request));
+        tell(&request, response.status(), begun.elapsed());
+        response
+    }
+
+    /// The answer to the path of a system route, if it is one.
+    fn system<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
+        let answer = match request.uri().path() {
+            // A health check may add what it likes, as some do against caches.
+            health::PATH => Ok(health::get()),
+            ready::PATH => ready::get(&self.store),
+            metrics::PATH => Ok(metrics::get(&self.store)),
+            status::PATH => {
+                Parameters::NONE.check(request.uri()).map(|()| status::get(&self.store, &self.names))
+            }
+            _ => return None,
+        };
+        Some(answer.unwrap_or_else(|problem| problem.response(request)))
     }
 }
 
@@ -91,25 +97,35 @@ type Answered = Either<
     Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>,
 >;
 
-impl<B> Service<Request<B>> for VolumePort {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Answered;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Answered {
+impl VolumePort {
+    /// The answer to any request.
+    fn answer<B>(&self, request: Request<B>) -> Answered {
         let path = request.uri().path();
-        if path.starts_with(SYSTEM) || path == "/" {
-            return Either::Left(ready(Ok(self.answer(&request))));
+        let is_system = path == "/" || (path.starts_with(SYSTEM) && !path.starts_with(NEEDLES));
+        let is_read = request.method() == Method::GET || request.method() == Method::HEAD;
+        if !is_system && is_read {
+            let (parts, _) = request.into_parts();
+            let object = self.clone().object(Head::from_parts(parts, ()));
+            return Either::Right(Box::pin(async { Ok(object.await) }));
         }
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            return Either::Left(ready(Ok(not_allowed(&request))));
-        }
-        let object = self.object(request);
-        Either::Right(Box::pin(async { Ok(object.await) }))
+        let answer = match self.system(&request) {
+            None if is_system => unknown(path).response(&request),
+            Some(answer) if is_read => answer,
+            _ => not_allowed(&request),
+        };
+        Either::Left(ready(Ok(answer)))
+    }
+}
+
+/// Writes what is to be said of a request for an object.
+fn tell(request: &Head, status: StatusCode, took: Duration) {
+    let (method, uri, status) = (request.method(), request.uri(), status.as_u16());
+    let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    let ms = took.as_secs_f64() * 1000.0;
+    if took >= SLOW && SLOW_ONES.may_tell() {
+        tracing::warn!(%method, %uri, status, request_id = id, ms, "a slow request");
+    } else {
+        tracing::debug!(%method, %uri, status, request_id = id, ms, "a request");
     }
 }
 
@@ -125,7 +141,7 @@ fn unknown(path: &str) -> Problem {
 fn not_allowed<B>(request: &Request<B>) -> Response<Body> {
     let (path, method) = (request.uri().path(), request.method());
     let text = format!("{path} on a volume takes GET and HEAD, not {method}; write to a master");
-    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, text).response(request.headers());
+    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, text).response(request);
     response.headers_mut().insert(header::ALLOW, ALLOW);
     response
 }

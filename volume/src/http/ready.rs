@@ -1,4 +1,4 @@
-//! `/-/ready`: whether this volume would take an append. Nothing is served before it is registered.
+//! `/-/ready`: whether this volume would take an append. Before it is registered it is not: see `starting`.
 
 use axum::body::Body;
 use hayrick_protocol::cluster_map::VolumeStatus;

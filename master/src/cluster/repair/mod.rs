@@ -76,6 +76,8 @@ struct Shown {
     waiting: Vec<String>,
     /// What volumes that are up wait for.
     caring: Vec<String>,
+    /// Bytes that were found dead in the last look at a volume, and that it has not dropped.
+    dead: BTreeMap<VolumeId, u64>,
 }
 
 impl Repair {
@@ -87,6 +89,13 @@ impl Repair {
             gone: Mutex::default(),
             giving_up: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Bytes that lie on volumes, that nothing counts on, and that have not been dropped yet, as far as was looked. On the leader;
+    /// elsewhere it is 0.
+    pub(crate) fn dead_bytes(&self, cluster: &Cluster) -> u64 {
+        let is_there = |id| cluster.map.volumes.get(id).is_some_and(|it| it.state != VolumeState::Removed);
+        self.shown.lock().dead.iter().filter(|(id, _)| is_there(*id)).map(|(_, bytes)| bytes).sum()
     }
 
     /// What is moved, and why some placements are not repaired and what to do. On the leader; elsewhere it is nothing.

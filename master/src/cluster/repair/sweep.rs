@@ -46,6 +46,7 @@ pub(super) struct Swept {
 pub(super) async fn run(master: &Arc<Master>, volume: VolumeId, whole: &Whole) -> Result<Swept, Trouble> {
     let (mut swept, mut names) = (Swept::default(), GarbageNames::default());
     let mut from = ListPosition::default();
+    master.repair.shown.lock().dead.remove(&volume);
     loop {
         let state = master.node.cluster().map.volumes.get(&volume).map(|volume| volume.state);
         if !state.is_some_and(can_drop) {
@@ -95,7 +96,15 @@ async fn page(
         let needles = dead.len() as u64;
         let client = master.peers.volume(volume).ok_or(Trouble::Changed)?;
         let request = Drop { ticket, needles: dead };
-        match client.call(&request, Vec::new(), Instant::now() + PATIENCE).await {
+        *master.repair.shown.lock().dead.entry(volume).or_default() += dropped;
+        let answer = client.call(&request, Vec::new(), Instant::now() + PATIENCE).await;
+        // Dropped, or looked at again; else they lie there until the next look.
+        if matches!(answer, Ok((Ok(()) | Err(DropError::Stale), _)))
+            && let Some(left) = master.repair.shown.lock().dead.get_mut(&volume)
+        {
+            *left = left.saturating_sub(dropped);
+        }
+        match answer {
             Ok((Ok(()), _)) => {
                 metrics::ORPHANS_DROPPED.add(needles);
                 swept.needles += needles;

@@ -1,15 +1,15 @@
 //! The memory that the bodies of all answers together may take, and what a piece of one takes of it.
 //!
 //! Owns the permits. A piece takes them before it is read, and gives them back when its client has it; who does not fit waits in
-//! line, holding nothing. Invariant: what is read and not yet sent never exceeds the budget.
+//! line, holding nothing. How long a client may take is the connection's matter. Invariant: what is read and not yet sent never
+//! exceeds the budget.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
-
-use super::bodies::Exhausted;
 
 /// Permits are given in units of this many bytes.
 const UNIT_BYTES: usize = 1024;
@@ -20,47 +20,57 @@ const SMALL_PART: usize = 8;
 
 /// The memory for the bodies of answers. Small ones have a part for themselves, so that no number of large ones that are taken
 /// slowly stands in their way.
-pub(crate) struct Answers {
+#[derive(Debug)]
+pub struct Answers {
     small: Budget,
     large: Budget,
 }
 
+/// Its time was over before there was memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the memory for the bodies of answers is taken by readers that are slow")]
+pub struct NoMemory;
+
 impl Answers {
     /// `total_bytes` for all answers.
-    pub(crate) fn new(total_bytes: usize) -> Self {
+    pub fn new(total_bytes: usize) -> Self {
         let small = total_bytes / SMALL_PART;
         Self { small: Budget::new(small), large: Budget::new(total_bytes - small) }
     }
 
     /// Waits for `bytes`.
-    pub(crate) async fn take(&self, bytes: usize, deadline: Instant) -> Result<Share, Exhausted> {
+    ///
+    /// # Errors
+    /// When they are not free by `deadline`.
+    pub async fn take(&self, bytes: usize, deadline: Instant) -> Result<Share, NoMemory> {
         let budget = if bytes <= SMALL_BYTES { &self.small } else { &self.large };
         budget.take(bytes, deadline).await
     }
 }
 
-/// A budget.
+#[derive(Debug)]
 struct Budget {
     permits: Arc<Semaphore>,
     total_units: usize,
 }
 
 /// One piece's share; given back when dropped.
-pub(crate) struct Share {
+#[derive(Debug)]
+pub struct Share {
     permit: OwnedSemaphorePermit,
     bytes: usize,
 }
 
 impl Share {
     /// Gives back what is more than `bytes`.
-    pub(crate) fn shrink(&mut self, bytes: usize) {
+    pub fn shrink(&mut self, bytes: usize) {
         let surplus = self.permit.num_permits().saturating_sub(bytes.div_ceil(UNIT_BYTES).max(1));
         drop(self.permit.split(surplus));
         self.bytes = self.bytes.min(bytes);
     }
 
     /// `bytes`, which give the share back when the last reference to them is gone.
-    pub(crate) fn hold(self, bytes: Bytes) -> Bytes {
+    pub fn hold(self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Held { bytes, _share: self })
     }
 }
@@ -84,7 +94,7 @@ impl Budget {
     }
 
     /// Waits for `bytes`.
-    async fn take(&self, bytes: usize, deadline: Instant) -> Result<Share, Exhausted> {
+    async fn take(&self, bytes: usize, deadline: Instant) -> Result<Share, NoMemory> {
         let permit = self.wait(self.units(bytes), deadline).await?;
         Ok(Share { permit, bytes })
     }
@@ -94,12 +104,12 @@ impl Budget {
         bytes.div_ceil(UNIT_BYTES).clamp(1, self.total_units.max(1))
     }
 
-    async fn wait(&self, units: usize, deadline: Instant) -> Result<OwnedSemaphorePermit, Exhausted> {
-        let units = u32::try_from(units).map_err(|_| Exhausted)?;
+    async fn wait(&self, units: usize, deadline: Instant) -> Result<OwnedSemaphorePermit, NoMemory> {
+        let units = u32::try_from(units).map_err(|_| NoMemory)?;
         let waiting = Arc::clone(&self.permits).acquire_many_owned(units);
         match timeout_at(deadline, waiting).await {
             Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
-            Err(_) => Err(Exhausted),
+            Err(_) => Err(NoMemory),
         }
     }
 }
@@ -115,12 +125,12 @@ mod tests {
         let budget = Budget::new(10 * 1024);
         let soon = || Instant::now() + Duration::from_secs(5);
         let first = budget.take(8 * 1024, soon()).await.expect("fits");
-        assert_eq!(budget.take(4 * 1024, soon()).await.err(), Some(Exhausted));
+        assert_eq!(budget.take(4 * 1024, soon()).await.err(), Some(NoMemory));
         drop(first);
         let mut second = budget.take(20 * 1024, soon()).await.expect("alone, it may have all that there is");
         second.shrink(1);
         let _third = budget.take(9 * 1024, soon()).await.expect("the second gave back what it did not need");
-        assert_eq!(budget.take(1, soon()).await.err(), Some(Exhausted), "and no more than that");
+        assert_eq!(budget.take(1, soon()).await.err(), Some(NoMemory), "and no more than that");
     }
 
     #[tokio::test(start_paused = true)]
@@ -130,7 +140,7 @@ mod tests {
         let held = share.hold(Bytes::from_static(b"a piece of an object"));
         let slice = held.slice(2..7);
         drop(held);
-        assert_eq!((&*slice, budget.take(1, Instant::now()).await.err()), (&b"piece"[..], Some(Exhausted)));
+        assert_eq!((&*slice, budget.take(1, Instant::now()).await.err()), (&b"piece"[..], Some(NoMemory)));
         drop(slice);
         assert!(budget.take(1024, Instant::now()).await.is_ok());
     }
@@ -140,7 +150,7 @@ mod tests {
         let answers = Answers::new(8 << 20);
         let soon = || Instant::now() + Duration::from_secs(5);
         let _large = answers.take(7 << 20, soon()).await.expect("it fits");
-        assert_eq!(answers.take(SMALL_BYTES + 1, soon()).await.err(), Some(Exhausted));
+        assert_eq!(answers.take(SMALL_BYTES + 1, soon()).await.err(), Some(NoMemory));
         answers.take(SMALL_BYTES, soon()).await.expect("it has a part of its own");
     }
 }
