@@ -26,6 +26,10 @@ use crate::master::Master;
 /// A master that misses so many heartbeats of the leader counts as unreachable, where that is the longer time.
 const HEARTBEATS_MISSED: u32 = 3;
 
+/// A volume that takes writes, and that this master has not heard for so long, is out of its reach. Long enough for volumes to
+/// find a master that was just started.
+const OUT_OF_REACH_AFTER: Duration = Duration::from_secs(5);
+
 /// What a scrape waits for the index.
 const GAUGES_PATIENCE: Duration = Duration::from_millis(300);
 
@@ -144,10 +148,26 @@ pub(crate) fn ready(master: &Master) -> Result<(), String> {
         ));
     }
     not_placed(&cluster, &config)?;
+    let taking = cluster.map.volumes.values().filter(|volume| volume.state.takes_writes());
+    let (up, silent): (Vec<_>, Vec<_>) =
+        taking.partition(|volume| master.heartbeats.silent_for(volume.id) < OUT_OF_REACH_AFTER);
+    out_of_reach(up.len(), silent.len(), config.min_replicas)?;
     if !master.gateway.epochs.is_open() {
         return Err("this master has no epoch open yet: it asks the leader for one".to_owned());
     }
     Ok(())
+}
+
+/// Others hear these volumes: the leader said that they take writes.
+fn out_of_reach(heard: usize, silent: usize, min_replicas: u8) -> Result<(), String> {
+    if heard >= usize::from(min_replicas) || silent == 0 {
+        return Ok(());
+    }
+    Err(format!(
+        "{silent} of the {} volumes that take writes have not been heard by this master for {} s: look at the network between          it and them; other masters reach them",
+        heard + silent,
+        OUT_OF_REACH_AFTER.as_secs()
+    ))
 }
 
 fn not_placed(cluster: &Cluster, config: &ClusterConfig) -> Result<(), String> {
@@ -289,6 +309,14 @@ mod tests {
     use hayrick_raft_store::{Counters, Follower, LogStatus, Table};
 
     use super::*;
+
+    #[test]
+    fn a_master_that_hears_too_few_volumes_is_not_ready() {
+        assert_eq!(out_of_reach(2, 2, 2), Ok(()), "a write finds its copies");
+        assert_eq!(out_of_reach(1, 0, 2), Ok(()), "there are no others, which is told elsewhere");
+        let why = out_of_reach(1, 3, 2).expect_err("others reach them");
+        assert!(why.starts_with("3 of the 4 volumes") && why.contains("network"), "{why}");
+    }
 
     fn cluster() -> Cluster {
         let volume = |id, state| Volume {

@@ -71,6 +71,11 @@ impl Heartbeats {
         self.beats.lock().get(&volume).map(|beats| beats.seen.clone())
     }
 
+    /// How long a volume has been silent, since this master started at most.
+    pub(crate) fn silent_for(&self, volume: VolumeId) -> Duration {
+        self.seen(volume).map_or(self.started, |seen| seen.at).elapsed()
+    }
+
     /// A probe knows better than the last heartbeat, until the next one.
     pub(crate) fn correct(&self, volume: VolumeId, change: impl FnOnce(&mut VolumeStatus)) {
         if let Some(beats) = self.beats.lock().get_mut(&volume) {
@@ -202,6 +207,16 @@ mod tests {
 
     fn after(now: Instant, ms: u64) -> Instant {
         now + Duration::from_millis(ms)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_volume_is_silent_since_its_last_heartbeat_or_since_the_start() {
+        let heartbeats = Heartbeats::new();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(heartbeats.silent_for(VolumeId(1)), Duration::from_secs(3));
+        heartbeats.beats.lock().insert(VolumeId(1), beats(Instant::now()));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(heartbeats.silent_for(VolumeId(1)), Duration::from_secs(2));
     }
 
     #[test]
