@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is written was verified while it came; a file that was named holds a whole backup or what it held before.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -37,10 +37,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Result<Exit> {
     args.connect.run(|client| async move {
         if args.file == Path::new("-") {
-            let mut out = io::stdout().lock();
+            let mut out = output::stdout();
             let told = copy(&client, &mut out).await?;
             out.flush()?;
-            eprintln!("{told}");
+            output::noted(&told);
         } else {
             let mut told = String::new();
             save(&args.file, async |file| {
@@ -65,7 +65,7 @@ async fn copy(client: &Client, out: &mut impl Write) -> Result<String> {
             chunk.context("the backup is not whole; take it again, or from another master (--server)")?;
         decoder.feed(&chunk);
         while decoder.next_part().context(what)?.is_some() {}
-        out.write_all(&chunk)?;
+        out.write_all(&chunk).context("cannot write it")?;
         bytes += chunk.len() as u64;
     }
     let (header, sum, objects) = decoder.finish().context(what)?;

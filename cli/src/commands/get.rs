@@ -2,16 +2,17 @@
 //!
 //! Invariant: a file that was named with `-o` holds all of the object or what it held before.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use hayrick_client::{GetOptions, Object};
 
 use crate::commands::connect::Connect;
 use crate::commands::save::save;
 use crate::exit::Exit;
+use crate::output;
 
 /// Read an object
 ///
@@ -39,7 +40,7 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         let object = client.get_with(&args.key, &options).await?;
         match target {
             None => {
-                let mut out = io::stdout().lock();
+                let mut out = output::stdout();
                 copy(object, &mut out).await?;
                 out.flush()?;
             }
@@ -52,7 +53,7 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
 async fn copy(object: Object, out: &mut impl Write) -> Result<()> {
     let mut chunks = object.stream();
     while let Some(chunk) = chunks.next().await {
-        out.write_all(&chunk?)?;
+        out.write_all(&chunk?).context("cannot write it")?;
     }
     Ok(())
 }
