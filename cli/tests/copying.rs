@@ -18,6 +18,8 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Less than the 10 s after which a client gives up on a master that is silent.
+const BEFORE_SILENCE: Duration = Duration::from_secs(8);
 
 fn hayrick(master: &Master, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hayrick"));
@@ -410,12 +412,16 @@ async fn ls_shows_a_page_before_the_next_one_is_there() {
     let is_second = |request: &Request, _: usize| request.target.contains("start=").then_some(Fault::Hang);
     let master = Master::failing(&store, is_second).await;
     let mut child = hayrick(&master, &["ls"]).spawn().expect("the binary runs");
-    let mut shown = [0; 4];
-    let read = block_in_place(|| child.stdout.as_mut().expect("piped").read_exact(&mut shown));
-    read.expect("it comes though nothing follows");
-    assert_eq!(&shown, b"a\nb\n");
-    child.kill().expect("it runs");
+    let mut stdout = child.stdout.take().expect("piped");
+    let shown = tokio::task::spawn_blocking(move || {
+        let mut shown = [0; 4];
+        stdout.read_exact(&mut shown).map(|()| shown)
+    });
+    let shown = tokio::time::timeout(BEFORE_SILENCE, shown).await;
+    child.kill().expect("it waits for the second page");
     child.wait().expect("it ends");
+    let shown = shown.expect("it comes though nothing follows").expect("it is read");
+    assert_eq!(&shown.expect("it is shown"), b"a\nb\n");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -39,21 +39,21 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
     args.connect.run(|client| async move {
         let object = client.get_with(&args.key, &options).await?;
         match target {
-            None => {
-                let mut out = output::stdout();
-                copy(object, &mut out).await?;
-                out.flush()?;
+            None => copy(object, &mut output::stdout(), "standard output").await?,
+            Some(path) => {
+                let shown = path.display().to_string();
+                save(&path, async |file| copy(object, file, &shown).await).await?;
             }
-            Some(path) => save(&path, async |file| copy(object, file).await).await?,
         }
         Ok(Exit::Done)
     })
 }
 
-async fn copy(object: Object, out: &mut impl Write) -> Result<()> {
+async fn copy(object: Object, out: &mut impl Write, to: &str) -> Result<()> {
+    let not_written = || format!("cannot write {to}");
     let mut chunks = object.stream();
     while let Some(chunk) = chunks.next().await {
-        out.write_all(&chunk?).context("cannot write it")?;
+        out.write_all(&chunk?).with_context(not_written)?;
     }
-    Ok(())
+    out.flush().with_context(not_written)
 }
