@@ -1,16 +1,20 @@
 //! What a command ends with: the exit codes that scripts rely on, and the one sentence for people.
 //!
-//! Owns the mapping from the client's errors to codes. Leaves wrong flags to clap, which also ends with 2.
+//! Owns the mapping from the client's errors to codes, and to what can be done: the client knows no commands or flags to name.
+//! Leaves wrong flags to clap, which also ends with 2.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
 use hayrick_client::{BuildError, Error};
 
+use crate::output;
+
 /// How a command ended. The numbers are a contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Done.
+    #[default]
     Done = 0,
     /// It could not be done.
     Failed = 1,
@@ -67,8 +71,8 @@ pub(crate) struct NotRun;
 
 /// The code that tells what `error` means.
 pub(crate) fn of(error: &anyhow::Error) -> Exit {
-    if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
-        // Whoever read our output has enough of it, as `head` does.
+    if error.downcast_ref::<io::Error>().is_some_and(output::is_enough) {
+        // As `head` has. A pipe that was named is another thing: nobody got what was to go there.
         return Exit::Done;
     }
     if error.is::<BuildError>() || error.is::<WrongUse>() {
@@ -86,8 +90,32 @@ pub(crate) fn of(error: &anyhow::Error) -> Exit {
     }
 }
 
+/// What went wrong, and what to do, in one sentence for people.
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
+    let remedy = error.downcast_ref::<Error>().and_then(remedy);
+    let is_full = |error: &io::Error| error.kind() == ErrorKind::StorageFull;
+    let of_disk = error.downcast_ref::<io::Error>().filter(|error| is_full(error));
+    match remedy.or(of_disk.map(|_| "make room there, or name another place")) {
+        Some(remedy) => format!("{error:#}; {remedy}"),
+        None => format!("{error:#}"),
+    }
+}
+
+/// What to do, where the error does not say it already.
+fn remedy(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::NotFound { .. } => Some("`hayrick ls PREFIX` shows those that there are"),
+        Error::PreconditionFailed { .. } => Some("`hayrick stat KEY` shows what is there now"),
+        Error::Unknown { .. } => Some("look before you do it again, as with `hayrick stat KEY`"),
+        Error::NoMaster { .. } => Some("start them, or name their client ports with --server"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use anyhow::Context;
+
     use super::*;
 
     #[test]
@@ -112,8 +140,24 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_went_away_is_no_failure() {
-        assert_eq!(of(&io::Error::from(io::ErrorKind::BrokenPipe).into()), Exit::Done);
+    fn a_reader_of_another_pipe_than_standard_output_that_went_away_is_a_failure() {
+        let broken = || io::Error::from(ErrorKind::BrokenPipe);
+        assert_eq!(of(&broken().into()), Exit::Failed);
+        let enough = io::Error::new(ErrorKind::BrokenPipe, output::HasEnough);
+        assert_eq!(of(&anyhow::Error::from(enough).context("cannot write it")), Exit::Done);
+    }
+
+    #[test]
+    fn a_sentence_says_what_to_do_whatever_it_was_about() {
+        let told = |error: Error| sentence(&anyhow::Error::from(error).context("a"));
+        assert_eq!(
+            told(Error::NotFound { key: "k".into() }),
+            "a: k: there is no such key; `hayrick ls PREFIX` shows those that there are"
+        );
+        assert!(told(Error::NoMaster { tried: Vec::new() }).ends_with("--server"));
+        assert_eq!(told(Error::NoRoom { message: "full".into() }), "a: full", "masters say it themselves");
+        let full = Err::<(), _>(io::Error::from(ErrorKind::StorageFull)).context("cannot write it");
+        assert!(sentence(&full.expect_err("it is full")).contains("make room"));
     }
 
     #[test]

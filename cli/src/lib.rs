@@ -15,12 +15,15 @@ mod readiness;
 mod screen;
 mod server;
 mod settings;
+mod signals;
 mod units;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use hayrick_protocol::key::KeyError;
 
 use crate::exit::Exit;
 
@@ -97,7 +100,7 @@ pub fn run() -> ExitCode {
         let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))?;
         Ok((cli, matches))
     });
-    let (cli, matches) = parsed.unwrap_or_else(|error| error.exit());
+    let (cli, matches) = parsed.unwrap_or_else(|error| of_reserved_key(error).exit());
     let is_said = matches.subcommand_matches("rm").map_or(Ok(()), commands::rm::is_said);
     let result = match cli.command {
         Command::Master(args) => commands::master::run(*args),
@@ -126,16 +129,38 @@ pub fn run() -> ExitCode {
     let exit = result.unwrap_or_else(|error| {
         let exit = exit::of(&error);
         if exit != Exit::Done {
-            eprintln!("hayrick: {error:#}");
+            output::noted(&format!("hayrick: {}", exit::sentence(&error)));
         }
         exit
     });
     exit.into()
 }
 
+/// A key that begins with `-/` is a flag to clap, whose tip is to say that it is none: it would be refused all the same.
+fn of_reserved_key(error: clap::Error) -> clap::Error {
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(arg)) if arg.starts_with("-/") => clap::Error::raw(
+            ErrorKind::UnknownArgument,
+            format!("bad key: {}; ask for those with curl\n", KeyError::Reserved),
+        ),
+        _ => error,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_of_the_system_is_refused_as_a_key_and_not_as_a_flag() {
+        let refused = |args: &[&str]| {
+            let error = Cli::command().try_get_matches_from(args).expect_err("it is refused");
+            of_reserved_key(error).to_string()
+        };
+        let told = refused(&["hayrick", "get", "-/status"]);
+        assert!(told.starts_with("error: bad key: ") && !told.contains("tip"), "{told}");
+        assert!(refused(&["hayrick", "get", "--sever", "a"]).contains("--server"));
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

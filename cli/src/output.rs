@@ -1,15 +1,50 @@
 //! What commands print on standard output: lines, tables, JSON.
 //!
-//! Owns standard output: errors and logs go to standard error. A reader that goes away (`| head`) is an error of kind
-//! `BrokenPipe` to the caller, not a panic.
+//! Owns standard output: errors and logs go to standard error. A reader that goes away (`| head`) is an error to the caller,
+//! not a panic, and told from a pipe that was named and whose reader goes: of that nothing was delivered.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, StdoutLock, Write};
 
 use serde_json::Value;
 
+/// Whoever read our standard output has enough of it.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads standard output any more")]
+pub(crate) struct HasEnough;
+
+/// Standard output, for whoever writes more than lines; no other thread writes there meanwhile.
+pub(crate) struct Stdout(StdoutLock<'static>);
+
+pub(crate) fn stdout() -> Stdout {
+    Stdout(io::stdout().lock())
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(of_stdout)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(of_stdout)
+    }
+}
+
+fn of_stdout(error: io::Error) -> io::Error {
+    if error.kind() == ErrorKind::BrokenPipe {
+        io::Error::new(ErrorKind::BrokenPipe, HasEnough)
+    } else {
+        error
+    }
+}
+
+/// Whether the reader of our standard output went away.
+pub(crate) fn is_enough(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<HasEnough>())
+}
+
 /// One line.
 pub(crate) fn line(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     writeln!(out, "{text}")?;
     out.flush()
 }
@@ -99,6 +134,13 @@ pub(crate) fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reader_of_standard_output_that_went_is_told_from_one_of_another_pipe() {
+        let broken = || io::Error::from(ErrorKind::BrokenPipe);
+        assert!(is_enough(&of_stdout(broken())) && !is_enough(&broken()));
+        assert!(!is_enough(&of_stdout(io::Error::from(ErrorKind::StorageFull))));
+    }
 
     #[test]
     fn tables_line_up_and_show_empty_cells() {

@@ -6,6 +6,8 @@ use std::io::{self, IsTerminal, Write};
 
 use terminal_size::terminal_size_of;
 
+use crate::output;
+
 /// To the first line of the terminal.
 const HOME: &str = "\x1b[H";
 /// Clears from here to the end of the line.
@@ -43,10 +45,10 @@ impl Screen {
 
     /// Shows `text`: over the one before, or below it, with an empty line between, where there is no terminal.
     pub(crate) fn show(&mut self, text: &str) -> io::Result<()> {
-        let mut out = io::stdout().lock();
+        let mut out = output::stdout();
         if self.obeys {
             // Asked each time, as windows are made larger and smaller.
-            let size = terminal_size_of(&out)
+            let size = terminal_size_of(io::stdout())
                 .map(|(width, height)| Size { columns: width.0.into(), lines: height.0.into() });
             out.write_all(over(text, size).as_bytes())?;
         } else {

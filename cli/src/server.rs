@@ -9,16 +9,14 @@ use std::process;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::exit::Exit;
+use crate::signals::{EXIT_INTERRUPTED, Signals};
 use crate::{descriptors, logging, output, readiness};
 
 /// How long a server may take to stop (cli.md).
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// What a shell shows for a process that SIGINT ended.
-pub(crate) const EXIT_INTERRUPTED: i32 = 130;
 
 /// Flags of every server.
 #[derive(Debug, Clone, clap::Args)]
@@ -29,25 +27,6 @@ pub(crate) struct Common {
     /// What to log to standard error: error, warn, info, debug, trace, or target=level,… [default: RUST_LOG, else warnings and our own news]
     #[arg(long, env = "HAYRICK_LOG", value_name = "FILTER")]
     log: Option<String>,
-}
-
-/// SIGINT and SIGTERM, caught from the moment this is made.
-pub(crate) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    pub(crate) fn catch() -> Result<Self> {
-        let interrupt = signal(SignalKind::interrupt()).context("cannot catch SIGINT")?;
-        let terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
-        Ok(Self { interrupt, terminate })
-    }
-
-    /// Returns with the next one.
-    pub(crate) async fn next(&mut self) {
-        tokio::select! { _ = self.interrupt.recv() => {}, _ = self.terminate.recv() => {} }
-    }
 }
 
 /// Runs a server: logs, open files, a runtime, signals caught before anything else.
@@ -65,7 +44,7 @@ pub(crate) fn run<F: Future<Output = Result<()>>>(
         .enable_all()
         .build()
         .context("cannot start the runtime's threads")?;
-    let result = runtime.block_on(async { serve(Signals::catch()?).await });
+    let result = runtime.block_on(async { serve(Signals::of_servers()?).await });
     // What still blocks has had its time.
     runtime.shutdown_background();
     result.map(|()| Exit::Done)

@@ -20,6 +20,7 @@ struct Held {
     objects: BTreeMap<String, Vec<u8>>,
     puts: u64,
     gets: u64,
+    deletes: u64,
     /// All paths that were ever asked for.
     paths: Vec<String>,
 }
@@ -30,10 +31,18 @@ enum Fault {
     None,
     /// Every tenth PUT but the first is refused, and every tenth has an unknown outcome though it happened.
     SomePuts,
+    /// Every tenth PUT has an unknown outcome, and does not happen.
+    LostPuts,
+    /// No leader is there for the first two PUTs.
+    Election,
+    /// The outcome of all PUTs is unknown.
+    AllPuts,
     /// What is read is not what was put.
     OtherBytes,
     /// Nothing is deleted.
     Deletes,
+    /// No DELETE is answered.
+    SilentDeletes,
     /// Bodies are too large.
     Large,
 }
@@ -102,6 +111,11 @@ impl Shared {
                 _ => self.etag_of(path),
             };
             let (status, body) = self.answer(method, path, body);
+            if method == "DELETE" && self.fault == Fault::SilentDeletes {
+                // Until the client goes.
+                let _ = reader.read(&mut [0]);
+                return;
+            }
             let head =
                 format!("HTTP/1.1 {status}\r\netag: \"{etag}\"\r\ncontent-length: {}\r\n\r\n", body.len());
             if reader.get_mut().write_all(&[head.as_bytes(), &body].concat()).is_err() {
@@ -123,13 +137,18 @@ impl Shared {
             "PUT" if self.fault == Fault::Large => ("413 Content Too Large", b"at most 1 B".to_vec()),
             "PUT" => {
                 held.puts += 1;
-                let (some, number) = (self.fault == Fault::SomePuts, held.puts % 10);
-                if some && number == 5 {
-                    refused
-                } else {
-                    held.objects.insert(path.to_owned(), body);
-                    let unknown = ("504 Gateway Timeout", b"no majority".to_vec());
-                    if some && number == 0 { unknown } else { ("201 Created", Vec::new()) }
+                let number = held.puts % 10;
+                let unknown = ("504 Gateway Timeout", b"no majority".to_vec());
+                match self.fault {
+                    Fault::SomePuts if number == 5 => refused,
+                    Fault::Election if held.puts <= 2 => refused,
+                    Fault::LostPuts if number == 0 => unknown,
+                    Fault::AllPuts => unknown,
+                    fault => {
+                        held.objects.insert(path.to_owned(), body);
+                        let is_unknown = fault == Fault::SomePuts && number == 0;
+                        if is_unknown { unknown } else { ("201 Created", Vec::new()) }
+                    }
                 }
             }
             "GET" => {
@@ -141,10 +160,13 @@ impl Shared {
                 }
             }
             "DELETE" if self.fault == Fault::Deletes => ("507 Insufficient Storage", b"full".to_vec()),
-            "DELETE" => match held.objects.remove(path) {
-                Some(_) => ("204 No Content", Vec::new()),
-                None => ("404 Not Found", b"Key does not exist.".to_vec()),
-            },
+            "DELETE" => {
+                held.deletes += 1;
+                match held.objects.remove(path) {
+                    Some(_) => ("204 No Content", Vec::new()),
+                    None => ("404 Not Found", b"Key does not exist.".to_vec()),
+                }
+            }
             _ => ("405 Method Not Allowed", Vec::new()),
         };
         self.asked.notify_all();
@@ -249,6 +271,30 @@ fn what_fails_is_counted_by_kind_and_too_much_of_it_is_no_success() {
 }
 
 #[test]
+fn what_may_come_after_it_was_to_be_removed_is_told() {
+    let master = Master::start(Fault::LostPuts);
+    let output = run(&master, &["--seconds", "1", "--warm-up", "0", "--json"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("not known, and they may come yet; `hayrick rm -r bench/"), "{said}");
+    let json = json(&output);
+    let unknown = number(&json["put"]["failed_by_kind"]["outcome_unknown_504"]);
+    assert_eq!(number(&json["objects"]["left"]), unknown, "{json}");
+
+    let master = Master::start(Fault::AllPuts);
+    let output = run(&master, &[]);
+    let said = text(&output.stderr);
+    assert!(output.status.code() == Some(5) && said.contains("comes yet, `hayrick rm -r bench/"), "{said}");
+}
+
+#[test]
+fn a_run_may_begin_while_a_leader_is_elected() {
+    let master = Master::start(Fault::Election);
+    let output = run(&master, &["--seconds", "1", "--warm-up", "0"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
 fn other_bytes_than_were_put_are_told() {
     let master = Master::start(Fault::OtherBytes);
     let args = ["--mode", "mixed", "--seconds", "1", "--warm-up", "0s", "--objects", "2"];
@@ -325,6 +371,22 @@ fn interrupted_it_tells_what_it_has_and_removes_what_it_put() {
     assert!(number(&json["put"]["answered"]) >= 95, "{json}");
     let held = master.shared.held.lock().expect("no answer panics");
     assert_eq!((held.objects.len(), &json["objects"]["left"]), (0, &0.into()));
+}
+
+#[test]
+fn interrupted_twice_it_ends_at_once_and_says_what_removes_the_rest() {
+    let master = Master::start(Fault::SilentDeletes);
+    let mut command = bench(&master.address, &["--seconds", "600", "--warm-up", "0s"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    master.wait_until(|held| held.puts > 10);
+    interrupt(&child);
+    master.wait_until(|held| held.deletes > 0);
+    interrupt(&child);
+    let output = child.wait_with_output().expect("it ends");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("once more to end at once"), "{said}");
+    assert!(said.contains("ended at once; `hayrick rm -r bench/"), "{said}");
 }
 
 fn interrupt(child: &Child) {

@@ -117,7 +117,7 @@ fn put_under_a_condition_sends_it_and_ends_with_4_if_it_fails() {
     let absent = run(&["put", "k", "--if-absent"], &server);
     let matches = run(&["put", "k", "--if-match", "abc"], &server);
     assert_eq!((absent.status.code(), matches.status.code()), (Some(4), Some(4)));
-    assert_eq!(text(&absent.stderr), "hayrick: changed\n");
+    assert_eq!(text(&absent.stderr), "hayrick: changed; `hayrick stat KEY` shows what is there now\n");
     let seen = seen.lock().expect("the master is fine");
     assert!(seen[0].1.contains("if-none-match: *"));
     assert!(seen[1].1.contains("if-match: \"abc\""));
@@ -214,6 +214,47 @@ fn a_link_stays_a_link_and_a_device_a_device() {
 }
 
 #[test]
+fn who_reads_a_named_pipe_gets_all_of_it_or_the_command_has_failed() {
+    const LARGE: usize = 1 << 20;
+    let head = format!("200 OK\r\nconnection: close\r\ncontent-length: {LARGE}\r\n\r\n");
+    let answer: &'static str = Box::leak((head + &"x".repeat(LARGE)).into_boxed_str());
+    let (server, _) = master(Box::leak(Box::new([("GET /k ", answer)])));
+    let dir = tempfile::tempdir().expect("a directory");
+    let pipe = dir.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("it is there").success());
+    let args = ["get", "k", "--server", &server];
+    let mut named = hayrick(&args);
+    named.args(["-o", pipe.to_str().expect("UTF-8")]).stderr(Stdio::piped());
+    let named = named.spawn().expect("the binary runs");
+    // Returns when the other side is open, and goes.
+    drop(std::fs::File::open(&pipe).expect("a reader"));
+    let output = named.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("/pipe: Broken pipe"), "{}", text(&output.stderr));
+
+    // Of standard output, whoever reads it may have enough.
+    let mut piped =
+        hayrick(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    drop(piped.stdout.take());
+    let output = piped.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+}
+
+#[test]
+fn a_command_that_cannot_tell_what_is_wrong_ends_as_any_other() {
+    let (server, _) = master(&[]);
+    for (args, code) in
+        [("rm absent", 3), ("undelete absent", 3), ("get absent", 3), ("put a /no/such/file", 1)]
+    {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("it is there");
+        let args: Vec<&str> = args.split(' ').collect();
+        let mut command = hayrick(&args);
+        command.env("HAYRICK_SERVER", &server).stdin(Stdio::null()).stdout(Stdio::null()).stderr(full);
+        assert_eq!(command.status().expect("it runs").code(), Some(code), "{args:?}");
+    }
+}
+
+#[test]
 fn rm_goes_on_behind_a_key_that_cannot_be_deleted() {
     let (server, seen) = master(&[
         ("DELETE /a ", "204 No Content\r\nconnection: close\r\n\r\n"),
@@ -226,10 +267,10 @@ fn rm_goes_on_behind_a_key_that_cannot_be_deleted() {
     ]);
     let output = run(&["rm", "a", "absent", "c", "d"], &server);
     assert_eq!(output.status.code(), Some(5));
-    assert_eq!(
-        text(&output.stderr),
-        "hayrick: absent: there is no such key\nhayrick: c: outcome unknown: outcome unknown\n"
-    );
+    let said = text(&output.stderr);
+    let lines: Vec<&str> = said.lines().filter_map(|line| Some(line.split_once("; ")?.0)).collect();
+    let told = ["hayrick: absent: there is no such key", "hayrick: c: outcome unknown: outcome unknown"];
+    assert_eq!(lines, told, "each with what to do: {said}");
     assert_eq!(seen.lock().expect("the master is fine").len(), 4);
     // A key that was not there needs less of a look than one that is still there.
     assert_eq!(run(&["rm", "absent", "full", "a"], &server).status.code(), Some(1));
@@ -257,8 +298,11 @@ fn undelete_says_of_each_key_what_became_of_it() {
     assert_eq!(ends(&["gone"]), (Some(3), "hayrick: gone: no\n".to_owned()));
     assert_eq!(ends(&["taken"]), (Some(4), "hayrick: taken: no\n".to_owned()));
     let all = ends(&["gone", "lost", "taken", "a b/c"]);
-    let told = "hayrick: gone: no\nhayrick: lost: outcome unknown: lost\nhayrick: taken: no\n";
-    assert_eq!(all, (Some(5), told.to_owned()));
+    let what_to_do = "look before you do it again, as with `hayrick stat KEY`";
+    let told = format!(
+        "hayrick: gone: no\nhayrick: lost: outcome unknown: lost; {what_to_do}\nhayrick: taken: no\n"
+    );
+    assert_eq!(all, (Some(5), told));
     assert_eq!(ends(&["a/../b"]).0, Some(2));
     assert_eq!(seen.lock().expect("the master is fine").len(), 7, "each once");
 }
@@ -430,7 +474,10 @@ master  role         reached  lag  client  peer
         assert!(said.contains(words), "{said}");
     }
     let none = run(&["master", "ls"], &nobody);
-    assert_eq!(text(&none.stderr), format!("hayrick: no master answers: {nobody}: nobody listens there\n"));
+    let told = format!(
+        "hayrick: no master answers: {nobody}: nobody listens there; start them, or name their client ports with --server\n"
+    );
+    assert_eq!(text(&none.stderr), told);
 
     let cut_off = master_that_says(&json!({ "node": 1, "leader": 2, "masters": [
         { "id": 1, "role": "follower", "client": "a:1", "peer": "a:2", "reached_ms": 0 },

@@ -6,7 +6,7 @@ mod played;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -18,6 +18,8 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Less than the 10 s after which a client gives up on a master that is silent.
+const BEFORE_SILENCE: Duration = Duration::from_secs(8);
 
 fn hayrick(master: &Master, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hayrick"));
@@ -259,12 +261,40 @@ async fn a_put_whose_outcome_is_not_known_is_given_again_as_it_is_the_same_file(
     let (code, said) = run(&losing.await, &["cp", "-r", path(dir.path()), "hay:"]);
     assert_eq!((code, store.keys().len()), (Some(0), 2), "{said}");
 
+    // Where it stays so, the exit code says it, and all else is copied.
+    const LOST: Fault = Fault::Answer("HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 4\r\n\r\nlost");
+    let losing = Master::failing(&store, |request, _| (request.target == "/q/a").then_some(LOST)).await;
+    let (code, said) = run(&losing, &["cp", "-r", path(dir.path()), "hay:q"]);
+    assert!(code == Some(5) && said.contains("a: outcome unknown: lost; "), "{said}");
+    assert!(said.contains("1 file copied") && said.contains("1 not copied"), "{said}");
+
     // Where no copy can succeed, it ends with the first.
     let full = Fault::Answer("HTTP/1.1 507 Insufficient Storage\r\nContent-Length: 4\r\n\r\nfull");
     let full = Master::failing(&store, move |request, _| (request.method == "PUT").then(|| full.clone()));
-    let (code, said) = run(&full.await, &["cp", "-r", path(dir.path()), "hay:q", "--jobs", "1"]);
+    let (code, said) = run(&full.await, &["cp", "-r", path(dir.path()), "hay:r", "--jobs", "1"]);
     assert!(code == Some(1) && said.contains("a: full"), "{said}");
     assert!(!said.contains("b: full"), "{said}");
+
+    // What came before it is told then, and it is counted itself.
+    let full = Fault::Answer("HTTP/1.1 507 Insufficient Storage\r\nContent-Length: 4\r\n\r\nfull");
+    let full = Master::failing(&store, move |request, _| (request.target == "/s/b").then(|| full.clone()));
+    let (code, said) = run(&full.await, &["cp", "-r", path(dir.path()), "hay:s", "--jobs", "1"]);
+    assert!(code == Some(1) && said.contains("given up: 1 file copied"), "{said}");
+    assert!(said.contains("1 not copied"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_no_cluster_takes_is_told_without_being_read() {
+    let (store, dir) = (Store::default(), tempfile::tempdir().expect("a directory"));
+    let master = Master::start(&store).await;
+    write(dir.path(), &[("a", "1")]);
+    // No disk could hold it, and nobody would live to see its MD5.
+    let large = fs::File::create(dir.path().join("large")).expect("a file");
+    large.set_len(1 << 42).expect("a hole takes no room");
+    let (code, said) = run(&master, &["cp", "-r", path(dir.path()), "hay:"]);
+    assert!(code == Some(1) && said.contains("large: it is over 268435456 bytes"), "{said}");
+    assert!(said.contains("1 file copied"), "{said}");
+    assert_eq!(store.keys(), ["a"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -292,6 +322,25 @@ async fn get_that_is_interrupted_or_damaged_leaves_the_file_as_it_was() {
     let cut = Master::failing(&store, |_, number| (number == 0).then_some(Fault::Cut(2))).await;
     assert_eq!(run(&cut, &["get", "k", "-o", path(&file)]).0, Some(0));
     assert_eq!(tree(dir.path()), [("file".to_owned(), b"meow".to_vec())].into());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_is_to_outlive_its_terminal_does_not_catch_its_end() {
+    let (store, dir) = (Store::default(), tempfile::tempdir().expect("a directory"));
+    store.put("k", "meow");
+    let stalling = Master::failing(&store, |_, _| Some(Fault::Stall(2))).await;
+    let file = dir.path().join("file");
+    let mut command = Command::new("nohup");
+    command.args([env!("CARGO_BIN_EXE_hayrick"), "get", "k", "-o", path(&file)]);
+    command.env("HAYRICK_SERVER", stalling.addr.to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("nohup is there");
+    until("it writes beside the file", || names(dir.path()).len() == 1).await;
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("Linux says it");
+    let ignored = u64::from_str_radix(ignored.trim(), 16).expect("a mask");
+    assert_eq!(ignored & 1, 1, "it ignores SIGHUP as it was told to");
+    assert_eq!(interrupt(child).0, Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -354,6 +403,25 @@ async fn ls_shows_one_level_or_all_with_details_or_without() {
     );
     let (code, said) = run(&master, &["ls", "p/../a"]);
     assert!(code == Some(2) && said.contains("cannot be listed"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ls_shows_a_page_before_the_next_one_is_there() {
+    let store = Store::with_pages_of(2);
+    ["a", "b", "c"].into_iter().for_each(|key| store.put(key, "meow"));
+    let is_second = |request: &Request, _: usize| request.target.contains("start=").then_some(Fault::Hang);
+    let master = Master::failing(&store, is_second).await;
+    let mut child = hayrick(&master, &["ls"]).spawn().expect("the binary runs");
+    let mut stdout = child.stdout.take().expect("piped");
+    let shown = tokio::task::spawn_blocking(move || {
+        let mut shown = [0; 4];
+        stdout.read_exact(&mut shown).map(|()| shown)
+    });
+    let shown = tokio::time::timeout(BEFORE_SILENCE, shown).await;
+    child.kill().expect("it waits for the second page");
+    child.wait().expect("it ends");
+    let shown = shown.expect("it comes though nothing follows").expect("it is read");
+    assert_eq!(&shown.expect("it is shown"), b"a\nb\n");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

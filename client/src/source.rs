@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -32,6 +33,7 @@ pub struct Source {
     bytes: Option<u64>,
     /// What is known of it before it is sent.
     md5: Option<[u8; 16]>,
+    sent: Option<Arc<AtomicU64>>,
 }
 
 enum Origin {
@@ -107,7 +109,13 @@ impl Source {
     }
 
     fn new(from: Origin, bytes: Option<u64>, md5: Option<[u8; 16]>) -> Self {
-        Self { from, bytes, md5 }
+        Self { from, bytes, md5, sent: None }
+    }
+
+    /// Adds to `sent` the bytes that are given to be sent, as they go; those that are sent again count again.
+    pub fn counted(mut self, sent: Arc<AtomicU64>) -> Self {
+        self.sent = Some(sent);
+        self
     }
 
     /// How long it is, where that is known before it is read.
@@ -136,7 +144,10 @@ impl Source {
     pub(crate) fn body(&self, told: &Arc<Told>) -> reqwest::Body {
         *told.lock() = State::default();
         let pieces: Pieces = match &self.from {
-            Origin::Memory(bytes) => return bytes.clone().into(),
+            Origin::Memory(bytes) => {
+                count(self.sent.as_deref(), bytes);
+                return bytes.clone().into();
+            }
             Origin::File(file) => pieces_of(Arc::clone(file), self.bytes.unwrap_or_default()),
             Origin::Stream(stream) => {
                 let stream = Arc::clone(stream);
@@ -145,7 +156,15 @@ impl Source {
                 Box::pin(stream::once(first).try_flatten())
             }
         };
-        reqwest::Body::wrap_stream(watched(pieces, self.bytes, Arc::clone(told)))
+        let sent = self.sent.clone();
+        let pieces = pieces.inspect_ok(move |piece| count(sent.as_deref(), piece));
+        reqwest::Body::wrap_stream(watched(Box::pin(pieces), self.bytes, Arc::clone(told)))
+    }
+}
+
+fn count(sent: Option<&AtomicU64>, piece: &Bytes) {
+    if let Some(sent) = sent {
+        sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
     }
 }
 

@@ -4,7 +4,7 @@ mod played;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,12 +33,14 @@ async fn a_file_is_sent_with_its_digest_and_again_to_another_master_after_503() 
     for count in [0, 1, 100_000, 3 << 20] {
         let (path, all) = (dir.path().join("file"), bytes(count));
         std::fs::write(&path, &all).unwrap();
-        let source = Source::file(&path).await.unwrap();
+        let sent = Arc::<AtomicU64>::default();
+        let source = Source::file(&path).await.unwrap().counted(Arc::clone(&sent));
         assert_eq!(source.bytes_known(), Some(count as u64));
         let options = PutOptions::default();
         let outcome = client(&[&refusing, &taking]).put_from("k", &source, &options).await.unwrap();
         assert_eq!(outcome.etag, md5_hex(&all));
         assert_eq!(store.get("k").unwrap().bytes, all);
+        assert_eq!(sent.load(Ordering::Relaxed), 2 * count as u64, "to either of them");
     }
     assert_eq!((refusing.asked().len(), taking.asked().len()), (4, 4));
     let empty = &taking.asked()[0];

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is written was verified while it came; a file that was named holds a whole backup or what it held before.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -37,14 +37,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Result<Exit> {
     args.connect.run(|client| async move {
         if args.file == Path::new("-") {
-            let mut out = io::stdout().lock();
-            let told = copy(&client, &mut out).await?;
-            out.flush()?;
-            eprintln!("{told}");
+            let told = copy(&client, &mut output::stdout(), "standard output").await?;
+            output::noted(&told);
         } else {
-            let mut told = String::new();
+            let (mut told, shown) = (String::new(), args.file.display().to_string());
             save(&args.file, async |file| {
-                told = copy(&client, file).await?;
+                told = copy(&client, file, &shown).await?;
                 Ok(())
             })
             .await?;
@@ -55,7 +53,8 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
 }
 
 /// Writes a backup, and says what it was.
-async fn copy(client: &Client, out: &mut impl Write) -> Result<String> {
+async fn copy(client: &Client, out: &mut impl Write, to: &str) -> Result<String> {
+    let not_written = || format!("cannot write {to}");
     let mut chunks = client.backup().await?;
     let mut decoder = Decoder::default();
     let mut bytes = 0;
@@ -65,9 +64,10 @@ async fn copy(client: &Client, out: &mut impl Write) -> Result<String> {
             chunk.context("the backup is not whole; take it again, or from another master (--server)")?;
         decoder.feed(&chunk);
         while decoder.next_part().context(what)?.is_some() {}
-        out.write_all(&chunk)?;
+        out.write_all(&chunk).with_context(not_written)?;
         bytes += chunk.len() as u64;
     }
+    out.flush().with_context(not_written)?;
     let (header, sum, objects) = decoder.finish().context(what)?;
     Ok(format!(
         "cluster {}, entry {}: {objects} objects, {} rows, {bytes} bytes ({}), hash {:032x}",

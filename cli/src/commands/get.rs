@@ -2,16 +2,17 @@
 //!
 //! Invariant: a file that was named with `-o` holds all of the object or what it held before.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use hayrick_client::{GetOptions, Object};
 
 use crate::commands::connect::Connect;
 use crate::commands::save::save;
 use crate::exit::Exit;
+use crate::output;
 
 /// Read an object
 ///
@@ -38,21 +39,21 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
     args.connect.run(|client| async move {
         let object = client.get_with(&args.key, &options).await?;
         match target {
-            None => {
-                let mut out = io::stdout().lock();
-                copy(object, &mut out).await?;
-                out.flush()?;
+            None => copy(object, &mut output::stdout(), "standard output").await?,
+            Some(path) => {
+                let shown = path.display().to_string();
+                save(&path, async |file| copy(object, file, &shown).await).await?;
             }
-            Some(path) => save(&path, async |file| copy(object, file).await).await?,
         }
         Ok(Exit::Done)
     })
 }
 
-async fn copy(object: Object, out: &mut impl Write) -> Result<()> {
+async fn copy(object: Object, out: &mut impl Write, to: &str) -> Result<()> {
+    let not_written = || format!("cannot write {to}");
     let mut chunks = object.stream();
     while let Some(chunk) = chunks.next().await {
-        out.write_all(&chunk?)?;
+        out.write_all(&chunk?).with_context(not_written)?;
     }
-    Ok(())
+    out.flush().with_context(not_written)
 }

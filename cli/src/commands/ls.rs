@@ -1,17 +1,19 @@
 //! `hayrick ls`: keys in order, page after page.
 //!
-//! Invariant: a line is printed as soon as its page is there, and nothing of a page is kept: a listing may be of any length.
+//! Invariant: all lines of a page are printed before the next one is waited for, and nothing of them is kept: a listing may be of
+//! any length, and a page may take its time.
 
-use std::io::{self, StdoutLock, Write};
+use std::io::{BufWriter, Write};
 
 use anyhow::Result;
 use clap::builder::BoolishValueParser;
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, TryStreamExt};
 use hayrick_client::{Client, Entry, ListOptions, Listed, ListedObject};
 use serde_json::{Value, json};
 
 use crate::commands::connect::Connect;
 use crate::exit::Exit;
+use crate::output::{self, Stdout};
 
 /// List keys in order
 ///
@@ -107,8 +109,16 @@ async fn print<T: Row>(client: &Client, args: &Args) -> Result<()> {
     let delimiter = (!args.recursive).then(|| "/".to_owned());
     let options = ListOptions { delimiter, ..ListOptions::default() };
     let mut lines = client.list_all_with::<T>(&args.prefix, &options);
-    let mut out = Out { lines: 0, json: args.json, to: io::BufWriter::new(io::stdout().lock()) };
-    while let Some(line) = lines.try_next().await? {
+    let mut out = Out { lines: 0, json: args.json, to: BufWriter::new(output::stdout()) };
+    loop {
+        let next = match lines.try_next().now_or_never() {
+            Some(next) => next?,
+            None => {
+                out.to.flush()?;
+                lines.try_next().await?
+            }
+        };
+        let Some(line) = next else { return out.end() };
         match line {
             Listed::Key(entry) => out.line(|| entry.text(), || entry.json())?,
             Listed::Prefix(prefix) => {
@@ -116,13 +126,12 @@ async fn print<T: Row>(client: &Client, args: &Args) -> Result<()> {
             }
         }
     }
-    out.end()
 }
 
 struct Out {
     lines: u64,
     json: bool,
-    to: io::BufWriter<StdoutLock<'static>>,
+    to: BufWriter<Stdout>,
 }
 
 impl Out {

@@ -24,7 +24,9 @@ pub(crate) mod undelete;
 pub(crate) mod volume;
 
 mod connect;
+mod failures;
 mod interrupt;
 mod media_type;
 mod progress;
 mod save;
+mod teller;

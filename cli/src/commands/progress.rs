@@ -1,6 +1,7 @@
 //! How far a command is that takes its time: a bar on a terminal, else a line now and then.
 //!
-//! Owns standard error while it is shown. What is counted, and what is told in the end, is the command's own.
+//! Owns standard error while it is shown. What is counted, and what is told in the end, is the command's own. Invariant: a rate
+//! is of bytes that were moved, as they go, and of nothing else: what was there already is not in it.
 
 use std::cell::Cell;
 use std::io::{IsTerminal, stderr};
@@ -25,7 +26,11 @@ pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     begun: Instant,
     told: Cell<Instant>,
+    /// Done, and how large all of them.
     done: Cell<Sum>,
+    moved_bytes: Cell<u64>,
+    /// Of those, of things that are not done.
+    under_way_bytes: Cell<u64>,
     found: Arc<Found>,
 }
 
@@ -43,6 +48,13 @@ struct Sum {
     bytes: u64,
 }
 
+/// One thing that is being moved. It is done when this goes, whether it was moved or not.
+pub(crate) struct Moving<'a> {
+    progress: &'a Progress,
+    size_bytes: u64,
+    moved_bytes: Cell<u64>,
+}
+
 impl Progress {
     /// Of things with a size, called so in the plural: files.
     pub(crate) fn of_bytes(what: &'static str) -> Self {
@@ -58,31 +70,32 @@ impl Progress {
         let style = ProgressStyle::with_template(template).expect("the template is right");
         let bar = stderr().is_terminal().then(|| bar.with_style(style.progress_chars("=> ")));
         let now = Instant::now();
-        Self { what, bar, begun: now, told: Cell::new(now), done: Cell::default(), found: Arc::default() }
+        Self {
+            what,
+            bar,
+            begun: now,
+            told: Cell::new(now),
+            done: Cell::default(),
+            moved_bytes: Cell::default(),
+            under_way_bytes: Cell::default(),
+            found: Arc::default(),
+        }
     }
 
     /// Where what is to be done is counted.
-    pub(crate) fn found(&self) -> Arc<Found> {
+    pub(crate) fn counter(&self) -> Arc<Found> {
         Arc::clone(&self.found)
     }
 
-    /// So many were done, of so many bytes together.
-    pub(crate) fn done(&self, count: u64, bytes: u64) {
-        self.done.set(self.done.get().and(count, bytes));
-        let Some(bar) = &self.bar else {
-            if self.told.get().elapsed() >= LINE_EVERY {
-                self.told.set(Instant::now());
-                output::noted(&self.line());
-            }
-            return;
-        };
-        if bar.length().is_some() {
-            bar.set_length(self.found.sum().bytes);
-            bar.inc(bytes);
-        } else {
-            bar.inc(count);
-        }
-        bar.set_message(self.count());
+    /// So many more are done, which have no size.
+    pub(crate) fn done(&self, count: u64) {
+        self.add_done(count, 0);
+        self.tell();
+    }
+
+    /// Begins one of those that were found.
+    pub(crate) fn begin(&self, size_bytes: u64) -> Moving<'_> {
+        Moving { progress: self, size_bytes, moved_bytes: Cell::new(0) }
     }
 
     /// Takes it off the screen.
@@ -92,18 +105,46 @@ impl Progress {
         }
     }
 
+    fn add_done(&self, count: u64, bytes: u64) {
+        let Sum { count: counted, bytes: summed } = self.done.get();
+        self.done.set(Sum { count: counted + count, bytes: summed + bytes });
+    }
+
+    fn tell(&self) {
+        let Some(bar) = &self.bar else {
+            if self.told.get().elapsed() >= LINE_EVERY {
+                self.told.set(Instant::now());
+                output::noted(&self.line());
+            }
+            return;
+        };
+        if bar.length().is_some() {
+            bar.set_length(self.to_move_bytes());
+            bar.set_position(self.moved_bytes.get());
+        } else {
+            bar.set_position(self.done.get().count);
+        }
+        bar.set_message(self.count());
+    }
+
+    /// What was moved, and what may be yet: all that was found, less what turned out to need no moving.
+    fn to_move_bytes(&self) -> u64 {
+        let settled = self.done.get().bytes + self.under_way_bytes.get();
+        self.moved_bytes.get() + self.found.sum().bytes.saturating_sub(settled)
+    }
+
     fn count(&self) -> String {
         let (done, found) = (self.done.get().count, self.found.sum().count);
         if found == 0 { format!("{done} {}", self.what) } else { format!("{done} of {found} {}", self.what) }
     }
 
     fn line(&self) -> String {
-        let (done, found, took) = (self.done.get(), self.found.sum(), self.begun.elapsed());
-        if found.count == 0 {
-            return format!("{}, {:.0} a second", self.count(), per_second(done.count, took));
+        let (done, moved, took) = (self.done.get().count, self.moved_bytes.get(), self.begun.elapsed());
+        if self.found.sum().count == 0 {
+            return format!("{}, {:.0} a second", self.count(), per_second(done, took));
         }
-        let rate = bytes(per_second(done.bytes, took) as u64);
-        format!("{}, {} of {}, {rate}/s", self.count(), bytes(done.bytes), bytes(found.bytes))
+        let rate = bytes(per_second(moved, took) as u64);
+        format!("{}, {} of {}, {rate}/s", self.count(), bytes(moved), bytes(self.to_move_bytes()))
     }
 }
 
@@ -119,9 +160,21 @@ impl Found {
     }
 }
 
-impl Sum {
-    fn and(self, count: u64, bytes: u64) -> Self {
-        Self { count: self.count + count, bytes: self.bytes + bytes }
+impl Moving<'_> {
+    /// So many bytes of it were moved by now, those that are moved again counted again.
+    pub(crate) fn has_moved(&self, moved_bytes: u64) {
+        let more = moved_bytes.saturating_sub(self.moved_bytes.replace(moved_bytes));
+        self.progress.moved_bytes.update(|bytes| bytes + more);
+        self.progress.under_way_bytes.update(|bytes| bytes + more);
+        self.progress.tell();
+    }
+}
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        self.progress.under_way_bytes.update(|bytes| bytes - self.moved_bytes.get());
+        self.progress.add_done(1, self.size_bytes);
+        self.progress.tell();
     }
 }
 
@@ -137,14 +190,39 @@ mod tests {
     async fn where_nobody_watches_a_line_tells_how_far_it_is() {
         let files = Progress { bar: None, ..Progress::of_bytes("files") };
         for _ in 0..4 {
-            files.found().add(1 << 20);
+            files.counter().add(1 << 20);
         }
         tokio::time::advance(Duration::from_secs(2)).await;
-        files.done(2, 2 << 20);
+        for _ in 0..2 {
+            files.begin(1 << 20).has_moved(1 << 20);
+        }
         assert_eq!(files.line(), "2 of 4 files, 2.0 MiB of 4.0 MiB, 1.0 MiB/s");
         let objects = Progress { bar: None, ..Progress::of_count("deleted") };
         tokio::time::advance(Duration::from_secs(2)).await;
-        objects.done(3000, 0);
+        objects.done(3000);
         assert_eq!(objects.line(), "3000 deleted, 1500 a second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_count_as_they_go_and_only_those_that_are_moved() {
+        let files = Progress { bar: None, ..Progress::of_bytes("files") };
+        for mib in [256, 100, 8] {
+            files.counter().add(mib << 20);
+        }
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let large = files.begin(256 << 20);
+        large.has_moved(2 << 20);
+        large.has_moved(4 << 20);
+        assert_eq!(files.line(), "0 of 3 files, 4.0 MiB of 364.0 MiB, 2.0 MiB/s");
+        // It was there already, ...
+        drop(files.begin(100 << 20));
+        assert_eq!(files.line(), "1 of 3 files, 4.0 MiB of 264.0 MiB, 2.0 MiB/s");
+        // ... one fails at its half, ...
+        files.begin(8 << 20).has_moved(4 << 20);
+        assert_eq!(files.line(), "2 of 3 files, 8.0 MiB of 260.0 MiB, 4.0 MiB/s");
+        // ... and the large one is sent again from its beginning.
+        large.has_moved(260 << 20);
+        drop(large);
+        assert_eq!(files.line(), "3 of 3 files, 264.0 MiB of 264.0 MiB, 132.0 MiB/s");
     }
 }

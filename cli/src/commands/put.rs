@@ -88,13 +88,17 @@ fn named(text: &str) -> Result<(String, String), String> {
 
 async fn of_file(path: &Path) -> Result<Source> {
     let shown = path.display();
-    let about = tokio::fs::metadata(path).await.with_context(|| format!("cannot open {shown}"))?;
+    let about = match tokio::fs::metadata(path).await {
+        // Who knows `cp` gives the file first.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            bail!("cannot open {shown}: {error}; the key comes first, then the file: hayrick put KEY FILE")
+        }
+        about => about.with_context(|| format!("cannot open {shown}"))?,
+    };
     if about.is_dir() {
         bail!("{shown} is a directory; hayrick cp -r {shown} hay:PREFIX/ stores all that is in it");
     }
-    if about.len() > OBJECT_BYTES_MAX as u64 {
-        bail!("{shown} {}", too_large());
-    }
+    not_too_large(about.len()).with_context(|| shown.to_string())?;
     if about.is_file() {
         return Source::file(path).await.with_context(|| format!("cannot read {shown}"));
     }
@@ -115,7 +119,7 @@ async fn of_reader(reader: impl Read + Send + 'static) -> io::Result<Source> {
         let (reader, piece) = read_up_to(reader, PIECE_BYTES).await?;
         let sum = sum + piece.len();
         if sum > OBJECT_BYTES_MAX {
-            return Err(io::Error::other(format!("it {}", too_large())));
+            return Err(io::Error::other(too_large()));
         }
         Ok((!piece.is_empty()).then_some((piece, (reader, sum))))
     });
@@ -132,6 +136,16 @@ async fn read_up_to<R: Read + Send + 'static>(mut reader: R, most: usize) -> io:
     read.await.map_err(io::Error::other)?
 }
 
+/// Refuses what no cluster takes, before it is read.
+///
+/// # Errors
+/// When it has more bytes than an object can have.
+pub(crate) fn not_too_large(bytes: u64) -> Result<()> {
+    if bytes > OBJECT_BYTES_MAX as u64 { bail!(too_large()) } else { Ok(()) }
+}
+
 fn too_large() -> String {
-    format!("is over {OBJECT_BYTES_MAX} bytes, the most that an object can have; cut it into several objects")
+    format!(
+        "it is over {OBJECT_BYTES_MAX} bytes, the most that an object can have; cut it into several objects"
+    )
 }

@@ -11,13 +11,11 @@ use clap::parser::ValueSource;
 use hayrick_client::{Client, Condition, Error, ListOptions};
 
 use crate::commands::connect::Connect;
-use crate::commands::interrupt::interrupted;
+use crate::commands::failures::{self, Failures, tell_one};
+use crate::commands::interrupt::{Interrupt, Words};
 use crate::commands::progress::Progress;
 use crate::exit::{self, Exit, WrongUse};
 use crate::output;
-
-/// Failures that are told one by one.
-const FAILURES_TOLD_MAX: usize = 20;
 
 /// Delete objects
 ///
@@ -81,29 +79,18 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         let mut ends = Vec::new();
         for key in &args.keys {
             if let Err(error) = client.delete_with(key, &condition).await {
-                ends.push(told(key, error));
+                ends.push(failures::tell_at_once(key, &error.into()));
             }
         }
         Ok(exit::worst(ends))
     })
 }
 
-/// What a failure of one key means for the exit code; it is told here.
-fn told(key: &str, error: Error) -> Exit {
-    let names_key = matches!(error, Error::NotFound { .. });
-    let error = anyhow::Error::new(error);
-    let key = if names_key { String::new() } else { format!("{key}: ") };
-    eprintln!("hayrick: {key}{error:#}");
-    exit::of(&error)
-}
-
 /// What has become of all keys so far.
+#[derive(Default)]
 struct Tally {
     deleted: u64,
-    /// The first failures, one by one; of the others how many there are, and what the gravest means.
-    failed: Vec<(String, Error)>,
-    failed_more: u64,
-    worst_more: Exit,
+    failures: Failures,
     /// Keys of the batch that is under way.
     in_flight: usize,
 }
@@ -114,9 +101,9 @@ fn run_recursive(args: Args) -> Result<Exit> {
         return Err(WrongUse(text.to_owned()).into());
     }
     args.connect.run(|client| async move {
-        let tally =
-            Tally { deleted: 0, failed: Vec::new(), failed_more: 0, worst_more: Exit::Done, in_flight: 0 };
-        let (tally, progress) = (RefCell::new(tally), Progress::of_count("deleted"));
+        let second = "ended at once; the same command goes on from there".to_owned();
+        let mut interrupt = Interrupt::catch(Words { first: None, second })?;
+        let (tally, progress) = (RefCell::<Tally>::default(), Progress::of_count("deleted"));
         let work = async {
             for prefix in &args.keys {
                 delete_below(&client, prefix, &tally, &progress).await?;
@@ -125,11 +112,11 @@ fn run_recursive(args: Args) -> Result<Exit> {
         };
         let result: Option<Result<(), Error>> = tokio::select! {
             biased;
-            () = interrupted() => None,
+            () = interrupt.comes() => None,
             result = work => Some(result),
         };
         progress.finish();
-        report(tally.into_inner(), result)
+        Ok(report(&tally.into_inner(), result))
     })
 }
 
@@ -144,7 +131,7 @@ async fn delete_below(
         let page = client.list(prefix, &options).await?;
         tally.borrow_mut().in_flight = page.keys.len();
         let ends = client.delete_all(&page.keys).await;
-        progress.done(tally.borrow_mut().note(page.keys, ends)?, 0);
+        progress.done(tally.borrow_mut().note(&page.keys, ends)?);
         if page.next.is_empty() {
             return Ok(());
         }
@@ -154,7 +141,7 @@ async fn delete_below(
 
 impl Tally {
     /// How many of these were deleted; an error where nothing else is to be expected of those that are left.
-    fn note(&mut self, keys: Vec<String>, ends: Vec<Result<(), Error>>) -> Result<u64, Error> {
+    fn note(&mut self, keys: &[String], ends: Vec<Result<(), Error>>) -> Result<u64, Error> {
         self.in_flight = 0;
         let mut failures = ends.iter().filter_map(|end| end.as_ref().err()).peekable();
         if let Some(first) = failures.peek().copied()
@@ -164,16 +151,12 @@ impl Tally {
             return Err(first.clone());
         }
         let mut deleted = 0;
-        for (key, end) in keys.into_iter().zip(ends) {
+        for (key, end) in keys.iter().zip(ends) {
             match end {
                 Ok(()) => deleted += 1,
                 // Somebody else was faster.
                 Err(Error::NotFound { .. }) => {}
-                Err(error) if self.failed.len() < FAILURES_TOLD_MAX => self.failed.push((key, error)),
-                Err(error) => {
-                    self.failed_more += 1;
-                    self.worst_more = exit::worst([self.worst_more, exit::of(&error.into())]);
-                }
+                Err(error) => self.failures.add(key, &error.into()),
             }
         }
         self.deleted += deleted;
@@ -181,30 +164,31 @@ impl Tally {
     }
 }
 
-fn report(tally: Tally, result: Option<Result<(), Error>>) -> Result<Exit> {
-    let mut ends = vec![tally.worst_more];
-    let failed = tally.failed.len() as u64 + tally.failed_more;
-    ends.extend(tally.failed.into_iter().map(|(key, error)| told(&key, error)));
-    if tally.failed_more > 0 {
-        eprintln!("hayrick: … and {} more", tally.failed_more);
-    }
+fn report(tally: &Tally, result: Option<Result<(), Error>>) -> Exit {
+    tally.failures.tell();
     let deleted = format!("{} deleted", tally.deleted);
-    let all = if failed == 0 { deleted.clone() } else { format!("{deleted}, {failed} not") };
-    match result {
+    let all = match tally.failures.count() {
+        0 => deleted,
+        failed => format!("{deleted}, {failed} not"),
+    };
+    let end = match result {
         None => {
             let doubt = match tally.in_flight {
                 0 => String::new(),
                 keys => format!(", and of {keys} more it is not known"),
             };
-            eprintln!("hayrick: interrupted: {all}{doubt}; the same command goes on from there");
-            ends.push(Exit::Failed);
+            tell_one(&format!("interrupted: {all}{doubt}; the same command goes on from there"));
+            Exit::Failed
         }
         Some(Err(error)) => {
             let error = anyhow::Error::new(error);
-            eprintln!("hayrick: {all}; given up: {error:#}");
-            ends.push(exit::of(&error));
+            tell_one(&format!("{all}; given up: {}", exit::sentence(&error)));
+            exit::of(&error)
         }
-        Some(Ok(())) => output::said(&all),
-    }
-    Ok(exit::worst(ends))
+        Some(Ok(())) => {
+            output::said(&all);
+            Exit::Done
+        }
+    };
+    exit::worst([tally.failures.worst(), end])
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use tempfile::NamedTempFile;
 
-use crate::commands::interrupt::interrupted;
+use crate::commands::interrupt::{Interrupt, Words};
 
 /// How a file is called that is being written, before its last six letters.
 const PARTIAL: &str = ".hayrick-partial-";
@@ -34,15 +34,17 @@ pub(crate) async fn save(path: &Path, fill: impl AsyncFnOnce(&mut File) -> Resul
         }
         _ => {}
     }
-    let dir = dir_of(&path);
-    let mut beside = Beside::new(&path).with_context(|| format!("cannot write to {}", dir.display()))?;
+    let in_dir = || format!("cannot write to {}", dir_of(&path).display());
+    let second = format!("ended at once; {shown} is as it was, or has all of it");
+    let mut interrupt = Interrupt::catch(Words { first: None, second })?;
+    let mut beside = Beside::new(&path).with_context(in_dir)?;
     tokio::select! {
         biased;
-        () = interrupted() => bail!("interrupted; {shown} is as it was"),
+        () = interrupt.comes() => bail!("interrupted; {shown} is as it was"),
         filled = fill(beside.file()) => filled?,
     }
     beside.replace().with_context(|| format!("cannot write {shown}"))?;
-    sync_dir(dir).with_context(|| format!("cannot write to {}", dir.display()))
+    sync_dir_of(&path).with_context(in_dir)
 }
 
 /// A file that is being written beside the one that it will replace, and goes with this if it does not.
@@ -98,6 +100,12 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-fn dir_of(path: &Path) -> &Path {
+/// Makes durable that there is something called so.
+pub(crate) fn sync_dir_of(path: &Path) -> io::Result<()> {
+    sync_dir(dir_of(path))
+}
+
+/// The directory that something lies in.
+pub(crate) fn dir_of(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

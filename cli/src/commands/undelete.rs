@@ -1,9 +1,9 @@
 //! `hayrick undelete`: what a delete took away, one key after the other.
 
 use anyhow::Result;
-use hayrick_client::Error;
 
 use crate::commands::connect::Connect;
+use crate::commands::failures::tell_at_once;
 use crate::exit::{self, Exit};
 
 /// Bring back deleted objects
@@ -34,11 +34,7 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         let mut ends = Vec::new();
         for key in &args.keys {
             if let Err(error) = client.undelete(key).await {
-                let names_key = matches!(error, Error::NothingToBringBack { .. } | Error::Taken { .. });
-                let error = anyhow::Error::new(error);
-                ends.push(exit::of(&error));
-                let key = if names_key { String::new() } else { format!("{key}: ") };
-                eprintln!("hayrick: {key}{error:#}");
+                ends.push(tell_at_once(key, &error.into()));
             }
         }
         Ok(exit::worst(ends))

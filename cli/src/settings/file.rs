@@ -51,8 +51,12 @@ fn file_named_by(command: &Command, args: &[OsString]) -> Option<(String, PathBu
 /// What the file says and nobody who beats it, in words of the command line.
 fn words(server: &Command, path: &Path, args: &[OsString]) -> Result<Vec<OsString>, String> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-    let table: Table = text.parse().map_err(|error| format!("{shown} is not TOML: {error}"))?;
+    let begin = format!("`hayrick config {}` prints a file to begin with", server.get_name());
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|error| format!("cannot read {shown}: {error}; {begin}"))?;
+    let not_toml =
+        |error: toml::de::Error| format!("{shown} is not TOML: {}\n{begin}", error.to_string().trim_end());
+    let table: Table = text.parse().map_err(not_toml)?;
     if let Some((key, value)) = table.iter().find(|(key, _)| flags(server).all(|(known, _)| known != *key)) {
         return Err(format!("{shown}: {}", unknown(server, key, value)));
     }

@@ -1,13 +1,22 @@
-//! The mistakes.
+//! The mistakes, and what nobody can help.
+
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
-use hayrick_launcher::{Cluster, free_port};
+use hayrick_launcher::{Cluster, Process, free_port};
 use tempfile::TempDir;
+
+/// What is in `cat.jpg`.
+pub(crate) const CAT: &[u8] = b"meow";
+/// How much is in `movie.mp4`.
+pub(crate) const MOVIE_BYTES: usize = 300_000;
 
 /// A cluster, and a directory to make mistakes in.
 pub(crate) struct Place {
     pub(crate) cluster: Cluster,
     pub(crate) dir: TempDir,
+    /// Where every request ends with the end of who took it.
+    pub(crate) dying: SocketAddr,
     /// Ports at which nobody listens.
     pub(crate) free: [u16; 2],
 }
@@ -21,16 +30,18 @@ pub(crate) struct Case {
 }
 
 impl Place {
-    pub(crate) fn new(cluster: Cluster) -> Result<Self> {
+    pub(crate) fn new(cluster: Cluster, dying: SocketAddr) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        std::fs::write(dir.path().join("cat.jpg"), "meow")?;
-        std::fs::write(dir.path().join("large"), vec![0; (64 << 20) + 1])?;
+        std::fs::write(dir.path().join("cat.jpg"), CAT)?;
+        std::fs::write(dir.path().join("movie.mp4"), vec![0; MOVIE_BYTES])?;
+        // A hole takes no room.
+        std::fs::File::create(dir.path().join("large"))?.set_len((64 << 20) + 1)?;
         std::fs::create_dir(dir.path().join("photos"))?;
         std::fs::write(dir.path().join("photos/cat.jpg"), "meow")?;
         std::fs::write(dir.path().join("typo.toml"), "listne = \"127.0.0.1:9090\"\n")?;
         std::fs::write(dir.path().join("no.toml"), "this is no TOML\n")?;
         std::fs::write(dir.path().join("file"), "")?;
-        Ok(Self { cluster, dir, free: [free_port()?, free_port()?] })
+        Ok(Self { cluster, dir, dying, free: [free_port()?, free_port()?] })
     }
 }
 
@@ -68,7 +79,7 @@ fn of_clients(place: &Place) -> Vec<Case> {
     let master = place.cluster.master(1).http_addr().to_string();
     let peer = place.cluster.master(1).peer_addr().to_string();
     let volume = place.cluster.volume(1).http_addr().to_string();
-    let nobody = format!("127.0.0.1:{}", place.free[0]);
+    let (nobody, dying) = (format!("127.0.0.1:{}", place.free[0]), place.dying.to_string());
     let key_of_1025 = "k".repeat(1025);
     vec![
         case("Nobody listens there.", words(&["get", "a", "--server", &nobody])),
@@ -95,6 +106,14 @@ fn of_clients(place: &Place) -> Vec<Case> {
             words(&["put", "once", "cat.jpg", "--if-absent", "--server", &master]),
         ),
         case("… and the second.", words(&["put", "once", "cat.jpg", "--if-absent", "--server", &master])),
+        case(
+            "The only master that is named dies while it stores.",
+            words(&["put", "a", "cat.jpg", "--server", &dying]),
+        ),
+        case(
+            "A disk of one's own that is full.",
+            words(&["get", "once", "-o", "/dev/full", "--server", &master]),
+        ),
         case("A directory to write into.", words(&["get", "once", "-o", "photos", "--server", &master])),
         case("Nothing to bring back.", words(&["undelete", "cats/9", "--server", &master])),
         case("A typo in a command.", words(&["stauts"])),
@@ -231,4 +250,25 @@ pub(crate) fn without_volumes(place: &Place) -> Vec<Case> {
         ),
         case("All volumes are down, and one is to be read.", words(&["get", "once", "--server", &master])),
     ]
+}
+
+/// Where the volumes are full, the last of them was removed, and the last master, too.
+pub(crate) fn of_full_and_removed(place: &Place) -> Result<Vec<Case>> {
+    let cluster = &place.cluster;
+    let (master, peer) =
+        (cluster.master(1).http_addr().to_string(), cluster.master(1).peer_addr().to_string());
+    let data = |of: &Process| of.data_dir().to_str().map(str::to_owned).context("a path of text");
+    let last = cluster.volumes().last().context("it has volumes")?;
+    Ok(vec![
+        case("The disks are full.", words(&["put", "a", "movie.mp4", "--server", &master])),
+        case("… and what is there is read.", words(&["get", "full/0", "-o", "0", "--server", &master])),
+        case(
+            "A volume that was removed is started again.",
+            start(place, "volume", &["--data", &data(last)?, "--masters", &peer, "--log", "error"]),
+        ),
+        case("A master that was removed is started again.", {
+            let removed = ["--id", "3", "--data", &data(cluster.master(3))?, "--log", "error"];
+            start(place, "master", &removed)
+        }),
+    ])
 }

@@ -23,6 +23,7 @@ impl Shown {
         names.extend(
             place.free.iter().zip(1..).map(|(port, at)| (format!("127.0.0.1:{port}"), format!("FREE-{at}"))),
         );
+        names.push((place.dying.to_string(), "DYING".to_owned()));
         let port = place.cluster.master(1).http_addr().port();
         names.push((format!("--port {}", port.saturating_add(1000)), "--port OTHER".to_owned()));
         names.push((format!("--port {port}"), "--port PORT".to_owned()));

@@ -11,10 +11,10 @@ use tokio::time::{Duration, Instant, MissedTickBehavior, interval, sleep};
 
 use super::drawing::time;
 use super::failure::Failed;
-use super::interrupt::Interrupt;
 use super::objects::Objects;
 use super::tally::Tally;
-use super::teller::Teller;
+use crate::commands::interrupt::Interrupt;
+use crate::commands::teller::Teller;
 
 /// How often it is told how it goes, unless the teller has told it a moment ago.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

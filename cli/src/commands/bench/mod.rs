@@ -7,13 +7,11 @@
 
 mod drawing;
 mod failure;
-mod interrupt;
 mod limits;
 mod load;
 mod objects;
 mod report;
 mod tally;
-mod teller;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,13 +23,13 @@ use hayrick_client::Client;
 use hayrick_protocol::limits::OBJECT_BYTES_MAX;
 
 use self::drawing::Canvas;
-use self::interrupt::Interrupt;
 use self::limits::Limits;
 use self::load::{Load, Mode};
 use self::objects::{Objects, Removal};
 use self::report::Report;
-use self::teller::Teller;
 use crate::commands::connect::Connect;
+use crate::commands::interrupt::{Interrupt, Words};
+use crate::commands::teller::Teller;
 use crate::exit::{Exit, WrongUse};
 use crate::units::{bytes, parse_size_usize, parse_time};
 use crate::{descriptors, output};
@@ -121,8 +119,10 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
 
 async fn bench(args: &Args, clients: Vec<Client>) -> Result<Exit> {
     let prefix = objects::prefix_of_run(&args.prefix);
-    let interrupt =
-        Interrupt::catch(format!("ended at once; `hayrick rm -r {prefix}` removes what is left"))?;
+    let interrupt = Interrupt::catch(Words {
+        first: Some("interrupted; cleaning up (once more to end at once)".to_owned()),
+        second: format!("ended at once; `hayrick rm -r {prefix}` removes what is left"),
+    })?;
     let mut teller = Teller::new();
     let objects = Objects::begin(clients, prefix.clone(), args.size).await?;
     let objects = Arc::new(objects);

@@ -1,10 +1,13 @@
 //! The objects of one run: where they lie, what they hold, and how they come and go.
 //!
 //! All hold the same bytes, drawn by lot, so that many clients with large objects need the memory of one; what is read is
-//! compared with them as it comes. Invariant: every key that was ever sent begins with the prefix of the run and a number below
-//! the next one, so what was put is known without a list of it.
+//! compared with them as it comes. Invariants: every key that was ever sent begins with the prefix of the run and a number below
+//! the next one, so what was put is known without a list of it; and nothing is removed before all PUTs have ended, so that what is
+//! not there then comes no more, but for those of unknown outcome, which are remembered.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -14,8 +17,9 @@ use hayrick_client::{BuildError, Client, Error, PutOptions, Source};
 use rand::RngCore;
 
 use super::failure::{Failed, Failure};
-use super::interrupt::Interrupt;
-use super::teller::Teller;
+use crate::commands::interrupt::Interrupt;
+use crate::commands::teller::Teller;
+use crate::output;
 
 /// How often something is tried that has to succeed, ...
 const ATTEMPTS: usize = 10;
@@ -39,6 +43,8 @@ pub(super) struct Objects {
     /// The same, with what every PUT says of it.
     source: Source,
     next: AtomicU64,
+    /// Those whose PUT may happen yet.
+    unknown: Mutex<BTreeSet<u64>>,
 }
 
 /// What became of the objects at the end.
@@ -69,17 +75,25 @@ pub(super) fn prefix_of_run(prefix: &str) -> String {
 }
 
 impl Objects {
-    /// Puts the first one, of which is known then that all can be put, and which ETag they have.
+    /// Puts the first one, of which is known then that all can be put, and which ETag they have. Unlike those that are measured it
+    /// is sent again where it is refused for a moment: a run may begin while a leader is elected.
     pub(super) async fn begin(clients: Vec<Client>, prefix: String, size: usize) -> Result<Self> {
         let mut bytes = vec![0; size];
         rand::rng().fill_bytes(&mut bytes);
         let bytes = Bytes::from(bytes);
         let first = clients.first().context("there is no master to ask")?;
+        let first = Client::new(first.masters().iter().cloned())?;
         let source = Source::bytes(bytes.clone()).await;
         let key = key(&prefix, 0);
         let put = first.put_from(&key, &source, &PutOptions::default()).await;
+        if let Err(Error::Unknown { .. } | Error::Damaged { .. }) = put {
+            let left =
+                format!("if the first object is there, or comes yet, `hayrick rm -r {prefix}` removes it");
+            output::noted(&left);
+        }
         let etag = put.with_context(|| format!("the first object, {key}, could not be put"))?.etag;
-        Ok(Self { clients, prefix, content: Content { bytes, etag }, source, next: AtomicU64::new(1) })
+        let (content, unknown) = (Content { bytes, etag }, Mutex::default());
+        Ok(Self { clients, prefix, content, source, next: AtomicU64::new(1), unknown })
     }
 
     pub(super) fn content(&self) -> &Content {
@@ -112,65 +126,97 @@ impl Objects {
     ) -> Result<()> {
         let missing = self.count()..count;
         self.next.fetch_max(count, Ordering::Relaxed);
-        let puts =
-            missing.map(async |number| tried(PAUSE, async || self.put(number as usize, number).await).await);
+        let gave_up = AtomicBool::new(false);
+        let puts = missing.map(async |number| {
+            let put = async || match interrupt.has_come() || gave_up.load(Ordering::Relaxed) {
+                true => Ok(false),
+                false => self.put(number as usize, number).await.map(|()| true),
+            };
+            tried(PAUSE, put).await
+        });
         let mut puts = stream::iter(puts).buffer_unordered(at_once);
-        let mut done = 1;
+        let (mut done, mut first_failed) = (1, None);
+        // To the last one, also where it ends early: no PUT is left behind that could come after its DELETE.
         while let Some(put) = puts.next().await {
-            if let Err(failed) = put {
-                bail!("the objects that are to be read could not be put: {}", failed.words);
+            match put {
+                Ok(was_put) => done += u64::from(was_put),
+                Err(failed) => {
+                    gave_up.store(true, Ordering::Relaxed);
+                    first_failed.get_or_insert(failed.words);
+                }
             }
-            if interrupt.has_come() {
-                return Ok(());
-            }
-            done += 1;
             teller.tell("putting what is to be read", || format!("{done} of {count} objects"));
         }
-        Ok(())
+        match first_failed {
+            Some(words) => bail!("the objects that are to be read could not be put: {words}"),
+            None => Ok(()),
+        }
     }
 
     /// Removes all of them; gives up when one cannot be removed.
     pub(super) async fn remove(&self, at_once: usize, teller: &mut Teller) -> Removal {
         let count = self.count();
-        let deletes = (0..count).map(async |number| {
-            tried(PAUSE, async || {
-                match self.client(number as usize).delete(&key(&self.prefix, number)).await {
-                    Ok(()) => Ok(true),
-                    // Its PUT failed, or a DELETE that was answered with an error happened all the same.
-                    Err(Error::NotFound { .. }) => Ok(false),
-                    Err(error) => Err(error.into()),
-                }
-            })
-            .await
-        });
+        let deletes = (0..count).map(async |number| tried(PAUSE, async || self.delete(number).await).await);
         let mut deletes = stream::iter(deletes).buffer_unordered(at_once);
         let mut removal = Removal { left: count, ..Removal::default() };
+        let mut may_come = 0;
         while let Some(deleted) = deletes.next().await {
             match deleted {
-                Ok(was_there) => {
+                Ok(Deleted::MayCome) => may_come += 1,
+                Ok(found) => {
                     removal.left -= 1;
-                    removal.removed += u64::from(was_there);
+                    removal.removed += u64::from(found == Deleted::WasThere);
                 }
                 Err(failed) => {
                     removal.why = Some(failed.words);
                     return removal;
                 }
             }
-            teller.tell("removing", || format!("{} of {count} objects", count - removal.left));
+            teller.tell("removing", || format!("{} of {count} objects", count - removal.left + may_come));
+        }
+        if may_come > 0 {
+            removal.why = Some("the outcome of their PUTs is not known, and they may come yet".to_owned());
         }
         removal
+    }
+
+    async fn delete(&self, number: u64) -> Result<Deleted, Failed> {
+        match self.client(number as usize).delete(&key(&self.prefix, number)).await {
+            Ok(()) => Ok(Deleted::WasThere),
+            Err(Error::NotFound { .. }) if self.unknown().contains(&number) => Ok(Deleted::MayCome),
+            // Its PUT failed, or a DELETE that was answered with an error happened all the same.
+            Err(Error::NotFound { .. }) => Ok(Deleted::WasNot),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn put(&self, client: usize, number: u64) -> Result<(), Failed> {
         let key = key(&self.prefix, number);
         // It compares the ETag of the answer with the MD5 of the bytes.
-        self.client(client).put_from(&key, &self.source, &PutOptions::default()).await?;
+        let put = self.client(client).put_from(&key, &self.source, &PutOptions::default()).await;
+        if put.as_ref().is_err_and(Error::is_unknown) {
+            self.unknown().insert(number);
+        }
+        put?;
         Ok(())
+    }
+
+    fn unknown(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.unknown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn client(&self, number: usize) -> &Client {
         &self.clients[number % self.clients.len()]
     }
+}
+
+/// What a DELETE found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deleted {
+    WasThere,
+    WasNot,
+    /// It was not, but its PUT may happen yet.
+    MayCome,
 }
 
 fn key(prefix: &str, number: u64) -> String {
@@ -214,7 +260,8 @@ impl Objects {
     pub(super) async fn of_nobody(clients: Vec<Client>) -> Self {
         let content = Content { bytes: Bytes::new(), etag: String::new() };
         let source = Source::bytes(Bytes::new()).await;
-        Self { clients, prefix: "bench/".to_owned(), content, source, next: AtomicU64::new(0) }
+        let (prefix, unknown) = ("bench/".to_owned(), Mutex::default());
+        Self { clients, prefix, content, source, next: AtomicU64::new(0), unknown }
     }
 }
 

@@ -13,7 +13,11 @@ use tokio::sync::mpsc;
 
 use super::tree::Tree;
 use super::{AHEAD_MAX, Copied, Job, as_directory, on_thread};
-use crate::commands::save::{Beside, sync_dir};
+use crate::commands::progress::Moving;
+use crate::commands::save::{Beside, dir_of, sync_dir, sync_dir_of};
+
+/// So much of a file is gathered before a thread writes it.
+const WRITE_BYTES: usize = 256 << 10;
 
 pub(super) async fn copy(job: &Job, from: &str, to: &Path) -> Result<()> {
     if !job.recursive {
@@ -41,16 +45,15 @@ async fn copy_one(job: &Job, key: &str, to: &Path) -> Result<()> {
         (to.to_owned(), key.rsplit('/').next().unwrap_or(key).to_owned())
     } else {
         let name = to.file_name().with_context(|| format!("{} names no file", to.display()))?;
-        let dir = to.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = name.to_str().context("the name of the file is not UTF-8; hayrick get -o takes any")?;
-        (dir.to_owned(), name.to_owned())
+        (dir_of(to).to_owned(), name.to_owned())
     };
     let tree = on_thread(move || Tree::at(&dir)).await?;
     let path = tree.path_of(&name)?;
-    job.progress.found().add(meta.size_bytes);
+    job.progress.counter().add(meta.size_bytes);
     let object = Wanted { key: key.to_owned(), size: meta.size_bytes, etag: meta.etag };
     get(job, object, Arc::new(tree), path.clone()).await?;
-    on_thread(move || Ok(path.parent().map_or(Ok(()), sync_dir)?)).await
+    on_thread(move || Ok(sync_dir_of(&path)?)).await
 }
 
 /// An object that is to be copied.
@@ -65,7 +68,7 @@ struct Wanted {
 fn list(job: &Job, prefix: &str) -> mpsc::Receiver<Result<Listed<ListedObject>, Error>> {
     let (found, receiver) = mpsc::channel(AHEAD_MAX);
     let (mut objects, counted) =
-        (job.client.list_all_with(prefix, &ListOptions::default()), job.progress.found());
+        (job.client.list_all_with(prefix, &ListOptions::default()), job.progress.counter());
     tokio::spawn(async move {
         while let Some(object) = objects.next().await {
             if let Ok(Listed::Key(ListedObject { size, .. })) = &object {
@@ -98,7 +101,10 @@ fn copies<'a>(
                         let copy = get(job, Wanted { key, size, etag }, tree, path);
                         return Ok(Some((copy, (listed, above))));
                     }
-                    Err(why) => job.note(&key, size, Err(why))?,
+                    Err(why) => {
+                        drop(job.progress.begin(size));
+                        job.note(&key, Err(why))?;
+                    }
                 }
             }
             Ok(None)
@@ -126,11 +132,19 @@ impl Above {
 }
 
 async fn get(job: &Job, object: Wanted, tree: Arc<Tree>, path: PathBuf) -> Result<()> {
-    let end = get_unless(job, &object, tree, &path).await;
-    job.note(&object.key, object.size, end)
+    let moving = job.progress.begin(object.size);
+    let end = get_unless(job, &object, tree, &path, &moving).await;
+    drop(moving);
+    job.note(&object.key, end)
 }
 
-async fn get_unless(job: &Job, object: &Wanted, tree: Arc<Tree>, path: &Path) -> Result<Copied> {
+async fn get_unless(
+    job: &Job,
+    object: &Wanted,
+    tree: Arc<Tree>,
+    path: &Path,
+    moving: &Moving<'_>,
+) -> Result<Copied> {
     let (wanted, at) = (object.clone(), path.to_owned());
     let beside = on_thread(move || {
         tree.make_way_to(&at)?;
@@ -142,15 +156,32 @@ async fn get_unless(job: &Job, object: &Wanted, tree: Arc<Tree>, path: &Path) ->
     let Some(mut beside) = beside.await? else { return Ok(Copied::Already) };
     let options = GetOptions { verify: true, ..GetOptions::default() };
     let mut chunks = job.client.get_with(&object.key, &options).await?.stream();
-    let mut size_bytes = 0;
+    let (mut size_bytes, mut gathered) = (0, Vec::new());
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk?;
-        beside.file().write_all(&chunk).context("cannot write it")?;
         size_bytes += chunk.len() as u64;
+        moving.has_moved(size_bytes);
+        gathered.extend_from_slice(&chunk);
+        if gathered.len() >= WRITE_BYTES {
+            beside = written(beside, std::mem::take(&mut gathered)).await?;
+        }
     }
-    on_thread(move || beside.replace().context("cannot write it")).await?;
-    job.tally.borrow_mut().written_to.extend(path.parent().map(Path::to_owned));
+    on_thread(move || {
+        beside.file().write_all(&gathered).context("cannot write it")?;
+        beside.replace().context("cannot write it")
+    })
+    .await?;
+    job.tally.borrow_mut().written_to.insert(dir_of(path).to_owned());
     Ok(Copied::Whole(size_bytes))
+}
+
+/// A disk that hangs holds up this file, and none of those that are read meanwhile.
+async fn written(mut beside: Beside, bytes: Vec<u8>) -> Result<Beside> {
+    on_thread(move || {
+        beside.file().write_all(&bytes).context("cannot write it")?;
+        Ok(beside)
+    })
+    .await
 }
 
 /// Whether the file has these bytes already; a link is none.

@@ -23,7 +23,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 use hayrick_client::{Client, Error};
 
 use crate::commands::connect::Connect;
-use crate::commands::interrupt::interrupted;
+use crate::commands::interrupt::{Interrupt, Words};
 use crate::commands::progress::Progress;
 use crate::exit::{Exit, WrongUse};
 use tally::{Ended, Tally};
@@ -40,7 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// With -r all that is in a directory, in the cluster all that is below a prefix: hay:photos/ is everything whose key begins
 /// with photos/. What is there already with the same size and MD5 is left alone, so that a copy which was interrupted goes
 /// on when the command is given again. Nothing is deleted at the target. Symbolic links are not followed: those that are found
-/// are told, as is all else that cannot be copied, and the exit code is 1 then.
+/// are told, as is all else that cannot be copied, and the exit code is 1 then; 5 where it is not known of some whether they are
+/// stored: the same command finds out.
 ///
 /// Every file is verified on both ways by its MD5. A file that comes out of the cluster is written beside its place and renamed:
 /// there is never half of one.
@@ -104,6 +105,8 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
                 tally: RefCell::default(),
                 in_vain: Cell::new(0),
             };
+            let second = "ended at once; give the same command again, and it goes on from there".to_owned();
+            let mut interrupt = Interrupt::catch(Words { first: None, second })?;
             let work = async {
                 match route {
                     Route::Up { from, to } => up::copy(&job, &from, &to).await,
@@ -112,7 +115,7 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
             };
             let ended = tokio::select! {
                 biased;
-                () = interrupted() => Ended::Interrupted,
+                () = interrupt.comes() => Ended::Interrupted,
                 result = work => result.map_or_else(Ended::GivenUp, |()| Ended::Through),
             };
             job.progress.finish();
@@ -166,13 +169,13 @@ impl Job {
         copies.map(|copy| async move { copy?.await }).buffer_unordered(self.jobs).try_collect::<()>().await
     }
 
-    /// Notes how the copy of `what`, of so many bytes, ended; an error if the others will end no better.
-    fn note(&self, what: &str, size_bytes: u64, end: Result<Copied>) -> Result<()> {
-        self.progress.done(1, size_bytes);
+    /// Notes how the copy of `what` ended; an error if the others will end no better.
+    fn note(&self, what: &str, end: Result<Copied>) -> Result<()> {
+        let mut tally = self.tally.borrow_mut();
         let error = match end {
             Ok(copied) => {
                 self.in_vain.set(0);
-                self.tally.borrow_mut().copied(&copied);
+                tally.copied(&copied);
                 return Ok(());
             }
             Err(error) => error,
@@ -187,15 +190,11 @@ impl Job {
             _ => false,
         };
         if is_vain {
+            tally.last_failed();
             return Err(error.context(what.to_owned()));
         }
-        self.tally.borrow_mut().failed(what, &format!("{error:#}"));
+        tally.failed(what, &error);
         Ok(())
-    }
-
-    /// What cannot be copied, and why.
-    fn failed(&self, what: &str, why: &str) {
-        self.tally.borrow_mut().failed(what, why);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a copy came to, and what is told of it.
 //!
-//! Invariant: everything that was found is counted once: as copied, as there already, or as failed.
+//! Invariant: every copy that has ended is counted once: as copied, as there already, or as failed, the one with which it is given
+//! up among these.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -8,20 +9,19 @@ use std::path::PathBuf;
 use tokio::time::Instant;
 
 use super::Copied;
+use crate::commands::failures::{Failures, tell_one};
 use crate::exit::{self, Exit};
 use crate::output;
 use crate::units::bytes;
-
-/// Failures that are told one by one.
-const TOLD_MAX: usize = 20;
 
 pub(super) struct Tally {
     begun: Instant,
     copied: u64,
     copied_bytes: u64,
     already: u64,
-    failed: u64,
-    told: Vec<String>,
+    failures: Failures,
+    /// The copy with which it is given up, which is told with that.
+    is_last_failed: bool,
     empty_directories: u64,
     /// Directories whose entries are to be synced.
     pub(super) written_to: BTreeSet<PathBuf>,
@@ -41,8 +41,8 @@ impl Default for Tally {
             copied: 0,
             copied_bytes: 0,
             already: 0,
-            failed: 0,
-            told: Vec::new(),
+            failures: Failures::default(),
+            is_last_failed: false,
             empty_directories: 0,
             written_to: BTreeSet::new(),
         }
@@ -60,11 +60,13 @@ impl Tally {
         }
     }
 
-    pub(super) fn failed(&mut self, what: &str, why: &str) {
-        self.failed += 1;
-        if self.told.len() < TOLD_MAX {
-            self.told.push(format!("{}: {why}", output::escaped(what.as_bytes())));
-        }
+    pub(super) fn failed(&mut self, what: &str, why: &anyhow::Error) {
+        self.failures.add(what, why);
+    }
+
+    /// One has failed, and the others will end no better.
+    pub(super) fn last_failed(&mut self) {
+        self.is_last_failed = true;
     }
 
     pub(super) fn empty_directory(&mut self) {
@@ -73,34 +75,36 @@ impl Tally {
 
     /// Tells it, and what the command ends with.
     pub(super) fn report(self, ended: Ended) -> Exit {
-        for told in &self.told {
-            output::noted(&format!("hayrick: {told}"));
-        }
-        let more = self.failed - self.told.len() as u64;
-        if more > 0 {
-            output::noted(&format!("hayrick: … and {more} more"));
-        }
+        const AGAIN: &str = "give the same command again, and it goes on from there";
+        self.failures.tell();
         let sum = self.sum();
-        match ended {
-            Ended::Through if self.failed == 0 => {
+        let end = match ended {
+            Ended::Through if self.not_copied() == 0 => {
                 output::said(&sum);
-                return Exit::Done;
+                Exit::Done
             }
-            Ended::Through => output::noted(&format!("hayrick: {sum}")),
-            Ended::Interrupted => output::noted(&format!(
-                "hayrick: interrupted: {sum}; give the same command again, and it goes on from there"
-            )),
+            Ended::Through => {
+                tell_one(&sum);
+                Exit::Failed
+            }
+            Ended::Interrupted => {
+                tell_one(&format!("interrupted: {sum}; {AGAIN}"));
+                Exit::Failed
+            }
             Ended::GivenUp(error) => {
-                output::noted(&format!("hayrick: {error:#}"));
-                if self.copied + self.already + self.failed > 0 {
-                    let again = "give the same command again, and it goes on from there";
-                    output::noted(&format!("hayrick: given up: {sum}; {again}"));
-                    return Exit::Failed;
+                tell_one(&exit::sentence(&error));
+                if self.copied + self.already + self.failures.count() == 0 {
+                    return exit::of(&error);
                 }
-                return exit::of(&error);
+                tell_one(&format!("given up: {sum}; {AGAIN}"));
+                exit::worst([Exit::Failed, exit::of(&error)])
             }
-        }
-        Exit::Failed
+        };
+        exit::worst([end, self.failures.worst()])
+    }
+
+    fn not_copied(&self) -> u64 {
+        self.failures.count() + u64::from(self.is_last_failed)
     }
 
     fn sum(&self) -> String {
@@ -111,8 +115,8 @@ impl Tally {
         if self.already > 0 {
             parts.push(format!("{} there already", self.already));
         }
-        if self.failed > 0 {
-            parts.push(format!("{} not copied", self.failed));
+        if self.not_copied() > 0 {
+            parts.push(format!("{} not copied", self.not_copied()));
         }
         if self.empty_directories > 0 {
             let are = if self.empty_directories == 1 { "directory is" } else { "directories are" };
@@ -124,6 +128,9 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::anyhow;
+    use hayrick_client::Error;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -132,21 +139,37 @@ mod tests {
         tally.copied(&Copied::Whole(1 << 20));
         assert_eq!(tally.sum(), "1 file copied, 1.0 MiB, in 0.0 s");
         tally.copied(&Copied::Already);
-        tally.failed("a\u{1b}", "no");
+        tally.failed("a", &anyhow!("no"));
         tally.empty_directory();
         assert_eq!(
             tally.sum(),
             "1 file copied, 1.0 MiB, in 0.0 s; 1 there already; 1 not copied; 1 directory is empty and left out, as \
              objects have none"
         );
-        assert_eq!(tally.told, [r"a\u{1b}: no"], "a terminal obeys nothing of it");
         assert_eq!(tally.report(Ended::Through), Exit::Failed);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_the_first_failures_are_told_one_by_one() {
+    async fn the_copy_with_which_it_is_given_up_is_counted() {
         let mut tally = Tally::default();
-        (0..100).for_each(|number| tally.failed(&number.to_string(), "no"));
-        assert_eq!((tally.told.len(), tally.failed), (TOLD_MAX, 100));
+        tally.failed("a", &anyhow!("no"));
+        tally.last_failed();
+        assert!(tally.sum().contains("2 not copied"), "{}", tally.sum());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_have_happened_is_what_the_exit_code_says() {
+        let unknown = || anyhow::Error::from(Error::Unknown { message: "lost".into() });
+        let absent = || anyhow::Error::from(Error::NotFound { key: "k".into() });
+        let ended = |failed: &[anyhow::Error], ended| {
+            let mut tally = Tally::default();
+            failed.iter().for_each(|error| tally.failed("a", error));
+            tally.report(ended)
+        };
+        assert_eq!(ended(&[unknown(), anyhow!("no")], Ended::Through), Exit::OutcomeUnknown);
+        assert_eq!(ended(&[unknown()], Ended::Interrupted), Exit::OutcomeUnknown);
+        assert_eq!(ended(&[absent()], Ended::Through), Exit::Failed, "it was there a moment ago");
+        assert_eq!(ended(&[absent()], Ended::GivenUp(unknown())), Exit::OutcomeUnknown);
+        assert_eq!(ended(&[], Ended::GivenUp(absent())), Exit::NoSuchKey, "it was all that was wanted");
     }
 }

@@ -1,17 +1,18 @@
 //! A directory into which keys are put as files.
 //!
-//! Owns what path a key is given, what makes its directories, and that they hold no halves of a copy that was killed. Invariant: nothing is written but below the directory: a name
-//! that would lead out of it is refused, and so is a link that stands where a directory has to be.
+//! Owns what path a key is given, what makes its directories, and that they hold no halves of a copy that was killed. Invariant:
+//! nothing is written but below the directory: a name that would lead out of it is refused, and so is a link that stands where a
+//! directory has to be.
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::commands::save::{sweep, sync_dir};
+use crate::commands::save::{sweep, sync_dir_of};
 
 pub(super) struct Tree {
     root: PathBuf,
@@ -64,7 +65,7 @@ impl Tree {
 fn make(dir: &Path) -> Result<()> {
     let shown = dir.display();
     match fs::create_dir(dir) {
-        Ok(()) => sync_parent(dir).with_context(|| format!("cannot write the directory of {shown}")),
+        Ok(()) => sync_dir_of(dir).with_context(|| format!("cannot write the directory of {shown}")),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let there = fs::symlink_metadata(dir).with_context(|| format!("cannot read {shown}"))?;
             if there.is_symlink() {
@@ -75,10 +76,6 @@ fn make(dir: &Path) -> Result<()> {
         }
         Err(error) => Err(error).with_context(|| format!("cannot make the directory {shown}")),
     }
-}
-
-fn sync_parent(dir: &Path) -> io::Result<()> {
-    dir.parent().map_or(Ok(()), sync_dir)
 }
 
 #[cfg(test)]

@@ -5,22 +5,29 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use futures_util::{Stream, stream};
 use hayrick_client::{Error, ListedObject, PutOptions, Source};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::remote::Remote;
 use super::walk::{self, Found};
 use super::{Copied, Job, as_directory};
 use crate::commands::media_type;
+use crate::commands::progress::Moving;
+use crate::commands::put::not_too_large;
 
 /// How often one file is put whose outcome is not known: a master dies, and then another one.
 const PUTS_MAX: u32 = 5;
 const PUT_PAUSE: Duration = Duration::from_millis(200);
+/// How often it is looked how much of a file was sent.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) async fn copy(job: &Job, from: &Path, to: &str) -> Result<()> {
     let shown = from.display();
@@ -40,8 +47,8 @@ pub(super) async fn copy(job: &Job, from: &Path, to: &str) -> Result<()> {
         _ if to.ends_with('/') => walk::key(to, name),
         _ => walk::key("", to.as_ref()),
     };
-    let key = key.map_err(|why| anyhow::anyhow!("{shown}: {why}"))?;
-    job.progress.found().add(about.len());
+    let key = key.map_err(|why| anyhow!("{shown}: {why}"))?;
+    job.progress.counter().add(about.len());
     let there = Remote::new(job.client.clone(), &key).find(&key).await?;
     put(job, from.to_owned(), key, about.len(), there).await
 }
@@ -57,7 +64,9 @@ fn copies<'a>(
             match found.recv().await {
                 None => return Ok(None),
                 Some(Found::EmptyDirectory) => job.tally.borrow_mut().empty_directory(),
-                Some(Found::Odd { path, why }) => job.failed(&path.display().to_string(), &why),
+                Some(Found::Odd { path, why }) => {
+                    job.tally.borrow_mut().failed(&path.display().to_string(), &anyhow!(why));
+                }
                 Some(Found::File { path, key, size_bytes }) => {
                     let there = remote.find(&key).await?;
                     return Ok(Some((put(job, path, key, size_bytes, there), (found, remote))));
@@ -74,12 +83,23 @@ async fn put(
     size_bytes: u64,
     there: Option<ListedObject>,
 ) -> Result<()> {
-    let end = put_unless(job, &path, &key, there).await;
-    job.note(&path.display().to_string(), size_bytes, end)
+    let moving = job.progress.begin(size_bytes);
+    let end = put_unless(job, &path, &key, there, &moving).await;
+    drop(moving);
+    job.note(&path.display().to_string(), end)
 }
 
-async fn put_unless(job: &Job, path: &Path, key: &str, there: Option<ListedObject>) -> Result<Copied> {
-    let source = Source::file(path).await.context("cannot be read")?;
+async fn put_unless(
+    job: &Job,
+    path: &Path,
+    key: &str,
+    there: Option<ListedObject>,
+    moving: &Moving<'_>,
+) -> Result<Copied> {
+    // All of it is read for its MD5, which for what is too large would be in vain.
+    not_too_large(tokio::fs::metadata(path).await.context("cannot be read")?.len())?;
+    let sent = Arc::<AtomicU64>::default();
+    let source = Source::file(path).await.context("cannot be read")?.counted(Arc::clone(&sent));
     let is_same = |there: &ListedObject| {
         Some(there.size) == source.bytes_known() && Some(&there.etag) == source.etag_known().as_ref()
     };
@@ -88,15 +108,37 @@ async fn put_unless(job: &Job, path: &Path, key: &str, there: Option<ListedObjec
     }
     let content_type = job.content_type.clone().or_else(|| media_type::of(path));
     let options = PutOptions { content_type, ..PutOptions::default() };
+    let put = put_until_known(job, key, &source, &options);
+    watched(put, || moving.has_moved(sent.load(Ordering::Relaxed))).await?;
+    Ok(Copied::Whole(source.bytes_known().unwrap_or_default()))
+}
+
+async fn put_until_known(job: &Job, key: &str, source: &Source, options: &PutOptions) -> Result<()> {
     let mut puts = 1;
     loop {
-        match job.client.put_from(key, &source, &options).await {
-            Ok(_) => return Ok(Copied::Whole(source.bytes_known().unwrap_or_default())),
+        match job.client.put_from(key, source, options).await {
+            Ok(_) => return Ok(()),
             Err(Error::Unknown { .. } | Error::Damaged { .. }) if puts < PUTS_MAX => {
                 sleep(PUT_PAUSE * puts).await;
                 puts += 1;
             }
             Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Does it, and looks now and then, and at the end, how far it is.
+async fn watched<T>(work: impl Future<Output = T>, look: impl Fn()) -> T {
+    let mut work = pin!(work);
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            done = &mut work => {
+                look();
+                return done;
+            }
+            _ = looks.tick() => look(),
         }
     }
 }

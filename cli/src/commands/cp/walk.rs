@@ -34,7 +34,7 @@ pub(super) enum Found {
 /// Walks on a thread of its own, which ends when nobody takes what it finds.
 pub(super) fn start(job: &Job, dir: &Path, prefix: &str) -> mpsc::Receiver<Found> {
     let (found, receiver) = mpsc::channel(AHEAD_MAX);
-    let (dir, prefix, counted) = (dir.to_owned(), prefix.to_owned(), job.progress.found());
+    let (dir, prefix, counted) = (dir.to_owned(), prefix.to_owned(), job.progress.counter());
     tokio::task::spawn_blocking(move || {
         walk(&dir, &prefix, |it| {
             if let Found::File { size_bytes, .. } = &it {

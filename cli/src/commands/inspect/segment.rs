@@ -13,7 +13,7 @@ use hayrick_disk::RealDisk;
 use hayrick_volume::{SegmentFile, segments_in};
 
 use crate::commands::inspect::{segment_json, segment_text};
-use crate::exit::Exit;
+use crate::exit::{Exit, WrongUse};
 use crate::output;
 
 /// Rows of a table, if nothing else is said.
@@ -50,15 +50,15 @@ pub(crate) fn run(args: &Args) -> Result<Exit> {
         return one(args);
     }
     if args.needles {
-        eprintln!("hayrick: --needles shows the records of one segment: name its file, not a directory");
-        return Ok(Exit::WrongUse);
+        let text = "--needles shows the records of one segment: name its file, not a directory";
+        return Err(WrongUse(text.to_owned()).into());
     }
     all(args)
 }
 
 fn one(args: &Args) -> Result<Exit> {
     let file = SegmentFile::open(&RealDisk, &args.path)?;
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = io::BufWriter::new(output::stdout());
     if args.json {
         segment_json::begin(&mut out, &args.path, file.summary())?;
     } else {
@@ -129,7 +129,7 @@ fn all(args: &Args) -> Result<Exit> {
                 output::line(&format!("{}{text}", if number == 0 { "[\n" } else { ",\n" }))?;
             }
             Ok(file) => output::line(&segment_text::line(file.summary()))?,
-            Err(error) => eprintln!("hayrick: {:#}", anyhow::Error::from(error)),
+            Err(error) => output::noted(&format!("hayrick: {:#}", anyhow::Error::from(error))),
         }
     }
     if args.json {

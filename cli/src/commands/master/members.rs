@@ -112,7 +112,7 @@ async fn ls(client: Client, as_json: bool) -> Result<Exit> {
         output::line(&table(&status.masters))?;
     }
     if let Some(doubt) = doubt {
-        eprintln!("note: {doubt}");
+        output::noted(&format!("note: {doubt}"));
     }
     Ok(Exit::Done)
 }
@@ -124,7 +124,7 @@ async fn remove(client: Client, id: NodeId) -> Result<Exit> {
     if let Ok(Seen { status, .. }) = seen::masters(&client).await
         && let Some(note) = left(&status.masters, id)
     {
-        eprintln!("note: {note}");
+        output::noted(&format!("note: {note}"));
     }
     Ok(Exit::Done)
 }
@@ -200,7 +200,7 @@ async fn add(client: &Client, id: NodeId, peer: &str, wait: Duration) -> Result<
             anyhow::bail!("{reason}, which it has not within {wait:?} (--wait)");
         }
         if reason != told {
-            eprintln!("waiting: {reason}");
+            output::noted(&format!("waiting: {reason}"));
             told = reason;
         }
         sleep(ASK_EVERY).await;

@@ -5,19 +5,19 @@
 //! to let go; the second does not wait for that. Invariant: of what lies in the directory of the report, only the cluster that was interrupted
 //! is removed.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::place::remove_if_there;
 use crate::exit::Exit;
 use crate::output;
+use crate::signals::Signals;
 
 /// A thread that is still busy then, with a search or a disk, ends with this process.
 const LET_GO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,13 +63,7 @@ impl Interrupted {
     }
 
     fn remove(&self) -> Result<()> {
-        let Some(dir) = &self.0 else { return Ok(()) };
-        match std::fs::remove_dir_all(dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| dir.display().to_string())
-            }
-            _ => Ok(()),
-        }
+        self.0.as_deref().map_or(Ok(()), remove_if_there)
     }
 }
 
@@ -83,7 +77,7 @@ where
 {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Before anything is started: from here on no signal ends this program without ending the servers.
-    let mut signals = runtime.block_on(async { Signals::catch() })?;
+    let mut signals = runtime.block_on(async { Signals::of_commands() })?;
     let underway = Underway::default();
     let (stop, stopped) = oneshot::channel::<()>();
     let (done, mut is_done) = oneshot::channel();
@@ -141,27 +135,6 @@ fn end(runtime: Runtime, let_go: bool) {
         runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     } else {
         runtime.shutdown_background();
-    }
-}
-
-/// What asks this program to stop.
-struct Signals([Signal; 3]);
-
-impl Signals {
-    fn catch() -> io::Result<Self> {
-        let caught = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
-        let [interrupt, terminate, hangup] = caught;
-        Ok(Self([interrupt?, terminate?, hangup?]))
-    }
-
-    /// Returns with the next one.
-    async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
     }
 }
 

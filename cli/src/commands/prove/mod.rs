@@ -8,7 +8,6 @@ mod interruptible;
 mod place;
 mod self_test;
 mod series;
-mod teller;
 
 use std::path::PathBuf;
 use std::time::Duration;

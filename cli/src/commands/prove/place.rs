@@ -21,6 +21,8 @@ const KEPT: &str = "runs";
 const REPORT: &str = "report.json";
 const PAGE: &str = "index.html";
 const HISTORY: &str = "history-";
+/// What somebody has to look at yet lies in directories that are called so and have a number.
+const BROKEN: &str = "broken-";
 /// Measured: a cluster that is broken for three minutes, and its report.
 const ROOM_BYTES: u64 = 1 << 30;
 
@@ -60,29 +62,38 @@ impl Place {
         Ok(place)
     }
 
-    /// Before anything else is run here: what a former run found broken is put aside, and whatever clusters it left behind
-    /// are removed.
+    /// Before anything else is run here: what a former run found broken is put aside, for somebody to look at; whatever else it
+    /// left is removed, but for its report, which stays until there is another one.
     ///
     /// # Errors
     /// When a file cannot be moved or removed.
     pub(super) fn clear(&self) -> Result<()> {
         if self.found_broken() {
-            let free =
-                (1..).map(|number| self.dir.join(format!("broken-{number}"))).find(|dir| !dir.exists());
-            let aside = free.expect("there is no end of numbers");
-            fs::create_dir(&aside).with_context(|| aside.display().to_string())?;
-            for name in self.of_report()? {
-                fs::rename(self.dir.join(&name), aside.join(&name)).with_context(|| name.clone())?;
-            }
-            output::noted(&format!("what a former run found is kept in {}", aside.display()));
+            self.put_aside()?;
         }
         for name in self.of_report()?.iter().filter(|name| name.starts_with(HISTORY)) {
             fs::remove_file(self.dir.join(name)).with_context(|| name.clone())?;
         }
+        remove_if_there(&self.dir.join(KEPT))?;
         let mixes = mixes::ALL.iter().chain(bugs::ALL.iter().map(|planted| planted.mix));
-        for cluster in mixes.map(|mix| self.running().join(mix.name)).filter(|cluster| cluster.exists()) {
-            fs::remove_dir_all(&cluster).with_context(|| cluster.display().to_string())?;
+        mixes.map(|mix| self.running().join(mix.name)).try_for_each(|cluster| remove_if_there(&cluster))
+    }
+
+    /// Puts all of a report into a directory of its own. They are evidence, so nobody but who has looked at them can say when
+    /// they may go.
+    fn put_aside(&self) -> Result<()> {
+        let of_number = |number: u32| self.dir.join(format!("{BROKEN}{number}"));
+        let aside = (1..).map(of_number).find(|dir| !dir.exists()).expect("there is no end of numbers");
+        fs::create_dir(&aside).with_context(|| aside.display().to_string())?;
+        for name in self.of_report()? {
+            fs::rename(self.dir.join(&name), aside.join(&name)).with_context(|| name.clone())?;
         }
+        let count = self.names()?.iter().filter(|name| name.starts_with(BROKEN)).count();
+        let many = if count > 1 { format!(" ({count} such directories are there)") } else { String::new() };
+        output::noted(&format!(
+            "what a former run found is kept in {}; remove it once it was looked at{many}",
+            aside.display()
+        ));
         Ok(())
     }
 
@@ -95,14 +106,17 @@ impl Place {
 
     /// The names of what a series writes here.
     fn of_report(&self) -> Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let Ok(name) = entry?.file_name().into_string() else { continue };
-            if [REPORT, PAGE, RUNNING, KEPT].contains(&name.as_str()) || name.starts_with(HISTORY) {
-                names.push(name);
-            }
-        }
+        let mut names = self.names()?;
+        names.retain(|name| {
+            [REPORT, PAGE, RUNNING, KEPT].contains(&name.as_str()) || name.starts_with(HISTORY)
+        });
         Ok(names)
+    }
+
+    /// The names of all that lies here; ours are texts.
+    fn names(&self) -> Result<Vec<String>> {
+        let entries = fs::read_dir(&self.dir)?.collect::<io::Result<Vec<_>>>()?;
+        Ok(entries.into_iter().filter_map(|entry| entry.file_name().into_string().ok()).collect())
     }
 
     fn has_room(&self) -> Result<()> {
@@ -134,6 +148,15 @@ impl Place {
             }
         }
         Ok(())
+    }
+}
+
+pub(super) fn remove_if_there(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| dir.display().to_string())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -196,14 +219,20 @@ mod tests {
         for (standing, number) in [("violated", 1), ("violated", 2), ("held", 3)] {
             write(REPORT, &format!(r#"{{"standing":"{standing}"}}"#));
             write("history-leader-kills.json", "{}");
+            write("runs/leader-kills-7.json", "{}");
             write("running/leader-kills/logs/master-1.log", "");
             write("running/mine/file", "");
             place.clear().expect("movable");
             let is_kept = standing == "violated";
-            for name in [REPORT, "history-leader-kills.json", "running/leader-kills/logs/master-1.log"] {
+            for name in [
+                REPORT,
+                "history-leader-kills.json",
+                "runs/leader-kills-7.json",
+                "running/leader-kills/logs/master-1.log",
+            ] {
                 assert_eq!(there(&format!("broken-{number}/{name}")), is_kept, "{name}");
             }
-            assert!(!there("history-leader-kills.json") && !there("running/leader-kills"));
+            assert!(!there("history-leader-kills.json") && !there("running/leader-kills") && !there("runs"));
         }
         assert!(there("running/mine/file"), "what is not ours stays");
     }

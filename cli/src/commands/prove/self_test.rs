@@ -9,9 +9,10 @@ use hayrick_chaos::self_test::{self, Case, Control, Row};
 use hayrick_chaos::{bugs, document};
 use hayrick_launcher::Deadline;
 
+use super::Args;
 use super::interruptible::Underway;
-use super::teller::Teller;
-use super::{Args, series};
+use super::series::{self, so_far};
+use crate::commands::teller::Teller;
 use crate::exit::Exit;
 use crate::output;
 
@@ -97,9 +98,11 @@ impl SelfTest {
 async fn one(case: &Case, options: &Options, with_bug: bool, underway: &Underway) -> Result<Run> {
     let mix = case.planted.mix.name;
     let title = if with_bug { case.planted.bug.to_owned() } else { format!("{mix} without a bug") };
-    let mut teller = Teller::new(title);
+    let mut teller = Teller::titled(&title);
     underway.begins(options.dir.join(mix));
-    let run = self_test::run(case, options, with_bug, |progress| teller.tell(progress)).await;
+    let run =
+        self_test::run(case, options, with_bug, |progress| teller.tell(progress.doing, || so_far(progress)))
+            .await;
     underway.ended();
     teller.clear();
     run

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hayrick_chaos::mixes::{self, Mix};
-use hayrick_chaos::prove::{self, Options};
+use hayrick_chaos::prove::{self, Options, Progress};
 use hayrick_chaos::report::figures::Figures;
 use hayrick_chaos::report::markdown;
 use hayrick_chaos::report::standing::{Standing, Summary};
@@ -16,7 +16,7 @@ use hayrick_chaos::{document, kept};
 use super::Args;
 use super::choice::AROUND_SECONDS;
 use super::interruptible::Underway;
-use super::teller::Teller;
+use crate::commands::teller::Teller;
 use crate::exit::Exit;
 use crate::output;
 
@@ -105,12 +105,26 @@ impl Series {
 }
 
 async fn one(mix: &Mix, options: &Options, title: String, underway: &Underway) -> Result<Run> {
-    let mut teller = Teller::new(title);
+    let mut teller = Teller::titled(&title);
     underway.begins(options.dir.join(mix.name));
-    let run = prove::run(mix, options, |progress| teller.tell(progress)).await;
+    let run = prove::run(mix, options, |progress| teller.tell(progress.doing, || so_far(progress))).await;
     underway.ended();
     teller.clear();
     run
+}
+
+/// How a run goes, in a line.
+pub(super) fn so_far(progress: &Progress) -> String {
+    let Progress { elapsed, faults, broken, tally, .. } = progress;
+    let line = format!(
+        "{} s, {} requests, {} unknown, {} wrong answers, {faults} faults  {}",
+        elapsed.as_secs(),
+        tally.operations,
+        tally.unknown,
+        tally.wrong,
+        broken.join("; ")
+    );
+    line.trim_end().to_owned()
 }
 
 /// How it stands with a run, in a few lines.
@@ -142,4 +156,21 @@ fn verdict(runs: &[Run], dir: &Path, running: &Path) -> String {
     }
     sentences.push(format!("Report: {}", dir.join("index.html").display()));
     sentences.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_since_when_it_runs_and_how_clients_fare() {
+        let progress = Progress {
+            doing: "healing",
+            elapsed: Duration::from_millis(61_500),
+            faults: 3,
+            broken: Vec::new(),
+            tally: Default::default(),
+        };
+        assert_eq!(so_far(&progress), "61 s, 0 requests, 0 unknown, 0 wrong answers, 3 faults");
+    }
 }

@@ -1,4 +1,7 @@
-//! How the run goes, for who waits for it: one line that is written over and over on a terminal, else one now and then.
+//! How something goes, for who waits for it: one line that is written over and over on a terminal, else one now and then.
+//!
+//! Owns standard error while it is shown. What is said is the command's own. Of what is said more often than somebody reads, a part
+//! is shown.
 
 use std::io::{self, Write};
 
@@ -11,24 +14,32 @@ const WATCHED_EVERY: Duration = Duration::from_secs(1);
 /// ... and where nobody watches one.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-pub(super) struct Teller {
+pub(crate) struct Teller {
+    /// What stands before each line.
+    title: String,
     is_watched: bool,
+    /// When something was said last, and what was being done.
     last: Option<(Instant, &'static str)>,
 }
 
 impl Teller {
-    pub(super) fn new() -> Self {
-        Self { is_watched: screen::obeys(&io::stderr()), last: None }
+    pub(crate) fn new() -> Self {
+        Self { title: String::new(), is_watched: screen::obeys(&io::stderr()), last: None }
+    }
+
+    /// Of one of several.
+    pub(crate) fn titled(title: &str) -> Self {
+        Self { title: format!("{title}, "), ..Self::new() }
     }
 
     /// Says what is done and how far it is, if that was not said a moment ago.
-    pub(super) fn tell(&mut self, doing: &'static str, how_far: impl FnOnce() -> String) {
+    pub(crate) fn tell(&mut self, doing: &'static str, how_far: impl FnOnce() -> String) {
         let now = Instant::now();
         if !self.is_due(doing, now) {
             return;
         }
         self.last = Some((now, doing));
-        let line = format!("{doing}: {}", how_far());
+        let line = format!("{}{doing}: {}", self.title, how_far());
         // Who watches sees the next line, if not this one.
         if self.is_watched {
             let width = terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| width.0.into());
@@ -47,7 +58,7 @@ impl Teller {
     }
 
     /// Makes room for what is said of all of it.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if self.is_watched && self.last.is_some() {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
@@ -63,7 +74,7 @@ mod tests {
     fn a_line_comes_now_and_then_and_at_once_when_something_else_begins() {
         let now = Instant::now();
         let due = |is_watched, doing: &str, seconds| {
-            let teller = Teller { is_watched, last: Some((now, "measuring")) };
+            let teller = Teller { is_watched, last: Some((now, "measuring")), ..Teller::new() };
             teller.is_due(doing, now + Duration::from_secs(seconds))
         };
         assert!(due(true, "measuring", 1) && !due(true, "measuring", 0));
