@@ -168,6 +168,7 @@ async fn register(
             "this volume's id belongs to another data directory ({instance}); start with an empty directory to \
              register as a new volume"
         ))),
+        Ok([Reply::Refused(Refusal::Invalid(why))]) => Err(RegisterError::Never(why.clone())),
         Ok([Reply::Refused(refusal)]) => Err(RegisterError::Never(refusal.to_string())),
         Ok(_) => Err(RegisterError::Later("the leader's answer makes no sense".to_owned())),
         Err(error) => Err(RegisterError::Later(format!("{error}; asking again in a moment"))),
