@@ -117,7 +117,7 @@ impl Shared {
                 return;
             }
             let head =
-                format!("HTTP/1.1 {status}\r\netag: \"{etag}\"\r\ncontent-length: {}\r\n\r\n", body.len());
+                format!("HTTP/1.1 {status}\r\nhayrick-server: master\r\netag: \"{etag}\"\r\ncontent-length: {}\r\n\r\n", body.len());
             if reader.get_mut().write_all(&[head.as_bytes(), &body].concat()).is_err() {
                 return;
             }

@@ -47,7 +47,8 @@ fn answer(stream: TcpStream, table: &[(&str, &str)], log: &Seen) {
         .unwrap_or("404 Not Found\r\ncontent-length: 19\r\nconnection: close\r\n\r\nKey does not exist.");
     log.lock().expect("no test panics with it").push((line.trim().to_owned(), head, body));
     // A client that has what it wants may be gone.
-    let _ = reader.get_mut().write_all(format!("HTTP/1.1 {answer}").as_bytes());
+    let answer = format!("HTTP/1.1 {answer}").replacen("\r\n", "\r\nHayrick-Server: master\r\n", 1);
+    let _ = reader.get_mut().write_all(answer.as_bytes());
 }
 
 fn hayrick(args: &[&str]) -> Command {

@@ -312,7 +312,7 @@ async fn get_that_is_interrupted_or_damaged_leaves_the_file_as_it_was() {
     assert_eq!(tree(dir.path()), old);
 
     const DAMAGED: Fault = Fault::Answer(
-        "HTTP/1.1 200 OK\r\nETag: \"4a4be40c96ac6314e91d93f38043a634\"\r\nContent-Length: 4\r\n\r\nmeoW",
+        "HTTP/1.1 200 OK\r\nHayrick-Server: master\r\nETag: \"4a4be40c96ac6314e91d93f38043a634\"\r\nContent-Length: 4\r\n\r\nmeoW",
     );
     let damaged = Master::failing(&store, |_, _| Some(DAMAGED)).await;
     let (code, said) = run(&damaged, &["get", "k", "-o", path(&file)]);
@@ -425,7 +425,7 @@ async fn ls_shows_a_page_before_the_next_one_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rm_r_deletes_what_begins_so_and_never_everything_by_mistake() {
+async fn rm_r_deletes_what_is_below_and_never_everything_by_mistake() {
     let store = Store::default();
     let fill = || {
         (0..2500).for_each(|number| store.put(&format!("p/{number}"), "x"));
@@ -445,7 +445,7 @@ async fn rm_r_deletes_what_begins_so_and_never_everything_by_mistake() {
     }
     assert_eq!(run(&master, &["rm", "-r", "p/../"]).0, Some(2));
     assert_eq!(store.keys().len(), 2502);
-    assert_eq!(run(&master, &["rm", "-r", "p/"]), (Some(0), "2500 deleted\n".to_owned()));
+    assert_eq!(run(&master, &["rm", "-r", "p"]), (Some(0), "2500 deleted\n".to_owned()));
     assert_eq!(store.keys(), ["p", "q/1"]);
     assert_eq!(master.lines().iter().filter(|line| *line == "POST /-/delete").count(), 3);
     assert_eq!(run(&master, &["rm", "-r", "--all", ""]), (Some(0), "2 deleted\n".to_owned()));

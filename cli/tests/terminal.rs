@@ -36,7 +36,7 @@ fn growing_master() -> String {
                 "applied": objects * 10, "volumes": volumes })
                 .to_string();
             let head = format!(
-                "HTTP/1.1 200 OK\r\netag: \"{ETAG}\"\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                "HTTP/1.1 200 OK\r\nhayrick-server: master\r\netag: \"{ETAG}\"\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
                 status.len()
             );
             // Whoever has seen enough is gone.

@@ -19,7 +19,7 @@ pub async fn master(answers: &'static [&'static str]) -> std::io::Result<String>
                     break;
                 }
             }
-            stream.write_all(answer.replacen("\r\n", "\r\nConnection: close\r\n", 1).as_bytes()).await?;
+            stream.write_all(answer.replacen("\r\n", "\r\nHayrick-Server: master\r\nConnection: close\r\n", 1).as_bytes()).await?;
             stream.shutdown().await?;
         }
         std::io::Result::Ok(())

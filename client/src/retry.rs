@@ -20,6 +20,10 @@ const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// In every answer of a master or volume (http.md).
+const SERVER_KIND: &str = "hayrick-server";
+const NOT_OURS: &str = "what answers there is no master of Hayrick";
+
 /// What a request does, and so what a failure means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -116,6 +120,9 @@ impl Client {
                 break;
             }
             match build(self.url(master, target)).send().await {
+                Ok(response) if !is_ours(&response) => {
+                    tried.push((self.masters()[master].clone(), NOT_OURS.to_owned()));
+                }
                 Ok(response) if may_ask_another(kind, response.status()) => {
                     again = again.or(after(&response));
                     refused = Some(refusal(kind, target, response).await);
@@ -152,6 +159,13 @@ impl Again {
             _ => Self::Soon,
         }
     }
+}
+
+/// Whether what answers is a server of Hayrick; an error is believed of anybody, as it may come from what stands in between.
+fn is_ours(response: &Response) -> bool {
+    let status = response.status();
+    let is_believed = status.is_success() || status.is_redirection() || status == StatusCode::NOT_FOUND;
+    !is_believed || response.headers().contains_key(SERVER_KIND)
 }
 
 /// 503 promises no effect; a read has none anyway.

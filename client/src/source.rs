@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::pin::Pin;
@@ -86,6 +86,15 @@ impl Source {
         }
         let file = File::open(path)?;
         let (length, mut hash, mut held) = (file.metadata()?.len(), Md5::new(), Vec::new());
+        if length == 0 {
+            // Some files, as those of /proc, say nothing of what they hold.
+            (&file).take(HELD_BYTES_MAX + 1).read_to_end(&mut held)?;
+            if held.len() as u64 > HELD_BYTES_MAX {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not say how long it is; send it as a stream"));
+            }
+            let (bytes, md5) = (held.len() as u64, Md5::digest(&held).into());
+            return Ok(Self::new(Origin::Memory(held.into()), Some(bytes), Some(md5)));
+        }
         let mut at = 0;
         while at < length {
             let piece = piece(&file, at, length)?;

@@ -31,7 +31,8 @@ impl Scripted {
                 read_request(&mut stream, pause).await;
                 counter.fetch_add(1, Ordering::SeqCst);
                 // The client may have gone; the next one will tell.
-                let _ = stream.write_all(answer.as_bytes()).await;
+                let named = answer.replacen("\r\n", "\r\nHayrick-Server: master\r\n", 1);
+                let _ = stream.write_all(named.as_bytes()).await;
                 let _ = stream.shutdown().await;
             }
         });

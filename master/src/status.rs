@@ -47,7 +47,9 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
     });
     let counts = Counts::of(&cluster, &copies, config.replicas);
     let told = moves::told(master).await;
-    let waiting = waiting(master, &cluster, &config, &counts, told.as_ref().map(|told| &told.waiting[..]));
+    let masters = masters(master, &cluster, &status);
+    let mut waiting = waiting(master, &cluster, &config, &counts, told.as_ref().map(|told| &told.waiting[..]));
+    waiting.splice(0..0, masters_away(leader::reachable(master).is_none().then(|| leader::why_none(master)), &masters));
     let told = told.unwrap_or_default();
     let counters = &status.counters;
     // The leader of that term: by now there may be another.
@@ -65,7 +67,7 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
         "partitions": config.partitions,
         "objects": counters.objects,
         "object_bytes": counters.object_bytes,
-        "masters": masters(master, &cluster, &status),
+        "masters": masters,
         "volumes": cluster.map.volumes.values().map(|it| volume(master, it)).collect::<Vec<_>>(),
         "copies": counts.objects_json(),
         "placements_by_copies": counts.placements_json(),
@@ -285,6 +287,20 @@ fn waiting(
     }
 }
 
+/// What is to be done for masters: without a leader what it needs, else those that are not there.
+fn masters_away(no_leader: Option<String>, masters: &[Value]) -> Option<String> {
+    let away = masters.iter().filter(|it| it["role"] == "unreachable");
+    let away: Vec<String> = away.map(|it| it["id"].to_string()).collect();
+    let only_away = (!away.is_empty()).then(|| {
+        format!(
+            "not all masters are there ({} cannot be reached): start them; where one is lost, replace it: `hayrick master \
+             remove ID`, and a new one with --join",
+            away.join(", ")
+        )
+    });
+    no_leader.or(only_away)
+}
+
 /// That so many objects are missing, if any are.
 fn missing(objects: u64) -> Option<String> {
     let (are, them) = if objects == 1 { ("object is", "it") } else { ("objects are", "them") };
@@ -309,6 +325,15 @@ mod tests {
     use hayrick_raft_store::{Counters, Follower, LogStatus, Table};
 
     use super::*;
+
+    #[test]
+    fn masters_that_are_away_are_waited_for() {
+        let masters = [json!({ "id": 1, "role": "leader" }), json!({ "id": 2, "role": "unreachable" })];
+        assert_eq!(masters_away(None, &masters[..1]), None);
+        let why = masters_away(None, &masters).expect("one is away");
+        assert!(why.contains("(2 cannot be reached)") && why.contains("start them"), "{why}");
+        assert_eq!(masters_away(Some("why".to_owned()), &masters).as_deref(), Some("why"));
+    }
 
     #[test]
     fn a_master_that_hears_too_few_volumes_is_not_ready() {

@@ -20,7 +20,7 @@ pub struct ObjectKey(Arc<str>);
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum KeyError {
     /// Nothing is left of the path.
-    #[error("the key is empty: name the object after the slash, as in /photos/cat.jpg")]
+    #[error("the key is empty: name the object, as in photos/cat.jpg")]
     Empty,
     /// More than [`KEY_BYTES_MAX`].
     #[error("the key is {0} bytes long; a key has at most {KEY_BYTES_MAX} bytes after percent-decoding")]

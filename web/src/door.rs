@@ -22,6 +22,9 @@ use crate::answering::{Answer, Answered, Answering};
 /// Echoed if sent, never added.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// In every answer of a server of ours, so that nobody takes a stranger's word for it: `master` or `volume`.
+pub const SERVER_KIND: HeaderName = HeaderName::from_static("hayrick-server");
+
 /// A service behind its door, for one connection.
 #[derive(Debug)]
 pub(crate) struct Door<S> {
@@ -70,6 +73,11 @@ where
 fn refusal<B>(request: &Request<B>) -> Option<Problem> {
     if target_bytes(request.uri()) > HTTP_TARGET_BYTES_MAX {
         return Some(target_too_long());
+    }
+    let mut coded = request.headers().get_all(header::TRANSFER_ENCODING).iter();
+    if coded.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        let text = "the only Transfer-Encoding that is taken is chunked; a Content-Encoding is kept with the object";
+        return Some(Problem::new(StatusCode::NOT_IMPLEMENTED, text));
     }
     let hosts = request.headers().get_all(header::HOST).iter().count();
     (request.version() == Version::HTTP_11 && hosts != 1).then(|| {

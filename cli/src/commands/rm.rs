@@ -11,6 +11,7 @@ use clap::parser::ValueSource;
 use hayrick_client::{Client, Condition, Error, ListOptions};
 
 use crate::commands::connect::Connect;
+use crate::commands::cp::as_directory;
 use crate::commands::failures::{self, Failures, tell_one};
 use crate::commands::interrupt::{Interrupt, Words};
 use crate::commands::progress::Progress;
@@ -22,25 +23,25 @@ use crate::output;
 /// Goes on with the next key when one cannot be deleted. The exit code is that of the outcome which needs a look most:
 /// 5 before 1 before 2 before 4 before 3.
 ///
-/// With -r each of KEYS is a text, and all objects are deleted whose keys begin with it: photos/ what is below it, photos also
-/// photos-of-cats. What others delete meanwhile is no error. `hayrick ls -r` shows what it would be.
+/// With -r all objects are deleted that are below each of KEYS, as below a directory: photos and photos/ are both what begins with
+/// photos/, and not photos-of-cats. What others delete meanwhile is no error. `hayrick ls -r photos/` shows what it would be.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   hayrick rm photos/cat.jpg photos/dog.jpg
-  hayrick rm -r photos/2024/                        all keys that begin so
+  hayrick rm -r photos/2024                         all that is below photos/2024/
   hayrick rm -r --all ''                            everything
   hayrick rm --if-match 9e107d9d372bb6826bd81d3542a419d6 notes.txt     only if it is still the one I saw")]
 pub(crate) struct Args {
-    /// The objects' keys; with -r what they begin with
+    /// The objects' keys; with -r those below which all is deleted
     #[arg(required = true)]
     keys: Vec<String>,
-    /// All objects whose keys begin with what is given
+    /// All objects that are below what is given
     #[arg(
         short, long, env = "HAYRICK_RECURSIVE", conflicts_with = "if_match", value_parser = BoolishValueParser::new()
     )]
     recursive: bool,
-    /// An empty text may be given to -r, with which every key begins
+    /// An empty text may be given to -r, below which is everything
     #[arg(long, env = "HAYRICK_ALL", requires = "recursive", value_parser = BoolishValueParser::new())]
     all: bool,
     /// Only if the object still has this ETag
@@ -97,7 +98,7 @@ struct Tally {
 
 fn run_recursive(args: Args) -> Result<Exit> {
     if !args.all && args.keys.iter().any(String::is_empty) {
-        let text = "an empty prefix is what every key begins with; say --all if everything is to be deleted";
+        let text = "below an empty text is everything; say --all if everything is to be deleted";
         return Err(WrongUse(text.to_owned()).into());
     }
     args.connect.run(|client| async move {
@@ -106,7 +107,7 @@ fn run_recursive(args: Args) -> Result<Exit> {
         let (tally, progress) = (RefCell::<Tally>::default(), Progress::of_count("deleted"));
         let work = async {
             for prefix in &args.keys {
-                delete_below(&client, prefix, &tally, &progress).await?;
+                delete_below(&client, &as_directory(prefix), &tally, &progress).await?;
             }
             Ok(())
         };

@@ -243,7 +243,7 @@ fn answer(store: &Store, request: &Request) -> Vec<u8> {
             message(status, &format!("ETag: \"{etag}\"\r\nHayrick-Version: 7\r\n"), request.key().as_bytes())
         }
         "DELETE" => match store.lock().remove(&request.key()) {
-            Some(_) => b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
+            Some(_) => b"HTTP/1.1 204 No Content\r\nHayrick-Server: master\r\n\r\n".to_vec(),
             None => absent(),
         },
         _ if request.target == "/-/delete" => {
@@ -264,7 +264,7 @@ fn get(store: &Store, request: &Request) -> Vec<u8> {
     }
     let mut fields = format!("ETag: {etag}\r\nContent-Type: {content_type}\r\n");
     if request.field("if-none-match") == Some(&etag) {
-        return format!("HTTP/1.1 304 Not Modified\r\n{fields}\r\n").into_bytes();
+        return format!("HTTP/1.1 304 Not Modified\r\nHayrick-Server: master\r\n{fields}\r\n").into_bytes();
     }
     let range = request.field("range").and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
     let (status, part) = match range {
@@ -324,8 +324,11 @@ fn absent() -> Vec<u8> {
 }
 
 fn message(status: &str, fields: &str, body: &[u8]) -> Vec<u8> {
-    let mut message =
-        format!("HTTP/1.1 {status}\r\n{fields}Content-Length: {}\r\n\r\n", body.len()).into_bytes();
+    let head = format!(
+        "HTTP/1.1 {status}\r\nHayrick-Server: master\r\n{fields}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut message = head.into_bytes();
     message.extend_from_slice(body);
     message
 }

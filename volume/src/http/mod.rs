@@ -19,7 +19,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use futures_util::future::Either;
 use hayrick_protocol::ids::{ClusterId, InstanceId, VolumeId};
-use hayrick_web::{Parameters, Problem, REQUEST_ID, Sparing};
+use hayrick_web::{Parameters, Problem, REQUEST_ID, SERVER_KIND, Sparing};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio::time::{Duration, Instant};
 
@@ -32,6 +32,7 @@ const SYSTEM: &str = "/-/";
 const NEEDLES: &str = "/-/needles/";
 /// A request that takes longer until its first byte is worth a line.
 const SLOW: Duration = Duration::from_secs(1);
+const VOLUME: HeaderValue = HeaderValue::from_static("volume");
 static SLOW_ONES: Sparing = Sparing::new(10);
 const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD");
 
@@ -70,7 +71,8 @@ impl VolumePort {
                 Err(problem) => Err(problem),
             },
         };
-        let response = answer.unwrap_or_else(|problem| problem.response(&request));
+        let mut response = answer.unwrap_or_else(|problem| problem.response(&request));
+        response.headers_mut().insert(SERVER_KIND, VOLUME);
         tell(&request, response.status(), begun.elapsed());
         response
     }
@@ -108,11 +110,12 @@ impl VolumePort {
             let object = self.clone().object(Head::from_parts(parts, ()));
             return Either::Right(Box::pin(async { Ok(object.await) }));
         }
-        let answer = match self.system(&request) {
+        let mut answer = match self.system(&request) {
             None if is_system => unknown(path).response(&request),
             Some(answer) if is_read => answer,
             _ => not_allowed(&request),
         };
+        answer.headers_mut().insert(SERVER_KIND, VOLUME);
         Either::Left(ready(Ok(answer)))
     }
 }

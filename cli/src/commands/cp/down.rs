@@ -25,7 +25,7 @@ pub(super) async fn copy(job: &Job, from: &str, to: &Path) -> Result<()> {
     }
     let (prefix, to) = (as_directory(from), to.to_owned());
     let tree = Arc::new(on_thread(move || Tree::at(&to)).await?);
-    let copied = job.copy_all(copies(job, prefix, tree)).await;
+    let copied = job.copy_all(copies(job, prefix.clone(), tree)).await;
     // Also of what was copied before it was given up.
     let dirs = std::mem::take(&mut job.tally.borrow_mut().written_to);
     on_thread(move || {
@@ -34,6 +34,10 @@ pub(super) async fn copy(job: &Job, from: &str, to: &Path) -> Result<()> {
         })
     })
     .await?;
+    // A cluster may be empty; a name behind which there is nothing is a mistake.
+    if copied.is_ok() && !job.found.get() && !prefix.is_empty() {
+        return Err(Error::NotFound { key: prefix }.into());
+    }
     copied
 }
 
@@ -95,6 +99,7 @@ fn copies<'a>(
             while let Some(line) = listed.recv().await {
                 // Prefixes come with a delimiter only.
                 let Listed::Key(ListedObject { key, size, etag, .. }) = line? else { continue };
+                job.found.set(true);
                 let name = key.strip_prefix(&prefix).unwrap_or(&key);
                 match above.check(name).and_then(|()| tree.path_of(name)) {
                     Ok(path) => {

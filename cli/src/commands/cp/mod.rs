@@ -84,6 +84,8 @@ struct Job {
     tally: RefCell<Tally>,
     /// Copies that failed in a row for what may pass.
     in_vain: Cell<usize>,
+    /// Whether there was anything below what is copied out of the cluster.
+    found: Cell<bool>,
 }
 
 enum Route {
@@ -104,6 +106,7 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
                 progress: Progress::of_bytes("files"),
                 tally: RefCell::default(),
                 in_vain: Cell::new(0),
+                found: Cell::new(false),
             };
             let second = "ended at once; give the same command again, and it goes on from there".to_owned();
             let mut interrupt = Interrupt::catch(Words { first: None, second })?;
@@ -148,7 +151,7 @@ fn in_cluster(path: &Path) -> Result<Option<String>> {
 }
 
 /// A text with which the keys of a tree begin: a directory, as it were.
-fn as_directory(prefix: &str) -> String {
+pub(crate) fn as_directory(prefix: &str) -> String {
     if prefix.is_empty() || prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") }
 }
 
