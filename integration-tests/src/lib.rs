@@ -28,4 +28,5 @@ pub mod raw;
 pub mod registers;
 pub mod segments;
 pub mod shown_rows;
+pub mod trickle;
 pub mod wait;
