@@ -26,6 +26,7 @@ pub mod program;
 pub mod proxy;
 pub mod raw;
 pub mod registers;
+pub mod rows;
 pub mod segments;
 pub mod shown_rows;
 pub mod trickle;
