@@ -11,7 +11,7 @@ TEST_THREADS ?= 1
 .DEFAULT_GOAL := help
 
 .PHONY: help cluster test verify format lint graph deny unit integration fuzz bench soak soak-crash soak-heal soak-large \
-	soak-chaos chaos chaos-self-test static image clean need-cargo need-deny need-builder
+	soak-list soak-chaos chaos chaos-self-test static image clean need-cargo need-deny need-builder
 
 help: ## list the targets
 	@echo 'Hayrick: make TARGET'
@@ -70,7 +70,7 @@ bench: need-cargo ## measure engine and cluster against this machine's limits, i
 
 # The same tests as in `make unit`, with more of the histories that are drawn from a seed.
 HISTORIES ?= 10000
-soak: soak-crash soak-heal soak-large soak-chaos ## the four below, one after the other: some hours
+soak: soak-crash soak-heal soak-large soak-list soak-chaos ## the five below, one after the other: some hours
 
 soak-crash: need-cargo ## crash tests with many more histories, for an hour or so (HISTORIES)
 	HAYRICK_HISTORIES=$(HISTORIES) $(CARGO) test --release -p hayrick-disk -p hayrick-raft-store -p hayrick-volume -- \
@@ -86,6 +86,9 @@ soak-heal: need-cargo ## repairs during which servers die, and a volume that han
 soak-large: need-cargo ## 64 objects of 64 MiB at once, each way
 	$(CARGO) build --release -p hayrick-cli
 	HAYRICK_LARGE_MIB=64 $(SOAKED) --test large -- --nocapture
+soak-list: need-cargo ## a million keys, which one client lists while others store and read
+	$(CARGO) build --release -p hayrick-cli
+	HAYRICK_OBJECTS=1000000 $(SOAKED) --test long_list -- --nocapture
 SOAKED = HAYRICK_BIN=$(CURDIR)/target/release/hayrick $(CARGO) test -p hayrick-integration-tests
 
 # Real processes, broken on a schedule that is drawn from a seed; the report is chaos-report/index.html.

@@ -102,6 +102,19 @@ fn header(method: u16, head: &[u8], body_bytes: u32) -> Vec<u8> {
     frame
 }
 
+/// Flips a bit of the first byte of a frame's body, and makes the frame's checksums those of what it holds then; whether it
+/// has a body.
+pub(crate) fn flip_in_body(frame: &mut [u8]) -> bool {
+    let head_bytes = u32::from_le_bytes([frame[20], frame[21], frame[22], frame[23]]) as usize;
+    let Some(byte) = frame.get_mut(HEADER_BYTES + head_bytes) else { return false };
+    *byte ^= 0x10;
+    let crc = crc32c::crc32c(&frame[HEADER_BYTES..]);
+    frame[28..32].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32c::crc32c(&frame[4..HEADER_BYTES]);
+    frame[..4].copy_from_slice(&crc.to_le_bytes());
+    true
+}
+
 /// Sends a frame and returns the kind and the code of the one that comes back; `None` if the other end closes.
 /// Frames that say only that it lives are passed over.
 ///

@@ -1,7 +1,9 @@
 //! A proxy before a peer port that holds back requests of one kind, and later lets them through, while all else passes: how an
-//! order arrives long after it was given.
+//! order arrives long after it was given. Or it spoils the answers to requests of one kind: how a server answers whose memory
+//! is bad.
 //!
 //! Layouts are those of `frames`. A frame that is held does not hold up those behind it: frames are independent of each other.
+//! What is spoiled has the right checksums of a frame, so that only what is said in it is wrong.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,7 +15,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
-use crate::frames::{HEADER_BYTES, HELLO, HELLO_BYTES, KIND_REQUEST};
+use crate::frames::{self, HEADER_BYTES, HELLO, HELLO_BYTES, KIND_REQUEST};
 
 /// Frames that wait for one connection's server.
 const UNDER_WAY_MAX: usize = 64;
@@ -21,21 +23,35 @@ const UNDER_WAY_MAX: usize = 64;
 /// A proxy before the peer port of one server.
 pub struct Gate {
     addr: SocketAddr,
-    /// The method whose requests are held.
-    held: watch::Sender<Option<u16>>,
+    orders: watch::Sender<Orders>,
     counts: watch::Sender<Counts>,
 }
 
-/// What became of the requests that were held.
+/// The method whose requests are held, and the one whose answers are spoiled.
+#[derive(Clone, Copy, Debug, Default)]
+struct Orders {
+    held: Option<u16>,
+    spoiled: Option<u16>,
+}
+
+/// What became of the requests that were held, and of those whose answers were to be spoiled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// How many there were.
     pub held: u64,
     /// How many the server answered, after all.
     pub answered: u64,
+    /// How many answers were spoiled.
+    pub spoiled: u64,
 }
 
-/// One connection's requests that were held, by their ids.
+/// One connection's requests that are not answered yet, by their ids.
+#[derive(Clone, Default)]
+struct Noted {
+    held: Ids,
+    to_spoil: Ids,
+}
+
 type Ids = Arc<Mutex<BTreeSet<u64>>>;
 
 impl Gate {
@@ -46,15 +62,15 @@ impl Gate {
     pub async fn start(target: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let addr = listener.local_addr()?;
-        let (held, counts) = (watch::Sender::new(None), watch::Sender::new(Counts::default()));
-        let (held_seen, counted) = (held.subscribe(), counts.clone());
+        let (orders, counts) = (watch::Sender::<Orders>::default(), watch::Sender::<Counts>::default());
+        let (seen, counted) = (orders.subscribe(), counts.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 // Closed by one end, or the target is not there: the other end sees its connection closed.
-                tokio::spawn(relay(client, target, held_seen.clone(), counted.clone()));
+                tokio::spawn(relay(client, target, seen.clone(), counted.clone()));
             }
         });
-        Ok(Self { addr, held, counts })
+        Ok(Self { addr, orders, counts })
     }
 
     /// Where it listens.
@@ -64,12 +80,17 @@ impl Gate {
 
     /// From now on requests of this method wait.
     pub fn hold(&self, method: u16) {
-        self.held.send_replace(Some(method));
+        self.orders.send_modify(|orders| orders.held = Some(method));
     }
 
     /// Lets through what waits, and what comes.
     pub fn release(&self) {
-        self.held.send_replace(None);
+        self.orders.send_modify(|orders| orders.held = None);
+    }
+
+    /// From now on the first byte of the body of each answer to this method has a bit flipped.
+    pub fn spoil(&self, method: u16) {
+        self.orders.send_modify(|orders| orders.spoiled = Some(method));
     }
 
     /// What became of those that were held.
@@ -81,7 +102,7 @@ impl Gate {
 async fn relay(
     client: TcpStream,
     target: SocketAddr,
-    held: watch::Receiver<Option<u16>>,
+    orders: watch::Receiver<Orders>,
     counts: watch::Sender<Counts>,
 ) -> Result<()> {
     let server = TcpStream::connect(target).await?;
@@ -89,18 +110,18 @@ async fn relay(
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let ids = Ids::default();
-    let forth = requests(from_client, to_server, held, counts.clone(), Arc::clone(&ids));
-    let back = replies(from_server, to_client, counts, ids);
+    let noted = Noted::default();
+    let forth = requests(from_client, to_server, orders, counts.clone(), noted.clone());
+    let back = replies(from_server, to_client, counts, noted);
     tokio::select! { result = forth => result, result = back => result }
 }
 
 async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    held: watch::Receiver<Option<u16>>,
+    orders: watch::Receiver<Orders>,
     counts: watch::Sender<Counts>,
-    ids: Ids,
+    noted: Noted,
 ) -> Result<()> {
     let (sender, mut under_way) = mpsc::channel::<Vec<u8>>(UNDER_WAY_MAX);
     let taken = async move {
@@ -109,17 +130,21 @@ async fn requests(
         sender.send(hello).await?;
         loop {
             let frame = frame(&mut from).await?;
-            let is_held = frame[5] == KIND_REQUEST && *held.borrow() == Some(method(&frame));
-            if !is_held {
+            let asked = (frame[5] == KIND_REQUEST).then(|| method(&frame));
+            let now = *orders.borrow();
+            if asked.is_some() && now.spoiled == asked {
+                locked(&noted.to_spoil).insert(id(&frame));
+            }
+            if asked.is_none() || now.held != asked {
                 sender.send(frame).await?;
                 continue;
             }
-            locked(&ids).insert(id(&frame));
+            locked(&noted.held).insert(id(&frame));
             counts.send_modify(|counts| counts.held += 1);
-            let (mut held, sender) = (held.clone(), sender.clone());
+            let (mut orders, sender) = (orders.clone(), sender.clone());
             tokio::spawn(async move {
                 // Either the test or the connection may have ended by then.
-                if held.wait_for(|held| *held != Some(method(&frame))).await.is_ok() {
+                if orders.wait_for(|orders| orders.held != asked).await.is_ok() {
                     let _ = sender.send(frame).await;
                 }
             });
@@ -138,7 +163,7 @@ async fn replies(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     counts: watch::Sender<Counts>,
-    ids: Ids,
+    noted: Noted,
 ) -> Result<()> {
     let mut hello = [0; HELLO_BYTES];
     from.read_exact(&mut hello[..HELLO.len()]).await?;
@@ -151,9 +176,12 @@ async fn replies(
     from.read_exact(&mut hello[HELLO.len()..]).await?;
     to.write_all(&hello).await?;
     loop {
-        let frame = frame(&mut from).await?;
-        if locked(&ids).remove(&id(&frame)) {
+        let mut frame = frame(&mut from).await?;
+        if locked(&noted.held).remove(&id(&frame)) {
             counts.send_modify(|counts| counts.answered += 1);
+        }
+        if locked(&noted.to_spoil).remove(&id(&frame)) && frames::flip_in_body(&mut frame) {
+            counts.send_modify(|counts| counts.spoiled += 1);
         }
         to.write_all(&frame).await?;
     }

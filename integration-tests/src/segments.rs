@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+/// Between a record and what is left of the next.
+const TORN_GAP_BYTES: u64 = 4096;
+
 /// Finds `payload` in the files under a volume's data directory.
 ///
 /// # Errors
@@ -39,6 +42,28 @@ pub fn flip(path: &Path, offset: u64) -> Result<()> {
     byte[0] ^= 0x10;
     file.write_all_at(&byte, offset)?;
     Ok(())
+}
+
+/// Writes behind the last record of a volume that does not run what a power cut may leave of the next one.
+///
+/// # Errors
+/// When it has no segment, or that cannot be changed.
+pub fn tear(data_dir: &Path) -> Result<()> {
+    let mut newest: Option<(bool, PathBuf, u64)> = None;
+    for entry in std::fs::read_dir(data_dir.join("needles"))? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "seg") {
+            continue;
+        }
+        // A spare one has a header and nothing else.
+        let bytes = std::fs::read(&path)?;
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap_or_default() as u64;
+        newest = newest.max(Some((end > TORN_GAP_BYTES, path, end)));
+    }
+    let (_, path, end) = newest.with_context(|| format!("{} has no segment", data_dir.display()))?;
+    let file = OpenOptions::new().write(true).open(&path)?;
+    // Far enough from what may be zeros of that record.
+    Ok(file.write_all_at(&[0x5a; 100], end.next_multiple_of(TORN_GAP_BYTES) + TORN_GAP_BYTES)?)
 }
 
 fn position(bytes: &[u8], payload: &[u8]) -> Option<usize> {

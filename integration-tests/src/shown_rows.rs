@@ -4,24 +4,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-/// A row as it is shown.
-pub struct Shown {
-    /// Which table it is in.
-    pub section: &'static str,
-    /// What is asked, or typed.
-    pub asked: &'static str,
-    /// What comes of it.
-    pub answered: &'static str,
-    /// The test of that.
-    pub test: &'static str,
-}
+use crate::rows::Row;
 
-/// Compares the tables in `docs/NAME` with the rows, or writes them where `UPDATE_DOCS` is set.
+/// Compares the tables in `docs/PROGRAM.md` with the rows, or writes them where `UPDATE_DOCS` is set.
 ///
 /// # Errors
 /// When it shows others, or has no place for them; with what to do.
-pub fn are_in(name: &str, program: &str, rows: &[Shown]) -> Result<()> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+pub fn are_in<C>(program: &str, rows: &[Row<C>]) -> Result<()> {
+    let name = format!("{program}.md");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs").join(&name);
     let document = std::fs::read_to_string(&path).with_context(|| format!("docs/{name}"))?;
     let (begin, end) = (
         format!("<!-- table of rows: made of integration-tests/tests/{program}/rows.rs -->\n"),
@@ -39,7 +30,7 @@ pub fn are_in(name: &str, program: &str, rows: &[Shown]) -> Result<()> {
     Ok(())
 }
 
-fn tables(rows: &[Shown]) -> String {
+fn tables<C>(rows: &[Row<C>]) -> String {
     let mut tables = String::new();
     let mut section = "";
     for row in rows {
@@ -48,7 +39,7 @@ fn tables(rows: &[Shown]) -> String {
             tables.push_str(&format!("\n### {section}\n\n| asked | answered | test |\n|---|---|---|\n"));
         }
         let cell = |text: &str| text.replace('|', "\\|");
-        tables.push_str(&format!("| {} | {} | `{}` |\n", cell(row.asked), cell(row.answered), row.test));
+        tables.push_str(&format!("| {} | {} | `{}` |\n", cell(row.asked), cell(row.answered), row.name));
     }
     tables.push('\n');
     tables

@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 use hayrick_client::{ByteRange, Client, Error, GetOptions};
 use hayrick_integration_tests::content::Content;
 use hayrick_integration_tests::disk_shim::DiskShim;
-use hayrick_integration_tests::{cluster, content, ledger, raw, segments, wait};
+use hayrick_integration_tests::gate::Gate;
+use hayrick_integration_tests::{cluster, content, ledger, metrics, raw, segments, wait};
 use hayrick_launcher::Cluster;
 use rand::Rng;
 use tokio::task::block_in_place;
@@ -23,6 +24,8 @@ const MARK_BYTES: usize = 32;
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(40);
 /// Before the key, as docs/format.md has it.
 const HEADER_BYTES: i64 = 29;
+/// `Read`, as `protocol/src/messages/volume.rs` numbers it.
+const READ: u16 = 0x0103;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flipped_byte_is_never_returned() -> Result<()> {
@@ -62,6 +65,8 @@ async fn a_flipped_byte_is_never_returned() -> Result<()> {
             reads_are_right(&clients, &key, content, 0).await?;
         }
     }
+
+    metrics::moved("corruption::a_flipped_byte_is_never_returned", &cluster).await?;
 
     // Recovery does not let damage through either.
     let content = || Content { seed: rng.random(), size_bytes: SIZES[1] };
@@ -114,6 +119,30 @@ async fn a_disk_that_cannot_be_read_fails_no_reader() -> Result<()> {
         reads_are_right(&clients, key, *content, 0).await?;
     }
     ensure!(cluster.volume(1).is_running(), "it died of it");
+    cluster::no_panics(&cluster)
+}
+
+/// The volume reads right bytes from its disk and sends others: only the checksum in the index can tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_that_rot_behind_a_volumes_own_check_are_never_returned() -> Result<()> {
+    let seed = content::seed("bad memory");
+    let mut cluster = cluster::builder(VOLUMES)?.build()?;
+    let gate = Gate::start(cluster.volume(1).peer_addr()).await?;
+    cluster.volume(1).set_flag("--peer-advertise", gate.addr().to_string());
+    block_in_place(|| cluster.start())?;
+    cluster::all_up(&cluster, VOLUMES).await?;
+    let clients = cluster::client_each(&cluster)?;
+    gate.spoil(READ);
+    let mut rng = content::rng(seed, 0);
+    for number in 0..OBJECTS {
+        let key = format!("spoiled/{number}");
+        let content = || Content { seed: rng.random(), size_bytes: SIZES[number % SIZES.len()] };
+        let content = cluster::put_copies(&clients[number % 3], &key, VOLUMES as usize, content).await?;
+        reads_are_right(&clients, &key, content, 0).await?;
+    }
+    ensure!(gate.counts().spoiled > 0, "{:?}", gate.counts());
+    let own = "corruption::bytes_that_rot_behind_a_volumes_own_check_are_never_returned";
+    metrics::moved(own, &cluster).await?;
     cluster::no_panics(&cluster)
 }
 

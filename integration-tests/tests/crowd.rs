@@ -16,7 +16,8 @@ const HALF_SENT: usize = 400;
 /// What this test and the master each need beside.
 const DESCRIPTORS_BESIDE: u64 = 1000;
 const CONNECTING_AT_ONCE: usize = 64;
-/// Of the master that they all are connected to.
+/// Of the master that they all are connected to, which may take 64 MiB for bodies of requests, and as much for those of answers;
+/// with the default, 256 MiB, it may be three times that.
 const RESIDENT_BYTES_MAX: u64 = 256 << 20;
 /// What an honest request may take beside them; a failure is three times that.
 const SERVED_AIM: Duration = Duration::from_secs(1);

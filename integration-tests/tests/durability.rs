@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use hayrick_integration_tests::ledger::Ledger;
 use hayrick_integration_tests::load::Load;
-use hayrick_integration_tests::{cluster, content, figure};
+use hayrick_integration_tests::{cluster, content, figure, metrics, segments};
 use tokio::task::block_in_place;
 use tokio::time::Instant;
 
@@ -27,6 +27,7 @@ async fn what_was_acknowledged_survives_the_death_of_everything() -> Result<()> 
         block_in_place(|| cluster.kill_all())?;
         let report = load.finish().await?;
         ensure!(cluster.processes().all(|process| !process.is_running()), "something survived");
+        segments::tear(cluster.volume(1).data_dir())?;
 
         let started = Instant::now();
         block_in_place(|| cluster.start_all())?;
@@ -42,6 +43,7 @@ async fn what_was_acknowledged_survives_the_death_of_everything() -> Result<()> 
         }
         ledgers.extend(report.ledger);
     }
+    metrics::moved("durability::what_was_acknowledged_survives_the_death_of_everything", &cluster).await?;
     // Nothing that an earlier round acknowledged was lost in a later one.
     ledgers.verify(&clients[0]).await?;
     cluster::no_panics(&cluster)

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use hayrick_client::{Client, Error};
 use hayrick_integration_tests::content::{self, Content};
 use hayrick_integration_tests::ledger::{self, Ledger, Possible};
-use hayrick_integration_tests::{cluster, figure, wait};
+use hayrick_integration_tests::{cluster, figure, metrics, wait};
 use hayrick_launcher::Cluster;
 use rand::RngCore;
 use tokio::task::block_in_place;
@@ -33,6 +33,8 @@ async fn a_full_cluster_answers_507_serves_the_rest_and_recovers_with_room() -> 
     figure::say(&format!("507 after {} objects: {why}", ledger.acknowledged()));
     ensure!(why.contains("full"), "507 does not say why: {why:?}");
     reserve_is_untouched(&cluster)?;
+    let own = "full::a_full_cluster_answers_507_serves_the_rest_and_recovers_with_room";
+    metrics::moved(own, &cluster).await?;
 
     // A 507 means no effect; everything else goes on.
     ensure!(ledger::read(&any, &refused_key).await?.is_none(), "{refused_key} was refused and is there");

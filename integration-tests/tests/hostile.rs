@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use futures_util::future::try_join_all;
 use hayrick_integration_tests::frames::{self, Greeting};
 use hayrick_integration_tests::raw::{self, Answer, resident_bytes};
-use hayrick_integration_tests::{cluster, content, figure, ledger, wait};
+use hayrick_integration_tests::{cluster, content, figure, ledger, metrics, wait};
 use hayrick_launcher::{Cluster, Process};
 use rand::RngCore;
 use tokio::io::AsyncWriteExt;
@@ -73,6 +73,7 @@ async fn hostile_input_is_refused_without_harm() -> Result<()> {
         client.put(&format!("after/{number}"), "still works").await?;
     }
     memory_is_bounded(cluster.processes())?;
+    metrics::moved("hostile::hostile_input_is_refused_without_harm", &cluster).await?;
     cluster::no_panics(&cluster)
 }
 

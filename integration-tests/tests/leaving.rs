@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use hayrick_client::{Client, VolumeChange};
 use hayrick_integration_tests::content::{self, Content};
 use hayrick_integration_tests::gate::Gate;
-use hayrick_integration_tests::{cluster, copies, figure, ledger, wait};
+use hayrick_integration_tests::{cluster, copies, figure, ledger, metrics, wait};
 use hayrick_launcher::Cluster;
 use tokio::task::block_in_place;
 
@@ -110,6 +110,8 @@ async fn who_held_or_half_pulled_what_lies_elsewhere_gets_the_space_back() -> Re
     let after = used_of(&any, &cluster, 1).await?;
     figure::say(&format!("a drained volume uses {after} bytes, before {before}"));
     ensure!(after <= 3 * SEGMENT_BYTES && 2 * after < before, "it uses {after} bytes, before {before}");
+    let own = "leaving::who_held_or_half_pulled_what_lies_elsewhere_gets_the_space_back";
+    metrics::moved(own, &cluster).await?;
     copies::verify(&cluster, &any, &ledger, COPIES).await?;
     cluster::no_panics(&cluster)
 }

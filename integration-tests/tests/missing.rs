@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use hayrick_client::{Client, Error};
 use hayrick_integration_tests::content::{self, Content};
 use hayrick_integration_tests::ledger::{Ledger, Possible};
-use hayrick_integration_tests::{cluster, copies, ledger, segments, wait};
+use hayrick_integration_tests::{cluster, copies, ledger, metrics, segments, wait};
 use hayrick_launcher::{Builder, Cluster, Process};
 use rand::Rng;
 use tokio::task::block_in_place;
@@ -77,6 +77,8 @@ async fn what_nobody_has_is_missing_all_else_is_repaired_and_it_comes_back_with_
         copies::verify(&cluster, &any, &ledger, COPIES).await
     })
     .await?;
+    let own = "missing::what_nobody_has_is_missing_all_else_is_repaired_and_it_comes_back_with_its_volume";
+    metrics::moved(own, &cluster).await?;
     // A restarted master fences the epochs, so that nothing may be on its way.
     for master in cluster.masters() {
         block_in_place(|| master.restart())?;

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use hayrick_client::{Client, Error, MoveRate, Status};
 use hayrick_integration_tests::content::{self, Content};
 use hayrick_integration_tests::ledger::{Ledger, Possible};
-use hayrick_integration_tests::{cluster, copies, figure, wait};
+use hayrick_integration_tests::{cluster, copies, figure, metrics, wait};
 use hayrick_launcher::Cluster;
 use tokio::task::block_in_place;
 use tokio::time::Instant;
@@ -16,6 +16,8 @@ const COPIES: usize = 3;
 const OBJECTS: u64 = 800;
 const OBJECT_BYTES: usize = 32 * 1024;
 const PUTS_TOGETHER: usize = 8;
+/// Of so many objects one surely belongs on a certain volume of five.
+const MEETING: usize = 24;
 /// The least there is: what is to be copied takes each of four volumes two minutes, as giving and taking both count.
 const LOW: u64 = 64 << 10;
 const HIGH: u64 = 500 << 20;
@@ -44,6 +46,10 @@ async fn a_repair_crawls_or_ends_soon_as_it_is_told_and_a_new_leader_keeps_to_it
 
     let died = Instant::now();
     block_in_place(|| cluster.volume(1).kill())?;
+    // Whoever meets it says so, long before its silence does.
+    for number in 0..MEETING {
+        any.put(&format!("met/{number}"), "x").await?;
+    }
     copied(&cluster).await?;
     let former = cluster::leader(&cluster).await?;
     let next = former % 3 + 1;
@@ -81,6 +87,8 @@ async fn a_repair_crawls_or_ends_soon_as_it_is_told_and_a_new_leader_keeps_to_it
         raised.elapsed().as_secs_f64()
     ));
     copies::verify(&cluster, &any, &ledger, COPIES).await?;
+    let own = "move_rate::a_repair_crawls_or_ends_soon_as_it_is_told_and_a_new_leader_keeps_to_it";
+    metrics::moved(own, &cluster).await?;
     any.set_move_rate(None).await?;
     ensure!(any.move_rate().await?.is_default, "nobody sets it any more");
     cluster::states_agree(&cluster).await?;

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use futures_util::future::join_all;
 use hayrick_client::{Client, Condition, Error, PutOptions, PutOutcome};
-use hayrick_integration_tests::{cluster, ledger};
+use hayrick_integration_tests::{cluster, ledger, metrics};
 
 const ROUNDS: usize = 200;
 const RACERS: usize = 8;
@@ -20,6 +20,7 @@ async fn of_eight_that_create_or_swap_at_once_exactly_one_wins() -> Result<()> {
         ensure!(!swapped.created, "round {round}: the winner of the swap says created");
         ensure!(swapped.version > created.version, "round {round}: the version did not grow");
     }
+    metrics::moved("races::of_eight_that_create_or_swap_at_once_exactly_one_wins", &cluster).await?;
     cluster::no_panics(&cluster)
 }
 

@@ -7,12 +7,17 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use hayrick_client::Client;
 use hayrick_integration_tests::program::Program;
-use hayrick_integration_tests::{cluster, ledger, wait};
+use hayrick_integration_tests::{cluster, figure, ledger, wait};
 use hayrick_launcher::{free_port, http_status};
 use tempfile::TempDir;
 use tokio::task::block_in_place;
+use tokio::time::Instant;
 
 const TIMEOUT: Duration = Duration::from_secs(40);
+/// For so long a new cluster waits for `--replicas` volumes.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// That, and what masters and volumes take to start.
+const READY_AIM: Duration = Duration::from_secs(15);
 
 /// Servers on ports of their own, started one by one as a person would.
 struct Machine {
@@ -88,6 +93,23 @@ async fn a_server_is_called_ready_when_it_serves_and_says_before_what_it_waits_f
         let found = ledger::read(&client, &format!("ready/{id}")).await?;
         ensure!(found.as_deref() == Some(b"stored"), "master {id} reads {found:?}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_fewer_volumes_than_replicas_a_new_cluster_is_ready_after_ten_seconds() -> Result<()> {
+    let machine = Machine::new()?;
+    let began = Instant::now();
+    let masters = [machine.master(1)?, machine.master(2)?, machine.master(3)?];
+    let volumes = [machine.volume(1, &machine.peers())?, machine.volume(2, &machine.peers())?];
+    for (program, id) in masters.iter().zip(1..) {
+        block_in_place(|| program.wait_line(&format!("ready: master {id}, client http://"), TIMEOUT))?;
+    }
+    let took = began.elapsed();
+    ensure!(took >= PATIENCE, "a third volume was waited for only {took:?}");
+    figure::at_most("two volumes of three will do", took, READY_AIM)?;
+    machine.client(2)?.put("ready/two", "stored").await?;
+    drop(volumes);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use hayrick_client::Client;
 use hayrick_integration_tests::content::{self, Content};
 use hayrick_integration_tests::ledger::{Ledger, Possible};
-use hayrick_integration_tests::{cluster, wait};
+use hayrick_integration_tests::{cluster, metrics, wait};
 use tokio::task::block_in_place;
 
 /// As many as an object has copies: each holds every object.
@@ -27,6 +27,7 @@ async fn garbage_is_dropped_everywhere_and_nothing_that_lives() -> Result<()> {
 
     make_garbage(&any, &mut ledger, seed).await?;
     only_the_living_are_left(&any, &ledger).await?;
+    metrics::moved("reaping::garbage_is_dropped_everywhere_and_nothing_that_lives", &cluster).await?;
 
     // Again, and the leader that saw the garbage first dies: its successor starts over and does it all the same.
     make_garbage(&any, &mut ledger, seed.wrapping_add(1)).await?;

@@ -2,23 +2,64 @@
 //!
 //! Each master's peer port has a proxy before it, which the others dial. The leader's proxy loses every answer while a
 //! write goes through a follower, until the leader shows the write as done; then it cuts the connections and passes
-//! again. A second application would show: a create answers 412 to its own success, a delete 404.
+//! again. A second application would show: a create answers 412 to its own success, a delete 404. And where no answer comes
+//! until the end of the request, that is what its client is told.
 
 use std::cell::Cell;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use hayrick_client::{Client, Condition, Error, PutOptions};
 use hayrick_integration_tests::proxy::{Answers, Proxy};
-use hayrick_integration_tests::{cluster, ledger, wait};
+use hayrick_integration_tests::{cluster, ledger, metrics, raw, wait};
 use hayrick_launcher::{Cluster, Role};
 use tokio::task::block_in_place;
 
 const ROUNDS: usize = 20;
 const LANDED_TIMEOUT: Duration = Duration::from_secs(5);
+const PUT: &str =
+    "PUT /unknown/http HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nConnection: close\r\n\r\nmeow";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_whose_answer_was_lost_is_applied_once() -> Result<()> {
+    let (cluster, proxies) = with_proxies().await?;
+    for round in 0..ROUNDS {
+        let leader = cluster::leader(&cluster).await?;
+        let path = Path::of(&cluster, &proxies, leader)?;
+        path.round(round).await.with_context(|| format!("round {round}, leader {leader}"))?;
+    }
+    metrics::moved("retries::a_commit_whose_answer_was_lost_is_applied_once", &cluster).await?;
+    cluster::no_panics(&cluster)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_whose_answer_never_comes_is_504_and_the_write_may_be_there() -> Result<()> {
+    let (cluster, proxies) = with_proxies().await?;
+    let leader = cluster::leader(&cluster).await?;
+    let path = Path::of(&cluster, &proxies, leader)?;
+    let follower = cluster.master(leader % 3 + 1).http_addr();
+    let file = cluster.dir().join("cat.gif");
+    std::fs::write(&file, "meow")?;
+    let file = file.to_str().context("a path of UTF-8")?;
+
+    let unknown = path.silent(async || raw::send(follower, PUT.as_bytes()).await).await?;
+    ensure!(unknown.status == Some(504), "{:?}", unknown.text);
+    ensure!(unknown.body().contains("outcome unknown"), "it says what that means: {:?}", unknown.text);
+    let mut command = Command::new(cluster::binary()?);
+    command.args(["put", "unknown/put", file, "--server", &follower.to_string()]);
+    let output = path.silent(async || Ok(block_in_place(|| command.output())?)).await?;
+    ensure!(output.status.code() == Some(5), "{output:?}");
+    for key in ["unknown/http", "unknown/put"] {
+        path.holds(key, Some("meow")).await.with_context(|| format!("{key} may be there, and is"))?;
+    }
+    let own = "retries::a_commit_whose_answer_never_comes_is_504_and_the_write_may_be_there";
+    metrics::moved(own, &cluster).await?;
+    cluster::no_panics(&cluster)
+}
+
+/// A cluster whose masters reach each other through these, and the proxy of each.
+async fn with_proxies() -> Result<(Cluster, Vec<Proxy>)> {
     let mut cluster = cluster::builder(3)?.build()?;
     let mut proxies = Vec::new();
     for id in 1..=3 {
@@ -28,13 +69,7 @@ async fn a_commit_whose_answer_was_lost_is_applied_once() -> Result<()> {
     }
     block_in_place(|| cluster.start())?;
     cluster::all_up(&cluster, 3).await?;
-
-    for round in 0..ROUNDS {
-        let leader = cluster::leader(&cluster).await?;
-        let path = Path::of(&cluster, &proxies, leader)?;
-        path.round(round).await.with_context(|| format!("round {round}, leader {leader}"))?;
-    }
-    cluster::no_panics(&cluster)
+    Ok((cluster, proxies))
 }
 
 /// A write's way: through a follower, over the leader's proxy, to the leader.
@@ -73,6 +108,20 @@ impl<'a> Path<'a> {
         self.lose_answer(delete, async || self.holds(&key, None).await).await?;
         ensure!(self.leader.status().await?.objects == objects, "the delete was counted twice");
         Ok(())
+    }
+
+    /// Runs `write` while the leader's answers are lost all the time; then waits until writes are answered again.
+    async fn silent<T>(&self, write: impl AsyncFnOnce() -> Result<T>) -> Result<T> {
+        self.proxy.set_answers(Answers::Lose);
+        let answer = write().await;
+        self.proxy.cut();
+        self.proxy.set_answers(Answers::Pass);
+        wait::until("the follower takes writes again", cluster::READY_TIMEOUT, async || {
+            self.follower.put("unknown/after", "heard").await?;
+            Ok(())
+        })
+        .await?;
+        answer
     }
 
     /// Runs `write` while the leader's answers are lost, until `landed`; then lets them pass and returns its answer.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use futures_util::TryStreamExt;
 use hayrick_client::GetOptions;
 use hayrick_integration_tests::load::Load;
-use hayrick_integration_tests::{cluster, content, figure, ledger, wait};
+use hayrick_integration_tests::{cluster, content, figure, ledger, metrics, wait};
 use tokio::task::block_in_place;
 use tokio::time::Instant;
 
@@ -77,6 +77,8 @@ async fn a_master_away_for_longer_than_the_log_comes_back_and_a_new_volume_takes
     let through_returned: Vec<String> = returned.list_all("").try_collect().await?;
     ensure!(through_others == through_returned, "the lists differ");
     cluster::states_agree(&cluster).await?;
+    let own = "snapshot::a_master_away_for_longer_than_the_log_comes_back_and_a_new_volume_takes_writes";
+    metrics::moved(own, &cluster).await?;
 
     a_new_volume_takes_writes(&mut cluster).await?;
     cluster::no_panics(&cluster)

@@ -291,8 +291,9 @@ async fn who_ends_his_sending_side_gets_his_answer_and_is_then_let_go() {
     socket.write_all(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("it is read");
     server.begun.notified().await;
     socket.shutdown().await.expect("it is open");
-    // The end of what is sent must not be seen only after the answer.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    // The end of what is sent must not be seen only after the answer: on this one thread it is seen before what another sends
+    // later.
+    server.exchange(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     server.gate.notify_one();
     assert!(rest(&mut socket).await.ends_with("waited\n"), "and the server closes, as no more can come");
 

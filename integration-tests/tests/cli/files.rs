@@ -1,6 +1,7 @@
 //! The commands about files.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
@@ -116,10 +117,46 @@ pub(crate) fn cp_copies_both_ways(contract: &Contract) -> Result<()> {
 }
 
 pub(crate) fn backup_writes_the_index(contract: &Contract) -> Result<()> {
-    contract.ends(0, &["backup", "index.backup"])?;
-    let bytes = std::fs::metadata(contract.dir.path().join("index.backup"))?.len();
-    ensure!(bytes > 100, "{bytes} bytes are no index");
+    contract.file("cat.gif", "meow")?;
+    contract.ends(0, &["put", "backup/cat", "cat.gif"])?;
+    let objects = contract.ends(0, &["ls", "-r"])?.lines().count();
+    let told = contract.ends(0, &["backup", "index.backup"])?;
+    ensure!(told.contains(&format!(": {objects} objects, ")) && told.contains("hash "), "{told}");
+    let path = contract.dir.path().join("index.backup");
+    let whole = std::fs::read(&path)?;
+    // Whoever sends other bytes is not believed, and the file stays as it was.
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    for (sent, announced, why) in [
+        (&damaged[..], damaged.len(), "no backup that could be used"),
+        (&whole[..whole.len() - 9], whole.len() - 9, "no backup that could be used"),
+        (&whole[..whole.len() - 9], whole.len(), "not whole"),
+    ] {
+        let server = answering(sent, announced)?;
+        let refused = contract.run(&["backup", "index.backup", "--server", &server])?;
+        ensure!(refused.code == 1 && refused.err.contains(why), "{}: {}", refused.code, refused.err);
+        ensure!(std::fs::read(&path)? == whole, "{why}: the file was written");
+    }
     Ok(())
+}
+
+/// The address of a server that answers so, once, whatever it is asked.
+fn answering(body: &[u8], announced: usize) -> Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let addr = listener.local_addr()?.to_string();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {announced}\r\nConnection: close\r\n\r\n");
+    let answer = [head.as_bytes(), body].concat();
+    std::thread::spawn(move || -> Result<()> {
+        let (mut stream, _) = listener.accept()?;
+        let mut asked = Vec::new();
+        let mut byte = [0];
+        while !asked.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte)?;
+            asked.push(byte[0]);
+        }
+        Ok(stream.write_all(&answer)?)
+    });
+    Ok(addr)
 }
 
 pub(crate) fn any_master_that_answers_is_asked(contract: &Contract) -> Result<()> {

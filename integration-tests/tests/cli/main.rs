@@ -1,7 +1,6 @@
 //! The contract of the command line: each row has a test of its name (`rows.rs`), and docs/cli.md shows the same rows.
 //!
-//! All of them use one cluster of three masters and four volumes, with the program as a user starts it; what starts and ends
-//! the cluster is here.
+//! All of them use one cluster of three masters and four volumes, with the program as a user starts it, one after the other.
 
 mod files;
 mod rows;
@@ -9,17 +8,11 @@ mod servers;
 mod system;
 
 use std::process::{Command, ExitCode, Output, Stdio};
-use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use hayrick_integration_tests::cluster;
-use hayrick_integration_tests::shown_rows::{self, Shown};
 use hayrick_launcher::Cluster;
-use libtest_mimic::{Arguments, Failed, Trial};
 use tempfile::TempDir;
-use tokio::runtime::{Handle, Runtime};
-use tokio::sync::OnceCell;
-use tokio::task::block_in_place;
 
 use crate::rows::ROWS;
 
@@ -43,50 +36,13 @@ pub(crate) struct Left {
 }
 
 fn main() -> Result<ExitCode> {
-    let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
-    let runtime = Runtime::new()?;
-    // Started by the first row.
-    let contract = Arc::new(OnceCell::new());
-    let mut trials: Vec<Trial> =
-        ROWS.iter().map(|row| trial(row, Arc::clone(&contract), runtime.handle())).collect();
-    trials.push(Trial::test("the_document_shows_these_rows", || {
-        told(shown_rows::are_in("cli.md", "cli", &shown()))
-    }));
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    if let Some(contract) = contract.get() {
-        cluster::no_panics(&contract.cluster)?;
-    }
-    Ok(conclusion.exit_code())
+    hayrick_integration_tests::rows::run("cli", ROWS, start, |it| cluster::no_panics(&it.cluster))
 }
 
 async fn start() -> Result<Contract> {
     let cluster = cluster::start(VOLUMES).await?;
     let masters: Vec<String> = cluster.client_addrs().iter().map(ToString::to_string).collect();
     Ok(Contract { server: masters.join(","), cluster, dir: tempfile::tempdir()? })
-}
-
-fn trial(row: &'static rows::Row, contract: Arc<OnceCell<Contract>>, runtime: &Handle) -> Trial {
-    let runtime = runtime.clone();
-    Trial::test(row.name, move || {
-        told(runtime.block_on(async {
-            let contract = contract.get_or_try_init(start).await?;
-            block_in_place(|| (row.test)(contract))
-        }))
-    })
-}
-
-fn shown() -> Vec<Shown> {
-    let of = |row: &rows::Row| Shown {
-        section: row.section,
-        asked: row.asked,
-        answered: row.answered,
-        test: row.name,
-    };
-    ROWS.iter().map(of).collect()
-}
-
-fn told(result: Result<()>) -> Result<(), Failed> {
-    result.map_err(|error| Failed::from(format!("{error:?}")))
 }
 
 impl Contract {

@@ -1,32 +1,10 @@
 //! The rows of the contract: what is typed, what comes of it, and the test of that.
 
-use anyhow::Result;
+use hayrick_integration_tests::rows::Row;
 
 use crate::{Contract, files, servers, system};
 
-/// A row.
-pub(crate) struct Row {
-    pub(crate) section: &'static str,
-    pub(crate) asked: &'static str,
-    pub(crate) answered: &'static str,
-    /// The path of the test's function.
-    pub(crate) name: &'static str,
-    pub(crate) test: fn(&Contract) -> Result<()>,
-}
-
-macro_rules! rows {
-    ($($section:literal { $($asked:literal => $answered:literal : $module:ident :: $test:ident;)* })*) => {
-        &[$($(Row {
-            section: $section,
-            asked: $asked,
-            answered: $answered,
-            name: concat!(stringify!($module), "::", stringify!($test)),
-            test: $module::$test,
-        },)*)*]
-    };
-}
-
-pub(crate) const ROWS: &[Row] = rows! {
+pub(crate) const ROWS: &[Row<Contract>] = hayrick_integration_tests::rows! { typed:
     "Files" {
         "`hayrick put KEY [FILE|-]`" => "stores a file, or what comes on standard input": files::put_stores_a_file_or_standard_input;
         "`hayrick get KEY [-o FILE]`" => "to standard output, or beside the file and renamed": files::get_writes_to_standard_output_or_a_file;
@@ -62,9 +40,18 @@ pub(crate) const ROWS: &[Row] = rows! {
     "Servers" {
         "`hayrick dev`" => "3 masters and 3 volumes in one process, stopped by Ctrl-C": servers::dev_serves_and_stops;
         "`hayrick master`, `hayrick volume`" => "one line when they are ready; stop cleanly on SIGTERM within 10 s": servers::servers_stop_cleanly;
+        "a master that stops" => "fences its epoch, so that nobody waits for what it had under way": begun_anew::a_master_that_stops_fences_its_own_epoch_and_one_that_dies_is_fenced in "integration-tests/tests/begun_anew.rs";
+        "`--listen`, `--peer-listen` beyond loopback" => "a warning: who reaches it can read, write and delete": servers::listening_beyond_loopback_is_warned_of;
+        "two processes on one data directory" => "the second refuses at once": data_directory::a_second_process_on_a_data_directory_refuses_at_once in "integration-tests/tests/data_directory.rs";
+        "a directory of another id, another cluster, or a copy of one in use" => "refused, saying which is which": data_directory::a_directory_of_another_server_or_cluster_is_refused_in_a_sentence in "integration-tests/tests/data_directory.rs";
+        "`hayrick master --join HOST:PORT`" => "enters a running cluster": membership::a_dead_master_is_replaced_by_a_new_id in "integration-tests/tests/membership.rs";
+        "`hayrick master --restore FILE`" => "forms a new cluster from a backup": backup::what_was_backed_up_is_read_back_after_all_masters_are_lost in "integration-tests/tests/backup.rs";
+        "`make cluster`" => "real processes on one machine, stopped by Ctrl-C; finds its data again": dev::the_cluster_program_serves_ends_all_its_children_on_ctrl_c_and_finds_its_data_again in "integration-tests/tests/dev.rs";
     }
     "Everywhere" {
         "`--server HOST:PORT,…`, `HAYRICK_SERVER`" => "the next master is tried when one does not answer; the flag beats the variable": files::any_master_that_answers_is_asked;
+        "`--config FILE`, `HAYRICK_…`" => "flag beats variable beats file beats default": settings::flag_beats_variable_beats_file_beats_default in "cli/tests/settings.rs";
+        "exit code 5" => "outcome unknown: no answer came to what was sent": retries::a_commit_whose_answer_never_comes_is_504_and_the_write_may_be_there in "integration-tests/tests/retries.rs";
         "exit codes" => "0 done, 1 could not be done, 2 wrong use, 3 no such key, 4 a condition failed": files::exit_codes_tell_what_happened;
     }
 };

@@ -24,7 +24,10 @@ pub(crate) fn inspect_shows_what_is_in_a_file(contract: &Contract) -> Result<()>
     ensure!(text.contains("segment") && text.contains("live"), "{text}");
     let raft = contract.cluster.master(1).data_dir().join("raft");
     let text = contract.ends(0, &["inspect", "raft", &raft.display().to_string()])?;
-    ensure!(text.contains("term") || text.contains("entries"), "{text}");
+    for row in ["log ", "vote ", "entries ", "committed ", "members "] {
+        ensure!(text.lines().any(|line| line.starts_with(row)), "{row}: {text}");
+    }
+    ensure!(text.contains(", which was elected") && text.contains("voters 1, 2, 3"), "{text}");
     Ok(())
 }
 
@@ -106,19 +109,50 @@ pub(crate) fn dev_serves_and_stops(contract: &Contract) -> Result<()> {
     Ok(())
 }
 
+/// A cluster of its own: each server is stopped while it serves.
 pub(crate) fn servers_stop_cleanly(contract: &Contract) -> Result<()> {
-    let data = contract.dir.path().join("volume");
-    let masters: Vec<String> =
-        contract.cluster.masters().iter().map(|it| it.peer_addr().to_string()).collect();
-    let mut command = Command::new(cluster::binary()?);
-    command.arg("volume").arg("--data").arg(data).args(["--masters", &masters.join(",")]);
-    command.args(["--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0", "--segment-size", "64MiB"]);
-    let mut volume = Program::start(&mut command)?;
-    let lines = volume.wait_line("ready: volume", READY_TIMEOUT)?;
-    let ready = lines.iter().filter(|line| line.starts_with("ready:")).count();
-    ensure!(ready == 1, "one line: {lines:#?}");
-    let begun = Instant::now();
-    let ended = Handle::current().block_on(volume.end_by(Signal::TERM, 3 * STOP_AIM))?;
-    ensure!(ended.success(), "{ended}: {:#?}", volume.lines());
-    figure::at_most("a volume stops", begun.elapsed(), STOP_AIM)
+    let (client, peer) = (free_address()?, free_address()?);
+    let masters = format!("1={peer}");
+    let flags = ["--id", "1", "--data", "alone/master", "--masters", &masters];
+    let copies = ["--replicas", "1", "--min-replicas", "1"];
+    let mut command = contract.command(&["master", "--listen", &client, "--peer-listen", &peer])?;
+    let mut master = Program::start(command.args(flags).args(copies))?;
+    let flags = ["--data", "alone/volume", "--masters", &masters, "--segment-size", "64MiB"];
+    let mut command =
+        contract.command(&["volume", "--listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0"])?;
+    let mut volume = Program::start(command.args(flags))?;
+    for (program, line) in
+        [(&master, "ready: master 1, client http://"), (&volume, "ready: volume 1, http://")]
+    {
+        let lines = program.wait_line(line, READY_TIMEOUT)?;
+        let ready = lines.iter().filter(|line| line.starts_with("ready:")).count();
+        ensure!(ready == 1, "one line: {lines:#?}");
+    }
+    contract.file("cat.gif", "meow")?;
+    contract.ends(0, &["put", "alone/cat", "cat.gif", "--server", &client])?;
+    for (what, program) in [("a volume stops", &mut volume), ("a master stops", &mut master)] {
+        let begun = Instant::now();
+        let ended = Handle::current().block_on(program.end_by(Signal::TERM, 3 * STOP_AIM))?;
+        ensure!(ended.success(), "{ended}: {:#?}", program.lines());
+        figure::at_most(what, begun.elapsed(), STOP_AIM)?;
+    }
+    Ok(())
+}
+
+/// It ends by itself: its other address is of a net that no machine has.
+pub(crate) fn listening_beyond_loopback_is_warned_of(contract: &Contract) -> Result<()> {
+    let inside =
+        ["--data", "outside", "--id", "1", "--masters", "1=127.0.0.1:1", "--advertise", "127.0.0.1:2"];
+    for (listen, is_warned_of) in [("127.0.0.1:0", false), ("0.0.0.0:0", true)] {
+        let listen = ["--listen", listen, "--peer-listen", "203.0.113.1:1"];
+        let ended = contract.run(&[&["master"][..], &inside, &listen].concat())?;
+        ensure!(ended.code == 1 && ended.err.contains("cannot listen on 203.0.113.1:1"), "{}", ended.err);
+        let warned = ["is reachable from outside", "can read, write and delete"];
+        ensure!(warned.iter().all(|words| ended.err.contains(words) == is_warned_of), "{}", ended.err);
+    }
+    Ok(())
+}
+
+fn free_address() -> Result<String> {
+    Ok(format!("127.0.0.1:{}", free_port()?))
 }

@@ -10,17 +10,23 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::{Contract, ask};
 
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
 const BODY_LIMIT: Duration = Duration::from_secs(30);
+/// The default of `--request-timeout`.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// One byte of a body, and the pause before the next: all of it takes longer than a request may.
+const SLOW_BODY: &str = "a slow meow";
+const SLOW_PAUSE: Duration = Duration::from_millis(700);
 
 type Answering = JoinHandle<Result<(Answer, Duration)>>;
 
-/// Requests that wait for their limits from the beginning on, while other rows are asked.
+/// Requests that take their time from the beginning on, while other rows are asked.
 pub(crate) struct Slow {
+    slow_body: Mutex<Option<Answering>>,
     half_a_head: Mutex<Option<Answering>>,
     silent_body: Mutex<Option<Answering>>,
 }
@@ -29,6 +35,7 @@ impl Slow {
     pub(crate) fn start(master: SocketAddr) -> Self {
         let begin = |request: &'static str| Mutex::new(Some(tokio::spawn(half(master, request))));
         Self {
+            slow_body: Mutex::new(Some(tokio::spawn(slowly(master)))),
             half_a_head: begin("GET /slow HTTP/1.1\r\nHost: x\r\n"),
             silent_body: begin("PUT /silent HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nmeow"),
         }
@@ -42,6 +49,30 @@ async fn half(master: SocketAddr, request: &'static str) -> Result<(Answer, Dura
     stream.write_all(request.as_bytes()).await?;
     let answer = raw::read_answer(&mut stream).await?;
     Ok((answer, begun.elapsed()))
+}
+
+/// Sends a body byte by byte.
+async fn slowly(master: SocketAddr) -> Result<(Answer, Duration)> {
+    let begun = Instant::now();
+    let mut stream = TcpStream::connect(master).await?;
+    let head = format!("PUT /slow/body HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", SLOW_BODY.len());
+    stream.write_all(head.as_bytes()).await?;
+    for byte in SLOW_BODY.bytes() {
+        sleep(SLOW_PAUSE).await;
+        stream.write_all(&[byte]).await?;
+    }
+    let answer = raw::read_answer(&mut stream).await?;
+    Ok((answer, begun.elapsed()))
+}
+
+pub(crate) async fn the_request_timeout_runs_from_the_last_byte(contract: &Contract) -> Result<()> {
+    let sending = contract.slow.slow_body.lock().await.take().context("asked once")?;
+    let (answer, took) = sending.await??;
+    ensure!(took > REQUEST_TIMEOUT, "it was sent within {took:?}");
+    ensure!(answer.status == Some(201), "after {took:?}: {:?}", answer.text);
+    let stored = ask(contract.masters[1], "GET /slow/body", "", "", 200).await?;
+    ensure!(stored.body() == SLOW_BODY, "{:?}", stored.text);
+    Ok(())
 }
 
 /// The answer is a 408 at its time; on a busy machine that is later, and never sooner.

@@ -1,8 +1,7 @@
 //! The HTTP contract, as `curl` sees it: statuses, fields and bodies, written by hand over a socket.
 //!
 //! Each row of the contract has a test of its name (`rows.rs`), and docs/http.md shows the same rows. All of them ask one
-//! cluster of three masters and four volumes, one after the other, so that this is no usual test program: what starts and ends
-//! the cluster is here.
+//! cluster of three masters and four volumes, one after the other: a row that stops a server starts it again.
 
 mod bodies;
 mod conditions;
@@ -19,16 +18,11 @@ mod volumes;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use hayrick_integration_tests::cluster;
 use hayrick_integration_tests::raw::{self, Answer};
-use hayrick_integration_tests::shown_rows::{self, Shown};
 use hayrick_launcher::Cluster;
-use libtest_mimic::{Arguments, Failed, Trial};
-use tokio::runtime::{Handle, Runtime};
-use tokio::sync::OnceCell;
 
 use crate::limits::Slow;
 use crate::rows::ROWS;
@@ -39,7 +33,7 @@ pub(crate) const PURR: &str = "\"19fbb238f0ff2df60984f6129a3797ac\"";
 pub(crate) const KEPT: &str = "Content-Type: image/gif\r\nContent-Language: en\r\nCache-Control: no-cache\r\nHayrick-Meta-Owner: Ann\r\nCookie: x\r\n";
 
 /// One more than copies, so that one of them lacks each object.
-const VOLUMES: u32 = 4;
+pub(crate) const VOLUMES: u32 = 4;
 
 /// What all rows ask.
 pub(crate) struct Contract {
@@ -49,47 +43,13 @@ pub(crate) struct Contract {
 }
 
 fn main() -> Result<ExitCode> {
-    let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
-    let runtime = Runtime::new()?;
-    // Started by the first row that is asked.
-    let contract = Arc::new(OnceCell::new());
-    let mut trials: Vec<Trial> =
-        ROWS.iter().map(|row| trial(row, Arc::clone(&contract), runtime.handle())).collect();
-    trials.push(Trial::test("the_document_shows_these_rows", || {
-        told(shown_rows::are_in("http.md", "http", &shown()))
-    }));
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    if let Some(contract) = contract.get() {
-        cluster::no_panics(&contract.cluster)?;
-    }
-    Ok(conclusion.exit_code())
+    hayrick_integration_tests::rows::run("http", ROWS, start, |it| cluster::no_panics(&it.cluster))
 }
 
 async fn start() -> Result<Contract> {
     let cluster = cluster::start(VOLUMES).await?;
     let masters = cluster.client_addrs();
     Ok(Contract { slow: Slow::start(masters[0]), cluster, masters })
-}
-
-fn trial(row: &'static rows::Row, contract: Arc<OnceCell<Contract>>, runtime: &Handle) -> Trial {
-    let runtime = runtime.clone();
-    Trial::test(row.name, move || {
-        told(runtime.block_on(async { (row.test)(contract.get_or_try_init(start).await?).await }))
-    })
-}
-
-fn shown() -> Vec<Shown> {
-    let of = |row: &rows::Row| Shown {
-        section: row.section,
-        asked: row.asked,
-        answered: row.answered,
-        test: row.name,
-    };
-    ROWS.iter().map(of).collect()
-}
-
-fn told(result: Result<()>) -> Result<(), Failed> {
-    result.map_err(|error| Failed::from(format!("{error:?}")))
 }
 
 /// Sends a request and checks its status.

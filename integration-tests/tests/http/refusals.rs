@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use hayrick_integration_tests::{cluster, raw};
 use tokio::task::block_in_place;
 
-use crate::{Contract, MEOW, ask, has};
+use crate::{Contract, MEOW, VOLUMES, ask, has};
 
 /// What is not taken is refused by name, with what is.
 pub(crate) async fn unknown_parameters_are_named(contract: &Contract) -> Result<()> {
@@ -72,7 +72,7 @@ pub(crate) async fn request_ids_are_echoed_and_never_added(contract: &Contract) 
     Ok(())
 }
 
-/// Ends all volumes: whoever asks is told which to start.
+/// While no volume runs, whoever asks is told which to start.
 pub(crate) async fn unreadable_objects_name_the_volumes_to_start(contract: &Contract) -> Result<()> {
     let cluster = &contract.cluster;
     ask(contract.masters[0], "PUT /unreadable", "", "meow", 201).await?;
@@ -94,7 +94,8 @@ pub(crate) async fn unreadable_objects_name_the_volumes_to_start(contract: &Cont
         ask(master, "HEAD /unreadable", "", "", 200).await?;
         ask(master, "GET /absent", "", "", 404).await?;
     }
-    Ok(())
+    block_in_place(|| cluster.start_all())?;
+    cluster::all_up(cluster, VOLUMES).await
 }
 
 pub(crate) async fn a_refused_write_has_no_effect(contract: &Contract) -> Result<()> {

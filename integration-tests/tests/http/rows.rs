@@ -1,38 +1,12 @@
 //! The rows of the contract: what is asked, what is answered, and the test of that.
 
-use std::pin::Pin;
-
-use anyhow::Result;
+use hayrick_integration_tests::rows::Row;
 
 use crate::{
     Contract, bodies, conditions, digests, keys, limits, lists, objects, refusals, system, undelete, volumes,
 };
 
-type Test = for<'a> fn(&'a Contract) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
-
-/// A row.
-pub(crate) struct Row {
-    pub(crate) section: &'static str,
-    pub(crate) asked: &'static str,
-    pub(crate) answered: &'static str,
-    /// The path of the test's function.
-    pub(crate) name: &'static str,
-    pub(crate) test: Test,
-}
-
-macro_rules! rows {
-    ($($section:literal { $($asked:literal => $answered:literal : $module:ident :: $test:ident;)* })*) => {
-        &[$($(Row {
-            section: $section,
-            asked: $asked,
-            answered: $answered,
-            name: concat!(stringify!($module), "::", stringify!($test)),
-            test: |contract| Box::pin($module::$test(contract)),
-        },)*)*]
-    };
-}
-
-pub(crate) const ROWS: &[Row] = rows! {
+pub(crate) const ROWS: &[Row<Contract>] = hayrick_integration_tests::rows! { asked:
     "Objects" {
         "`PUT /{key}`" => "201 new, 200 replaced; the body is the key, without a newline; `ETag`, `Hayrick-Version`": objects::put_answers_201_then_200_and_the_key;
         "`GET /{key}`" => "200 the bytes; 206 one range; 404 `Key does not exist.`; 416": objects::get_answers_the_bytes_or_a_range;
@@ -78,6 +52,9 @@ pub(crate) const ROWS: &[Row] = rows! {
     }
     "What an answer promises" {
         "any 4xx to a write" => "no effect": refusals::a_refused_write_has_no_effect;
+        "503 to a write" => "no effect, now or later": quorum::a_leader_that_lost_both_followers_promises_nothing_and_says_why in "integration-tests/tests/quorum.rs";
+        "507 to a write" => "no effect; reads and deletes go on": full::a_full_cluster_answers_507_serves_the_rest_and_recovers_with_room in "integration-tests/tests/full.rs";
+        "504 to a write" => "outcome unknown: it may have happened": retries::a_commit_whose_answer_never_comes_is_504_and_the_write_may_be_there in "integration-tests/tests/retries.rs";
     }
     "Limits" {
         "a head over 32 KiB or 100 fields" => "431": limits::heads_are_bounded;
@@ -85,11 +62,15 @@ pub(crate) const ROWS: &[Row] = rows! {
         "malformed percent-encoding or UTF-8; no HTTP" => "400": limits::what_cannot_be_read_is_400;
         "a head not complete after 10 s" => "408, closed": limits::half_a_head_is_408;
         "no byte of a body for 30 s" => "408, closed": limits::a_silent_body_is_408;
+        "`--request-timeout` (5 s)" => "runs from the last byte of the body to the answer": limits::the_request_timeout_runs_from_the_last_byte;
     }
     "System" {
         "`GET /-/health`" => "200 while the process works": system::health_answers_while_the_process_works;
         "`GET /-/ready`" => "200 when this master serves linearizable reads and writes, 503 with the reason": system::ready_answers_when_a_master_serves;
         "`GET /-/status`" => "JSON; `?state-hash` adds `state_hash`": system::status_has_every_name_of_the_contract;
+        "`moves` in `GET /-/status`" => "what is being moved: `kind`, `placement`, `from`, `to`, `done`, `total`, `bytes_per_s`, `eta_ms`": system::moves_are_told_while_they_are_made;
+        "a new cluster" => "is ready when `--replicas` volumes are up": ready::a_server_is_called_ready_when_it_serves_and_says_before_what_it_waits_for in "integration-tests/tests/ready.rs";
+        "a new cluster with fewer volumes" => "is ready after 10 s, with at least `--min-replicas`": ready::with_fewer_volumes_than_replicas_a_new_cluster_is_ready_after_ten_seconds in "integration-tests/tests/ready.rs";
         "`GET /-/openapi.json`" => "the description of all this": system::openapi_describes_it;
         "`GET /`" => "a page of text: what this is, what to try": system::the_front_page_says_what_to_try;
         "`GET /-/explain/{key}`" => "JSON and text; `?without=ID`": system::explain_answers_json_and_text;
@@ -97,12 +78,14 @@ pub(crate) const ROWS: &[Row] = rows! {
         "`POST /-/volumes/{id}/drain`, `…/undrain`, `…/remove`" => "with `?dry-run` what would be done; 404, 409": system::volumes_are_operated;
         "`POST /-/rebalance`" => "with `?dry-run` what would move": system::rebalance_says_what_would_move;
         "`POST /-/masters`, `DELETE /-/masters/{id}`, `POST /-/leader/{id}`" => "400, 404, 409 with the reason": system::masters_are_operated;
+        "the same, of masters that are there" => "one comes, one goes, another leads": membership::a_dead_master_is_replaced_by_a_new_id in "integration-tests/tests/membership.rs";
         "`GET /-/check`, `GET /-/backup`, `GET` and `PUT /-/move-rate`" => "a report by lines; the index; a rate": system::check_backup_and_move_rate_answer;
         "an unknown route under `/-/`" => "404 that repeats it": refusals::an_unknown_route_is_repeated;
         "a method that a path does not take" => "405 with `Allow`": refusals::other_methods_are_405_with_allow;
         "a parameter that a request does not take" => "400 that names it": refusals::unknown_parameters_are_named;
     }
     "Errors" {
+        "a second check at one master" => "429, `Retry-After`": system::a_second_check_at_one_master_is_429;
         "any refusal" => "one line of text, or `application/problem+json` where `Accept` asks for JSON": refusals::problems_are_a_line_or_json;
     }
     "Volumes" {

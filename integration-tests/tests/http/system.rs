@@ -1,10 +1,19 @@
 //! The system's own routes.
 
-use anyhow::{Context, Result, ensure};
-use hayrick_integration_tests::raw;
-use serde_json::Value;
+use std::time::Duration;
 
-use crate::{Contract, ask, has, json};
+use anyhow::{Context, Result, ensure};
+use futures_util::future::{join_all, select_all};
+use hayrick_integration_tests::{cluster, raw, wait};
+use serde_json::Value;
+use tokio::task::block_in_place;
+
+use crate::{Contract, VOLUMES, ask, has, json};
+
+const TIMEOUT: Duration = Duration::from_secs(40);
+/// At the lowest rate, a volume's share of these takes a minute.
+const MOVED_OBJECTS: usize = 64;
+const MOVED_BYTES: usize = 64 << 10;
 
 pub(crate) async fn health_answers_while_the_process_works(contract: &Contract) -> Result<()> {
     for process in contract.cluster.processes() {
@@ -15,24 +24,114 @@ pub(crate) async fn health_answers_while_the_process_works(contract: &Contract) 
     Ok(())
 }
 
+/// While two of three masters are dead, the third says so.
 pub(crate) async fn ready_answers_when_a_master_serves(contract: &Contract) -> Result<()> {
     for master in &contract.masters {
         ask(*master, "GET /-/ready", "", "", 200).await?;
     }
-    Ok(())
+    let (cluster, lone) = (&contract.cluster, contract.masters[0]);
+    for id in [2, 3] {
+        block_in_place(|| cluster.master(id).kill())?;
+    }
+    wait::until("the last master says that it cannot serve", TIMEOUT, async || {
+        let refused = ask(lone, "GET /-/ready", "", "", 503).await?;
+        ensure!(refused.field("retry-after").is_some(), "{:?}", refused.text);
+        let reasons = ["leader", "majority", "masters"];
+        ensure!(reasons.iter().any(|why| refused.body().contains(why)), "the reason: {:?}", refused.text);
+        Ok(())
+    })
+    .await?;
+    ask(lone, "GET /-/health", "", "", 200).await?;
+    block_in_place(|| cluster.start_all())?;
+    cluster::all_up(cluster, VOLUMES).await
 }
 
 pub(crate) async fn status_has_every_name_of_the_contract(contract: &Contract) -> Result<()> {
-    let names = "cluster node version leader term committed applied replicas min_replicas partitions objects object_bytes masters volumes copies under_replicated garbage orphans moves waiting";
     for master in &contract.masters {
         let status = json(*master, "GET /-/status").await?;
-        let missing: Vec<&str> = names.split(' ').filter(|name| status.get(name).is_none()).collect();
-        ensure!(missing.is_empty(), "/-/status lacks {missing:?}: {status}");
-        ensure!(status["volumes"].as_array().is_some_and(|all| all.iter().all(|it| it["state"] == "up")));
+        names(
+            &status,
+            "cluster node version leader term committed applied replicas min_replicas partitions objects",
+        )?;
+        names(&status, "object_bytes masters volumes copies under_replicated garbage orphans moves waiting")?;
+        names(&status["copies"], "3 2 1 0")?;
+        names(&status["garbage"], "needles bytes")?;
+        names(&status["orphans"], "bytes")?;
+        let (masters, volumes) = (status["masters"].as_array(), status["volumes"].as_array());
+        let (masters, volumes) = (masters.context("a list")?, volumes.context("a list")?);
+        ensure!((masters.len(), volumes.len()) == (3, VOLUMES as usize), "{status}");
+        for master in masters {
+            names(master, "id peer client role lag seen_ms")?;
+            let role = master["role"].as_str().unwrap_or_default();
+            ensure!(["leader", "follower"].contains(&role), "{master}");
+        }
+        for volume in volumes {
+            names(volume, "id addr peer state zone capacity used free needles bad seen_ms")?;
+            ensure!(volume["state"] == "up", "{volume}");
+        }
         let hashed = json(*master, "GET /-/status?state-hash").await?;
         ensure!(hashed["state_hash"].as_str().is_some_and(|hash| !hash.is_empty()), "{hashed}");
         ask(*master, "GET /-/status?state-hash=1", "", "", 400).await?;
     }
+    Ok(())
+}
+
+/// Drains a volume, as slowly as can be, until all masters tell of it.
+pub(crate) async fn moves_are_told_while_they_are_made(contract: &Contract) -> Result<()> {
+    let master = contract.masters[0];
+    ask(master, "PUT /-/move-rate", "", "64KiB", 200).await?;
+    let body = "m".repeat(MOVED_BYTES);
+    for number in 0..MOVED_OBJECTS {
+        ask(master, &format!("PUT /moves/{number}"), "", &body, 201).await?;
+    }
+    ask(master, "POST /-/volumes/4/drain", "", "", 200).await?;
+    for master in &contract.masters {
+        wait::until("what is being moved is told", TIMEOUT, async || {
+            let status = json(*master, "GET /-/status").await?;
+            let moves = status["moves"].as_array().context("a list")?;
+            let volume = status["volumes"].as_array().context("a list")?.iter().find(|it| it["id"] == 4);
+            ensure!(volume.is_some_and(|it| it["state"] == "draining"), "{}", status["volumes"]);
+            let step = moves.first().with_context(|| format!("nothing moves: {}", status["waiting"]))?;
+            // Never mended by waiting.
+            names(step, "kind placement from to done total bytes_per_s eta_ms").expect("each has all names");
+            Ok(())
+        })
+        .await?;
+    }
+    ask(master, "POST /-/volumes/4/undrain", "", "", 200).await?;
+    ask(master, "PUT /-/move-rate", "", "default", 200).await?;
+    wait::until("nothing moves any more", TIMEOUT, async || {
+        let status = json(master, "GET /-/status").await?;
+        ensure!(status["moves"].as_array().is_some_and(Vec::is_empty), "{}", status["moves"]);
+        ensure!(status["under_replicated"] == 0, "{status}");
+        Ok(())
+    })
+    .await
+}
+
+/// While a volume does not answer, a check that was asked for goes on.
+pub(crate) async fn a_second_check_at_one_master_is_429(contract: &Contract) -> Result<()> {
+    let (master, hung) = (contract.masters[1], contract.cluster.volume(4));
+    block_in_place(|| hung.pause())?;
+    let check = b"GET /-/check HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let checks = (0..2).map(|_| Box::pin(raw::send(master, check)));
+    let (ended, _, going_on) = select_all(checks).await;
+    block_in_place(|| hung.resume())?;
+    let refused = ended?;
+    ensure!(refused.status == Some(429), "{:?}", refused.text);
+    ensure!(refused.field("retry-after").is_some(), "{:?}", refused.text);
+    ensure!(refused.body().contains("ask another master"), "{:?}", refused.text);
+    for check in join_all(going_on).await {
+        let check = check?;
+        ensure!(check.status == Some(200) && check.body().contains("\"report\""), "{:?}", check.text);
+    }
+    cluster::all_up(&contract.cluster, VOLUMES).await
+}
+
+/// Whether a part of the status has these names.
+fn names(part: &Value, names: &str) -> Result<()> {
+    let missing: Vec<&str> = names.split(' ').filter(|name| part.get(name).is_none()).collect();
+    ensure!(missing.is_empty(), "{missing:?} are missing in {part}");
     Ok(())
 }
 

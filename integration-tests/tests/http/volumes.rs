@@ -14,7 +14,20 @@ pub(crate) async fn a_volume_answers_keys(contract: &Contract) -> Result<()> {
     for volume in contract.cluster.volumes() {
         let (addr, id) = (volume.http_addr(), volume.server_id().context("registered")?);
         let holds = members.contains(&id);
-        let answer = ask(addr, "GET /on%20volumes", "", "", if holds { 200 } else { 307 }).await?;
+        let status = if holds { 200 } else { 307 };
+        let answer = ask(addr, "GET /on%20volumes", "", "", status).await?;
+        let head = ask(addr, "HEAD /on%20volumes", "", "", status).await?;
+        ensure!(head.body().is_empty(), "{:?}", head.text);
+        for field in
+            ["content-length", "etag", "content-type", "hayrick-version", "hayrick-placement", "location"]
+        {
+            ensure!(
+                head.field(field) == answer.field(field),
+                "{field}: {:?}, not {:?}",
+                head.text,
+                answer.text
+            );
+        }
         if !holds {
             elsewhere += 1;
             let location = answer.field("location").context("no Location")?;
@@ -40,6 +53,13 @@ pub(crate) async fn a_volume_answers_keys(contract: &Contract) -> Result<()> {
         ask(addr, "GET /on%20volumes", &format!("If-Match: {PURR}\r\n"), "", 412).await?;
         let gone = ask(addr, "GET /on/no/volume", "", "", 404).await?;
         ensure!(gone.body() == "Key does not exist.", "{:?}", gone.text);
+        let gone = ask(addr, "HEAD /on/no/volume", "", "", 404).await?;
+        has(&gone, &["Content-Length: 0"])?;
+        for known in ["stale", "linearizable"] {
+            ask(addr, &format!("GET /on%20volumes?consistency={known}"), "", "", status).await?;
+        }
+        let other = ask(addr, "GET /on%20volumes?consistency=perhaps", "", "", 400).await?;
+        ensure!(other.body().contains("stale"), "{:?}", other.text);
         let refused = ask(addr, "PUT /on%20volumes", "", "x", 405).await?;
         ensure!(refused.body().contains("write to a master"), "{:?}", refused.text);
     }

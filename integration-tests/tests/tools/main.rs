@@ -1,6 +1,6 @@
 //! Other people's clients: each stores and reads back the same awkward keys, byte for byte, and encodes them its own way.
 //!
-//! A client that is not installed is left out, and that is said.
+//! A client that is not installed is left out, and that is said; in CI all are installed (`.ci/run`), and none may lack.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -70,20 +70,24 @@ async fn everybodys_clients_store_and_read_awkward_keys() -> Result<()> {
     ];
     let mut left_out = Vec::new();
     for (name, tool) in tools {
-        let work = Work { dir: tempfile::tempdir()?, objects: objects(seed, name), base: base.clone() };
-        std::fs::write(work.list(), serde_json::to_vec(&work.objects)?)?;
         if !is_there(name) {
             left_out.push(name);
             continue;
         }
+        let work = Work { dir: tempfile::tempdir()?, objects: objects(seed, name), base: base.clone() };
+        std::fs::write(work.list(), serde_json::to_vec(&work.objects)?)?;
         let told =
             tokio::task::block_in_place(|| tool(&work)).with_context(|| format!("{name}, seed {seed}"))?;
         figure::say(&format!("{name}: {}", told.trim()));
     }
     if !left_out.is_empty() {
-        figure::say(&format!("not installed, and left out: {}", left_out.join(", ")));
+        let left_out = left_out.join(", ");
+        ensure!(
+            std::env::var_os("CI").is_none(),
+            "not installed: {left_out}; `.ci/run` does where apt-get is"
+        );
+        figure::say(&format!("not installed, and left out: {left_out}"));
     }
-    ensure!(left_out.len() < 3, "hardly anything was tried: {left_out:?} are not installed");
     cluster::no_panics(&cluster)
 }
 
