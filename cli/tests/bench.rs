@@ -116,8 +116,10 @@ impl Shared {
                 let _ = reader.read(&mut [0]);
                 return;
             }
-            let head =
-                format!("HTTP/1.1 {status}\r\nhayrick-server: master\r\netag: \"{etag}\"\r\ncontent-length: {}\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status}\r\nhayrick-server: master\r\netag: \"{etag}\"\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
             if reader.get_mut().write_all(&[head.as_bytes(), &body].concat()).is_err() {
                 return;
             }

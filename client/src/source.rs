@@ -90,7 +90,10 @@ impl Source {
             // Some files, as those of /proc, say nothing of what they hold.
             (&file).take(HELD_BYTES_MAX + 1).read_to_end(&mut held)?;
             if held.len() as u64 > HELD_BYTES_MAX {
-                return Err(io::Error::new(io::ErrorKind::InvalidInput, "it does not say how long it is; send it as a stream"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "it does not say how long it is; send it as a stream",
+                ));
             }
             let (bytes, md5) = (held.len() as u64, Md5::digest(&held).into());
             return Ok(Self::new(Origin::Memory(held.into()), Some(bytes), Some(md5)));

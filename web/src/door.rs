@@ -76,7 +76,8 @@ fn refusal<B>(request: &Request<B>) -> Option<Problem> {
     }
     let mut coded = request.headers().get_all(header::TRANSFER_ENCODING).iter();
     if coded.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-        let text = "the only Transfer-Encoding that is taken is chunked; a Content-Encoding is kept with the object";
+        let text =
+            "the only Transfer-Encoding that is taken is chunked; a Content-Encoding is kept with the object";
         return Some(Problem::new(StatusCode::NOT_IMPLEMENTED, text));
     }
     let hosts = request.headers().get_all(header::HOST).iter().count();
