@@ -22,6 +22,15 @@ impl Scripted {
 
     /// The same, which begins to read a body only after `pause`.
     async fn start_slow(answer: &'static str, pause: Duration) -> Self {
+        Self::answering(answer.replacen("\r\n", "\r\nHayrick-Server: master\r\n", 1), pause).await
+    }
+
+    /// Some other server, that does not say that it is a master.
+    async fn stranger(answer: &'static str) -> Self {
+        Self::answering(answer.to_owned(), Duration::ZERO).await
+    }
+
+    async fn answering(answer: String, pause: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let addr = listener.local_addr().expect("it is bound");
         let requests = Arc::new(AtomicUsize::new(0));
@@ -31,8 +40,7 @@ impl Scripted {
                 read_request(&mut stream, pause).await;
                 counter.fetch_add(1, Ordering::SeqCst);
                 // The client may have gone; the next one will tell.
-                let named = answer.replacen("\r\n", "\r\nHayrick-Server: master\r\n", 1);
-                let _ = stream.write_all(named.as_bytes()).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
                 let _ = stream.shutdown().await;
             }
         });
@@ -87,6 +95,22 @@ const LIST: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 29\r
 fn client(masters: &[&Scripted]) -> Client {
     let masters = masters.iter().map(|master| master.addr.to_string());
     Client::builder(masters).patience(Duration::ZERO).build().expect("addresses")
+}
+
+#[tokio::test]
+async fn no_stranger_is_believed_and_the_next_master_is_asked() {
+    for answer in [ABSENT, OBJECT, CREATED] {
+        let (stranger, master) = (Scripted::stranger(answer).await, Scripted::start(OBJECT).await);
+        let alone = Client::new([stranger.addr.to_string()]).unwrap();
+        let error = alone.get("k").await.unwrap_err();
+        assert!(
+            matches!(&error, Error::NoMaster { tried } if tried[0].1.contains("no master of Hayrick")),
+            "{error}"
+        );
+        assert!(matches!(alone.put("k", "v").await, Err(Error::NoMaster { .. })));
+        let both = Client::new([stranger.addr, master.addr].map(|addr| addr.to_string())).unwrap();
+        assert_eq!(both.get("k").await.unwrap().bytes().await.unwrap(), "meow");
+    }
 }
 
 #[tokio::test]

@@ -240,11 +240,8 @@ async fn bind(address: &str, flag: &str) -> Result<Port, StartError> {
         |error| StartError(format!("cannot listen on {address}: {error}; choose another with {flag}"));
     let listener = TcpListener::bind(address).await.map_err(refused)?;
     let bound = listener.local_addr().map_err(refused)?;
-    if !bound.ip().is_loopback() {
-        warn!(
-            "{flag} {bound} is reachable from outside, and nothing is protected: who reaches it can read, write and delete; \
-             let only machines reach it that may"
-        );
+    if let Some(warning) = hayrick_web::warning(bound) {
+        warn!("{flag} {warning}");
     }
     Ok((listener, bound))
 }

@@ -276,6 +276,9 @@ async fn bind(address: &str, flag: &'static str) -> Result<(TcpListener, SocketA
     let failed = |why| StartError::Listen { address: address.to_owned(), flag, why };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
+    if let Some(warning) = hayrick_web::warning(bound) {
+        tracing::warn!("{flag} {warning}");
+    }
     Ok((listener, bound))
 }
 

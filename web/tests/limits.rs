@@ -181,6 +181,20 @@ async fn a_request_of_http_1_1_has_one_host() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_coded_otherwise_than_in_chunks_is_501() {
+    let server = Server::start().await;
+    let request = |coding: &str| {
+        format!(
+            "POST /count HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: {coding}\r\n\r\n1\r\na\r\n0\r\n\r\n"
+        )
+    };
+    let refused = server.exchange(request("gzip, chunked").as_bytes()).await;
+    assert!(refused.starts_with("HTTP/1.1 501 ") && refused.contains("is chunked"), "{refused}");
+    let taken = server.exchange(request("Chunked").as_bytes()).await;
+    assert!(taken.starts_with("HTTP/1.1 200 ") && taken.ends_with("1\n"), "{taken}");
+}
+
+#[tokio::test]
 async fn a_request_id_comes_back_as_it_was_sent_with_every_answer() {
     let server = Server::start().await;
     let longest = "k".repeat(HTTP_TARGET_BYTES_MAX);

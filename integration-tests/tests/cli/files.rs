@@ -58,7 +58,7 @@ pub(crate) fn rm_r_deletes_all_below(contract: &Contract) -> Result<()> {
     for key in ["rmr/a", "rmr/b/c", "rmr/b/d", "rmr-not"] {
         contract.ends(0, &["put", key, "cat.gif"])?;
     }
-    contract.ends(0, &["rm", "-r", "rmr/"])?;
+    contract.ends(0, &["rm", "-r", "rmr"])?;
     ensure!(contract.ends(0, &["ls", "-r", "rmr"])?.trim() == "rmr-not");
     contract.ends(2, &["rm", "-r", ""])?;
     contract.ends(0, &["get", "rmr-not"]).map(drop)
@@ -112,6 +112,7 @@ pub(crate) fn cp_copies_both_ways(contract: &Contract) -> Result<()> {
     ensure!(contract.read("back/b/ü d")?.is_empty());
     contract.ends(0, &["cp", "hay:cp/a", "one"])?;
     ensure!(contract.read("one")? == "meow");
+    contract.ends(3, &["cp", "-r", "hay:cpp/", "nothing"])?;
     contract.ends(2, &["cp", "one", "two"])?;
     contract.ends(2, &["cp", "hay:one", "hay:two"]).map(drop)
 }
@@ -144,7 +145,9 @@ pub(crate) fn backup_writes_the_index(contract: &Contract) -> Result<()> {
 fn answering(body: &[u8], announced: usize) -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let addr = listener.local_addr()?.to_string();
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {announced}\r\nConnection: close\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nHayrick-Server: master\r\nContent-Length: {announced}\r\nConnection: close\r\n\r\n"
+    );
     let answer = [head.as_bytes(), body].concat();
     std::thread::spawn(move || -> Result<()> {
         let (mut stream, _) = listener.accept()?;

@@ -139,20 +139,6 @@ pub(crate) fn servers_stop_cleanly(contract: &Contract) -> Result<()> {
     Ok(())
 }
 
-/// It ends by itself: its other address is of a net that no machine has.
-pub(crate) fn listening_beyond_loopback_is_warned_of(contract: &Contract) -> Result<()> {
-    let inside =
-        ["--data", "outside", "--id", "1", "--masters", "1=127.0.0.1:1", "--advertise", "127.0.0.1:2"];
-    for (listen, is_warned_of) in [("127.0.0.1:0", false), ("0.0.0.0:0", true)] {
-        let listen = ["--listen", listen, "--peer-listen", "203.0.113.1:1"];
-        let ended = contract.run(&[&["master"][..], &inside, &listen].concat())?;
-        ensure!(ended.code == 1 && ended.err.contains("cannot listen on 203.0.113.1:1"), "{}", ended.err);
-        let warned = ["is reachable from outside", "can read, write and delete"];
-        ensure!(warned.iter().all(|words| ended.err.contains(words) == is_warned_of), "{}", ended.err);
-    }
-    Ok(())
-}
-
 fn free_address() -> Result<String> {
     Ok(format!("127.0.0.1:{}", free_port()?))
 }

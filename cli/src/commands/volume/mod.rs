@@ -5,7 +5,7 @@ mod manage;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use hayrick_volume::{Options, Running, StartError};
+use hayrick_volume::Options;
 
 use crate::addresses::{self, Address, Masters};
 use crate::exit::{Exit, WrongUse};
@@ -77,18 +77,7 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
     }
     let common = args.common.clone();
     let options = options(args)?;
-    server::run(&common, |signals| server::serve(signals, start(options)))
-}
-
-async fn start(options: Options) -> Result<Running, StartError> {
-    let running = hayrick_volume::start(options).await?;
-    for port in [running.http, running.peer].iter().filter(|port| !port.ip().is_loopback()) {
-        tracing::warn!(
-            "{port} is reachable from outside, and nothing is protected: who reaches it can read, write and delete; \
-             let only machines reach it that may"
-        );
-    }
-    Ok(running)
+    server::run(&common, |signals| server::serve(signals, hayrick_volume::start(options)))
 }
 
 /// What the flags say, if it can work together.
