@@ -58,6 +58,7 @@ pub use masters::MasterAdded;
 pub use move_rate::MoveRate;
 pub use object::{ByteRange, GetOptions, Object, ObjectMeta, ReadCondition};
 pub use put::{Condition, PutOptions, PutOutcome};
+pub use retry::SERVER_KIND;
 pub use source::Source;
 pub use status::{Garbage, MasterStatus, Missing, MoveStatus, RepairStatus, Status, VolumeStatus};
 pub use volumes::{RebalanceRehearsal, VolumeChange, VolumeRehearsal};

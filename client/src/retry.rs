@@ -20,8 +20,9 @@ const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// In every answer of a master or volume (http.md).
-const SERVER_KIND: &str = "hayrick-server";
+/// In every answer of a master or volume (docs/http.md), by its name in small letters; of nobody else it is believed that something was
+/// done, or that there is no such key.
+pub const SERVER_KIND: &str = "hayrick-server";
 const NOT_OURS: &str = "what answers there is no master of Hayrick";
 
 /// What a request does, and so what a failure means.

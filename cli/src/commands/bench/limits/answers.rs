@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, bail};
 use axum::Router;
+use axum::http::HeaderName;
 use axum::http::header::ETAG;
 use axum::serve::ListenerExt;
-use hayrick_client::Client;
+use hayrick_client::{Client, SERVER_KIND};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep};
@@ -43,7 +44,9 @@ async fn rate(content: &Content, clients: usize, measured: Duration) -> Result<f
         let _ = connection.set_nodelay(true);
     });
     let (etag, bytes) = (format!("\"{}\"", content.etag), content.bytes.clone());
-    let answer = async move || ([(ETAG, etag)], bytes);
+    // Of a stranger the client would believe nothing.
+    let kind = (HeaderName::from_static(SERVER_KIND), "master".to_owned());
+    let answer = async move || ([(ETAG, etag), kind], bytes);
     // Dropped, and so ended, together with the clients.
     let mut running = JoinSet::new();
     running.spawn(async move {
