@@ -170,7 +170,8 @@ fn out_of_reach(heard: usize, silent: usize, min_replicas: u8) -> Result<(), Str
         return Ok(());
     }
     Err(format!(
-        "{silent} of the {} volumes that take writes have not been heard by this master for {} s: look at the network between          it and them; other masters reach them",
+        "{silent} of the {} volumes that take writes have not been heard by this master for {} s: look at the network between \
+         it and them; other masters reach them",
         heard + silent,
         OUT_OF_REACH_AFTER.as_secs()
     ))
@@ -344,7 +345,10 @@ mod tests {
         assert_eq!(out_of_reach(2, 2, 2), Ok(()), "a write finds its copies");
         assert_eq!(out_of_reach(1, 0, 2), Ok(()), "there are no others, which is told elsewhere");
         let why = out_of_reach(1, 3, 2).expect_err("others reach them");
-        assert!(why.starts_with("3 of the 4 volumes") && why.contains("network"), "{why}");
+        assert!(
+            why.starts_with("3 of the 4 volumes") && why.contains("network between it and them;"),
+            "{why}"
+        );
     }
 
     fn cluster() -> Cluster {
