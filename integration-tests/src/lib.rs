@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod command;
 pub mod content;
 pub mod copies;
+pub mod directory;
 pub mod disk_shim;
 pub mod figure;
 pub mod frames;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hayrick_integration_tests::{cluster, figure, ledger, wait};
+use hayrick_integration_tests::{cluster, directory, figure, ledger, wait};
 use hayrick_launcher::{Process, Role, free_port};
 use tokio::task::block_in_place;
 use tokio::time::Instant;
@@ -55,13 +55,13 @@ async fn a_directory_of_another_server_or_cluster_is_refused_in_a_sentence() -> 
     let masters = cluster.masters_flag();
     let aside = tempfile::tempdir()?;
     let (of_volume, of_master) = (aside.path().join("volume"), aside.path().join("master"));
-    copy(cluster.volume(1).data_dir(), &of_volume)?;
+    directory::copy(cluster.volume(1).data_dir(), &of_volume)?;
     refused(
         server(Role::Volume, &of_volume, &masters)?,
         "a copy of this data directory is running as volume 1",
     )
     .await?;
-    copy(cluster.master(1).data_dir(), &of_master)?;
+    directory::copy(cluster.master(1).data_dir(), &of_master)?;
     let mut as_another = server(Role::Master, &of_master, &masters)?;
     as_another.args(["--id", "2"]);
     refused(as_another, "belongs to master 1, and was started as master 2").await?;
@@ -92,20 +92,6 @@ async fn refused(mut command: Command, words: &str) -> Result<()> {
     ended.with_context(|| said.clone())?;
     let sentence = said.lines().last().unwrap_or_default();
     ensure!(output.status.code() == Some(1) && sentence.contains(words), "{}: {said}", output.status);
-    Ok(())
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
-    }
     Ok(())
 }
 

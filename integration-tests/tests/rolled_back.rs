@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hayrick_integration_tests::{cluster, objects, wait};
+use hayrick_integration_tests::{cluster, directory, objects, wait};
 use hayrick_launcher::{Cluster, Process};
 use tokio::task::block_in_place;
 
@@ -33,7 +33,7 @@ async fn a_master_that_was_set_back_is_stopped_by_those_that_went_on() -> Result
         let newest = victim.data_dir().with_extension("newest");
         std::fs::rename(victim.data_dir(), &newest)?;
         for _ in 0..2 {
-            copy(&old, victim.data_dir())?;
+            directory::copy(&old, victim.data_dir())?;
             refused(victim)?;
             std::fs::remove_dir_all(victim.data_dir())?;
         }
@@ -57,7 +57,7 @@ async fn a_master_that_was_set_back_while_all_were_down_is_stopped_too() -> Resu
     advance(&cluster, victim.number(), "after").await?;
     cluster.kill_all()?;
     std::fs::remove_dir_all(victim.data_dir())?;
-    copy(&old, victim.data_dir())?;
+    directory::copy(&old, victim.data_dir())?;
 
     let others: Vec<&Process> =
         cluster.masters().iter().filter(|master| master.number() != victim.number()).collect();
@@ -86,7 +86,7 @@ async fn a_master_whose_last_log_record_was_flipped_is_stopped_too() -> Result<(
     objects::put(&cluster, victim.number(), "before").await?;
     block_in_place(|| victim.kill())?;
     let sound = victim.data_dir().with_extension("sound");
-    copy(victim.data_dir(), &sound)?;
+    directory::copy(victim.data_dir(), &sound)?;
     flip_last_entry(&victim.data_dir().join("raft").join("log"))?;
     refused(victim)?;
 
@@ -140,7 +140,7 @@ async fn old_state(cluster: &Cluster, victim: &Process) -> Result<PathBuf> {
     objects::put(cluster, victim.number(), &format!("{}/before", victim.number())).await?;
     block_in_place(|| victim.stop())?;
     let old = victim.data_dir().with_extension("old");
-    copy(victim.data_dir(), &old)?;
+    directory::copy(victim.data_dir(), &old)?;
     block_in_place(|| victim.start())?;
     cluster::all_up(cluster, VOLUMES).await?;
     Ok(old)
@@ -181,20 +181,6 @@ fn ended_saying_rolled_back(victim: &Process) -> Result<()> {
     ensure!(!status.success(), "it ended with {status}: {said}");
     for words in ["was rolled back", "put the newest state back", &format!("hayrick master remove {id}")] {
         ensure!(said.contains(words), "it does not say {words:?}: {said}");
-    }
-    Ok(())
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
     }
     Ok(())
 }

@@ -48,12 +48,9 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
     let counts = Counts::of(&cluster, &copies, config.replicas);
     let told = moves::told(master).await;
     let masters = masters(master, &cluster, &status);
-    let mut waiting =
-        waiting(master, &cluster, &config, &counts, told.as_ref().map(|told| &told.waiting[..]));
-    waiting.splice(
-        0..0,
-        masters_away(leader::reachable(master).is_none().then(|| leader::why_none(master)), &masters),
-    );
+    let away = masters_away(leader::reachable(master).is_none().then(|| leader::why_none(master)), &masters);
+    let others = waiting(master, &cluster, &config, &counts, told.as_ref().map(|told| &told.waiting[..]));
+    let waiting: Vec<String> = away.into_iter().chain(others).collect();
     let told = told.unwrap_or_default();
     let counters = &status.counters;
     // The leader of that term: by now there may be another.
