@@ -231,7 +231,7 @@ pub static ALL: &[Planted] = &[
     planted_in(&STALE_LEADERS, "read-without-read-index"),
     planted_long(&LATE_GATEWAYS, "epoch-fence-ignored", 18, 20),
     planted_long(&STALE_TABLES, "stale-placement-accepted", 20, 30),
-    planted_in(&SNAPSHOTS_NEEDED, "dedupe-dropped-at-snapshot"),
+    planted_long(&SNAPSHOTS_NEEDED, "dedupe-dropped-at-snapshot", 16, 25),
     planted_in(&SNAPSHOTS_NEEDED, "deleted-resurrected"),
     planted_in(&SNAPSHOTS_NEEDED, "snapshot-claims-more"),
     planted_in(&MASTERS_KILLED, "log-purged-early"),

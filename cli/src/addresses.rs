@@ -116,6 +116,19 @@ pub(crate) fn master_id(text: &str) -> Result<NodeId, String> {
     }
 }
 
+/// The id of a volume.
+///
+/// # Errors
+/// What would do.
+pub(crate) fn volume_id(text: &str) -> Result<u64, String> {
+    match text.trim().parse::<u32>() {
+        Ok(id) if id > 0 => Ok(id.into()),
+        _ => {
+            Err(format!("{text:?} is not the id of a volume; `hayrick volume ls` shows them, numbers from 1"))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -104,6 +104,9 @@ pub(crate) fn sentence(error: &anyhow::Error) -> String {
 /// What to do, where the error does not say it already.
 fn remedy(error: &Error) -> Option<&'static str> {
     match error {
+        Error::NotFound { key } if key.starts_with('/') => {
+            Some("it begins with a slash: without that it is another key, and most have none")
+        }
         Error::NotFound { .. } => Some("`hayrick ls PREFIX` shows those that there are"),
         Error::PreconditionFailed { .. } => Some("`hayrick stat KEY` shows what is there now"),
         Error::Unknown { .. } => Some("look before you do it again, as with `hayrick stat KEY`"),

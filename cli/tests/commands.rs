@@ -196,7 +196,7 @@ fn get_writes_a_whole_file_or_leaves_the_old_one() {
     );
 
     let directory = run(&["get", "whole", "-o", dir.path().to_str().expect("UTF-8")], &server);
-    assert_eq!(directory.status.code(), Some(1));
+    assert_eq!(directory.status.code(), Some(2));
     assert!(text(&directory.stderr).contains("is a directory"));
 }
 

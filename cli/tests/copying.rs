@@ -7,6 +7,7 @@ mod played;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -14,19 +15,24 @@ use std::time::Duration;
 
 use played::{Fault, Master, NO_QUORUM, Request, Store, md5_hex};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::TcpListener;
 use tokio::task::block_in_place;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Less than the 10 s after which a client gives up on a master that is silent.
 const BEFORE_SILENCE: Duration = Duration::from_secs(8);
 
 fn hayrick(master: &Master, args: &[&str]) -> Command {
+    hayrick_at(master.addr, args)
+}
+
+fn hayrick_at(master: SocketAddr, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hayrick"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HAYRICK_")) {
         command.env_remove(name);
     }
-    command.args(args).env("HAYRICK_SERVER", master.addr.to_string());
+    command.args(args).env("HAYRICK_SERVER", master.to_string());
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -166,7 +172,7 @@ async fn one_file_goes_where_it_is_told() {
     assert_eq!(tree(dir.path()), expected);
 
     let refused = run(&master, &["cp", path(dir.path()), "hay:p"]);
-    assert!(refused.0 == Some(1) && refused.1.contains("-r"), "{refused:?}");
+    assert!(refused.0 == Some(2) && refused.1.contains("-r"), "{refused:?}");
     assert_eq!(run(&master, &["cp", "hay:none", path(&target)]).0, Some(3));
     assert_eq!(run(&master, &["cp", path(&cat), path(&target)]).0, Some(2));
 }
@@ -241,8 +247,8 @@ async fn an_interrupted_copy_leaves_no_half_files_and_goes_on_when_it_is_given_a
     let child = hayrick(&stuck, &args).spawn().expect("the binary runs");
     until("all are sent", || puts(&stuck).len() == 100).await;
     let (code, said) = interrupt(child);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("interrupted: "), "{said}");
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("interrupted: ") && said.contains("of 1 more it is not known"), "{said}");
     let lists = || well.lines().iter().filter(|line| line.starts_with("GET /q/?list")).count();
     let (code, said) = run(&well, &args);
     assert!(code == Some(0) && said.contains("100 there already"), "{said}");
@@ -312,7 +318,7 @@ async fn get_that_is_interrupted_or_damaged_leaves_the_file_as_it_was() {
     assert_eq!(tree(dir.path()), old);
 
     const DAMAGED: Fault = Fault::Answer(
-        "HTTP/1.1 200 OK\r\nHayrick-Server: master\r\nETag: \"4a4be40c96ac6314e91d93f38043a634\"\r\nContent-Length: 4\r\n\r\nmeoW",
+        "HTTP/1.1 200 OK\r\nETag: \"4a4be40c96ac6314e91d93f38043a634\"\r\nContent-Length: 4\r\n\r\nmeoW",
     );
     let damaged = Master::failing(&store, |_, _| Some(DAMAGED)).await;
     let (code, said) = run(&damaged, &["get", "k", "-o", path(&file)]);
@@ -344,6 +350,29 @@ async fn a_command_that_is_to_outlive_its_terminal_does_not_catch_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn put_that_is_interrupted_says_whether_the_object_may_be_there() {
+    let (store, dir) = (Store::default(), tempfile::tempdir().expect("a directory"));
+    let stuck = Master::failing(&store, |_, _| Some(Fault::Hang)).await;
+    let file = dir.path().join("file");
+    fs::write(&file, "meow").expect("a file");
+    let child = hayrick(&stuck, &["put", "k", path(&file)]).spawn().expect("the binary runs");
+    until("all of it is sent", || puts(&stuck).len() == 1).await;
+    let (code, said) = interrupt(child);
+    let wanted = "hayrick: interrupted: outcome unknown: k may have been stored; look before you do it again, as with \
+                  `hayrick stat KEY`\n";
+    assert_eq!((code, said.as_str()), (Some(5), wanted));
+
+    // Nobody reads what is sent, and more of it is left than a socket holds.
+    let deaf = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    fs::write(&file, vec![0; 32 << 20]).expect("a file");
+    let mut command = hayrick_at(deaf.local_addr().expect("bound"), &["put", "k", path(&file)]);
+    let child = command.spawn().expect("the binary runs");
+    let _connection = timeout(PATIENCE, deaf.accept()).await.expect("it comes").expect("a connection");
+    let (code, said) = interrupt(child);
+    assert_eq!((code, said.as_str()), (Some(1), "hayrick: interrupted: nothing was stored\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn put_streams_what_is_long_and_sends_what_is_kept() {
     let (store, dir) = (Store::default(), tempfile::tempdir().expect("a directory"));
     let master = Master::start(&store).await;
@@ -371,7 +400,7 @@ async fn put_streams_what_is_long_and_sends_what_is_kept() {
     let (code, said) = run(&master, &["put", "k", path(&file), "--header", "Cookie=a"]);
     assert!(code == Some(2) && said.contains("is not kept"), "{said}");
     let (code, said) = run(&master, &["put", "k", path(dir.path())]);
-    assert!(code == Some(1) && said.contains("cp -r"), "{said}");
+    assert!(code == Some(2) && said.contains("cp -r"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -460,7 +489,7 @@ async fn rm_r_deletes_what_is_below_and_never_everything_by_mistake() {
     until("the second batch is sent", || stuck.asked().len() == 4).await;
     let (code, said) = interrupt(child);
     let wanted = "hayrick: interrupted: 1000 deleted, and of 1000 more it is not known; the same command goes on from there\n";
-    assert_eq!((code, said.as_str()), (Some(1), wanted));
+    assert_eq!((code, said.as_str()), (Some(5), wanted));
 
     let unknown = "HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 4\r\n\r\nlost";
     let losing = Master::failing(&store, move |request, _| {

@@ -1,5 +1,6 @@
 //! The client itself: the list of masters and the connections to them.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -43,6 +44,7 @@ pub struct Client {
     pub(crate) writes: reqwest::Client,
     silence_max: Duration,
     pub(crate) patience: Duration,
+    pub(crate) on_wait: OnWait,
     masters: Arc<[String]>,
     /// The master that answered last, tried first the next time.
     preferred: Arc<AtomicUsize>,
@@ -56,6 +58,27 @@ pub struct ClientBuilder {
     connect_timeout: Duration,
     silence_max: Duration,
     patience: Duration,
+    on_wait: OnWait,
+}
+
+/// Who wants to hear why a request waits.
+#[derive(Clone, Default)]
+pub(crate) struct OnWait(Option<Arc<Tell>>);
+
+type Tell = dyn Fn(&Error) + Send + Sync;
+
+impl OnWait {
+    pub(crate) fn tell(&self, error: &Error) {
+        if let Some(tell) = &self.0 {
+            tell(error);
+        }
+    }
+}
+
+impl fmt::Debug for OnWait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "OnWait(..)" } else { "OnWait" })
+    }
 }
 
 impl Client {
@@ -74,6 +97,7 @@ impl Client {
             connect_timeout: CONNECT_TIMEOUT,
             silence_max: SILENCE_MAX,
             patience: PATIENCE,
+            on_wait: OnWait::default(),
         }
     }
 
@@ -137,6 +161,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Calls this, which is not to take long, with the error for which a request is about to be sent again, each time: so that
+    /// people can be told what is waited for.
+    pub fn on_wait(mut self, tell: impl Fn(&Error) + Send + Sync + 'static) -> Self {
+        self.on_wait = OnWait(Some(Arc::new(tell)));
+        self
+    }
+
     /// Makes the client; connects nowhere yet.
     ///
     /// # Errors
@@ -154,9 +185,9 @@ impl ClientBuilder {
         }
         let reads = self.http().read_timeout(self.silence_max).build().map_err(BuildError::Http)?;
         let writes = self.http().build().map_err(BuildError::Http)?;
-        let (silence_max, patience) = (self.silence_max, self.patience);
-        let (masters, preferred) = (self.masters.into(), Arc::default());
-        Ok(Client { reads, writes, silence_max, patience, masters, preferred })
+        let Self { masters, silence_max, patience, on_wait, .. } = self;
+        let (masters, preferred) = (masters.into(), Arc::default());
+        Ok(Client { reads, writes, silence_max, patience, on_wait, masters, preferred })
     }
 
     /// What reads and writes have in common.

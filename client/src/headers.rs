@@ -39,7 +39,8 @@ pub(crate) fn condition(condition: &Condition) -> Result<Option<(HeaderName, Hea
 }
 
 pub(crate) fn header_value(name: &str, value: &str) -> Result<HeaderValue, Error> {
-    let why = "cannot be sent as an HTTP header";
+    let why = "cannot be sent: an HTTP header has visible ASCII characters and spaces; write others percent-encoded, ü as %C3%BC, \
+               and decode them where it is read";
     HeaderValue::from_str(value).map_err(|_| bad(name, value, why))
 }
 

@@ -3,7 +3,7 @@
 //! Owns the way from a call to an HTTP request at some master and back; what keys are it takes from `protocol`, what
 //! the answers mean from http-api.md. It leaves decisions to its caller: **it never repeats by itself a write whose
 //! outcome is unknown**. Invariant: a request goes to another master only if it is a read, or if the last one surely
-//! had no effect: the connection was refused, or the answer was 503. Such a request is sent to all masters again and
+//! had no effect: the connection was refused, or a master answered 503. Such a request is sent to all masters again and
 //! again for as long as [`ClientBuilder::patience`] says, and a body that breaks off is read on at another master.
 //!
 //! ```

@@ -1,8 +1,9 @@
 //! Which master is asked next, how often all of them are, and when none may be.
 //!
-//! Invariant: after a write left this process, it goes to another master only if the connection was never made or the
-//! answer was 503, which promises no effect now or later. All that may be asked again is, round after round, for as long
-//! as the client's patience says; a cluster that changes its leader is no error to who can wait two seconds.
+//! Invariant: after a write left this process, it goes to another master only if the connection was never made, or what answered
+//! surely did nothing: a server of ours by 503, which promises no effect now or later, or a stranger that does not know such
+//! requests. All that may be asked again is, round after round, for as long as the client's patience says; a cluster that changes
+//! its leader is no error to who can wait two seconds.
 
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// done, or that there is no such key.
 pub const SERVER_KIND: &str = "hayrick-server";
 const NOT_OURS: &str = "what answers there is no master of Hayrick";
+const NOT_OURS_AND_UNKNOWN: &str =
+    "no server of Hayrick answered, or something in between took `Hayrick-Server` out of its answer";
 
 /// What a request does, and so what a failure means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,7 @@ impl Client {
             if !kind.waits() || begun.elapsed() + wait > self.patience {
                 return Err(failed.error);
             }
+            self.on_wait.tell(&failed.error);
             sleep(wait).await;
             pause = (2 * pause).min(PAUSE_MAX);
         }
@@ -121,8 +125,13 @@ impl Client {
                 break;
             }
             match build(self.url(master, target)).send().await {
-                Ok(response) if !is_ours(&response) => {
+                Ok(response) if of_stranger(kind, &response) == Stranger::DidNothing => {
                     tried.push((self.masters()[master].clone(), NOT_OURS.to_owned()));
+                }
+                Ok(response) if of_stranger(kind, &response) == Stranger::MayHaveDoneIt => {
+                    let (addr, status) = (&self.masters()[master], response.status());
+                    let message = format!("{addr}: {status}, and {NOT_OURS_AND_UNKNOWN}");
+                    return Err(Failed { error: Error::Unknown { message }, again: Again::No });
                 }
                 Ok(response) if may_ask_another(kind, response.status()) => {
                     again = again.or(after(&response));
@@ -162,11 +171,29 @@ impl Again {
     }
 }
 
-/// Whether what answers is a server of Hayrick; an error is believed of anybody, as it may come from what stands in between.
-fn is_ours(response: &Response) -> bool {
+/// What is to be made of an answer that does not say that it is of a server of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stranger {
+    /// It says so, or refuses what it was asked: who stands in between may do that, too.
+    Believed,
+    DidNothing,
+    /// A server of ours did it behind a proxy that tells less than it heard, or one that broke off and is said to be busy.
+    MayHaveDoneIt,
+}
+
+fn of_stranger(kind: Kind, response: &Response) -> Stranger {
     let status = response.status();
-    let is_believed = status.is_success() || status.is_redirection() || status == StatusCode::NOT_FOUND;
-    !is_believed || response.headers().contains_key(SERVER_KIND)
+    if response.headers().contains_key(SERVER_KIND) {
+        return Stranger::Believed;
+    }
+    if status.is_redirection() || [StatusCode::NOT_FOUND, StatusCode::NOT_IMPLEMENTED].contains(&status) {
+        return Stranger::DidNothing;
+    }
+    match (kind.is_write(), status.is_success() || status == StatusCode::SERVICE_UNAVAILABLE) {
+        (true, true) => Stranger::MayHaveDoneIt,
+        (false, _) if status.is_success() => Stranger::DidNothing,
+        _ => Stranger::Believed,
+    }
 }
 
 /// 503 promises no effect; a read has none anyway.

@@ -86,6 +86,8 @@ const FAILED: &str = "HTTP/1.1 412 Precondition Failed\r\nConnection: close\r\nC
 const CONFLICT: &str = "HTTP/1.1 409 Conflict\r\nConnection: close\r\nContent-Length: 5\r\n\r\nnewer";
 const ABSENT: &str =
     "HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 19\r\n\r\nKey does not exist.";
+const NOT_IMPLEMENTED: &str =
+    "HTTP/1.1 501 Unsupported method\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno.";
 const OBJECT: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nETag: \"abc\"\r\nContent-Length: 4\r\n\r\nmeow";
 const CUT_SHORT: &str = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 400\r\n\r\nmeow";
 const BROKEN: &str = "";
@@ -99,17 +101,31 @@ fn client(masters: &[&Scripted]) -> Client {
 
 #[tokio::test]
 async fn no_stranger_is_believed_and_the_next_master_is_asked() {
-    for answer in [ABSENT, OBJECT, CREATED] {
+    for answer in [ABSENT, OBJECT, CREATED, NOT_IMPLEMENTED] {
         let (stranger, master) = (Scripted::stranger(answer).await, Scripted::start(OBJECT).await);
-        let alone = Client::new([stranger.addr.to_string()]).unwrap();
+        let alone = client(&[&stranger]);
         let error = alone.get("k").await.unwrap_err();
         assert!(
             matches!(&error, Error::NoMaster { tried } if tried[0].1.contains("no master of Hayrick")),
             "{error}"
         );
-        assert!(matches!(alone.put("k", "v").await, Err(Error::NoMaster { .. })));
         let both = Client::new([stranger.addr, master.addr].map(|addr| addr.to_string())).unwrap();
         assert_eq!(both.get("k").await.unwrap().bytes().await.unwrap(), "meow");
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_a_stranger_may_have_passed_on_is_unknown_and_not_repeated() {
+    for answer in [OBJECT, CREATED, UNAVAILABLE] {
+        let (stranger, master) = (Scripted::stranger(answer).await, Scripted::start(CREATED).await);
+        let error = client(&[&stranger, &master]).put("k", "v").await.unwrap_err();
+        assert!(error.is_unknown() && error.to_string().contains("`Hayrick-Server`"), "{error}");
+        assert_eq!((stranger.requests(), master.requests()), (1, 0), "{answer}");
+    }
+    for answer in [ABSENT, NOT_IMPLEMENTED] {
+        let (stranger, master) = (Scripted::stranger(answer).await, Scripted::start(CREATED).await);
+        client(&[&stranger, &master]).put("k", "v").await.unwrap();
+        assert_eq!((stranger.requests(), master.requests()), (1, 1), "{answer}");
     }
 }
 

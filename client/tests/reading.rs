@@ -104,7 +104,7 @@ async fn nothing_of_a_newer_object_is_put_behind_the_beginning_of_an_older_one()
 #[tokio::test]
 async fn bytes_that_are_not_those_of_the_etag_are_damaged() {
     const OTHER: Fault = Fault::Answer(
-        "HTTP/1.1 200 OK\r\nHayrick-Server: master\r\nETag: \"4a4be40c96ac6314e91d93f38043a634\"\r\nContent-Length: 4\r\n\r\nmeoW",
+        "HTTP/1.1 200 OK\r\nETag: \"4a4be40c96ac6314e91d93f38043a634\"\r\nContent-Length: 4\r\n\r\nmeoW",
     );
     let master = Master::failing(&Store::default(), |_, _| Some(OTHER)).await;
     let verify = GetOptions { verify: true, ..GetOptions::default() };

@@ -116,7 +116,7 @@ async fn a_stream_that_fails_or_is_too_short_stores_nothing() {
 #[tokio::test]
 async fn an_object_that_was_stored_with_other_bytes_is_damaged() {
     const OTHER: Fault = Fault::Answer(
-        "HTTP/1.1 201 Created\r\nHayrick-Server: master\r\nETag: \"4a4be40c96ac6314e91d93f38043a634\"\r\nContent-Length: 1\r\n\r\nk",
+        "HTTP/1.1 201 Created\r\nETag: \"4a4be40c96ac6314e91d93f38043a634\"\r\nContent-Length: 1\r\n\r\nk",
     );
     let master = Master::failing(&Store::default(), |_, _| Some(OTHER)).await;
     let error = client(&[&master]).put("k", "purr").await.unwrap_err();

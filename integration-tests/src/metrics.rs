@@ -1,14 +1,16 @@
-//! What servers count, and which test brings it about that they do.
+//! What servers count and gauge, and which test brings it about that they do.
 //!
-//! Owns the one list of both: a test whose events move counters says so by [`moved`], and `tests/metrics.rs` sees that the list
-//! has every counter and every histogram that docs/metrics.md describes. Leaves how they are shown to that test, too.
+//! Owns the lists of both: a test whose events move counters says so by [`moved`], one that brings about what a gauge shows by
+//! [`raised`], and `tests/metrics.rs` sees that the lists have every counter, every histogram and every gauge that
+//! docs/metrics.md describes. Leaves how they are shown to that test, too.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use hayrick_launcher::{Cluster, Process};
 
-use crate::raw;
+use crate::{raw, wait};
 
 /// The file and the name of a test, and what moves there.
 pub const MOVED: &[(&str, &[&str])] = &[
@@ -109,6 +111,46 @@ pub const MOVED: &[(&str, &[&str])] = &[
     ("durability::what_was_acknowledged_survives_the_death_of_everything", &["hayrick_disk_cut_tails_total"]),
 ];
 
+/// The file and the name of a test, and the gauges that are not 0 at some moment there.
+pub const RAISED: &[(&str, &[&str])] = &[
+    (
+        "metrics::what_is_shown_is_documented_and_counts_what_happens",
+        &[
+            "hayrick_raft_is_leader",
+            "hayrick_raft_term",
+            "hayrick_raft_committed_index",
+            "hayrick_raft_applied_index",
+            "hayrick_objects",
+            "hayrick_object_bytes",
+            "hayrick_garbage_bytes",
+            "hayrick_writable_volumes",
+            "hayrick_volume_capacity_bytes",
+            "hayrick_volume_used_bytes",
+            "hayrick_volume_free_bytes",
+            "hayrick_volume_needles",
+            "hayrick_volume_writable",
+            "process_resident_memory_bytes",
+            "process_open_fds",
+        ],
+    ),
+    (
+        "move_rate::a_repair_crawls_or_ends_soon_as_it_is_told_and_a_new_leader_keeps_to_it",
+        &["hayrick_under_replicated_objects"],
+    ),
+    (
+        "missing::what_nobody_has_is_missing_all_else_is_repaired_and_it_comes_back_with_its_volume",
+        &["hayrick_missing_objects", "hayrick_unavailable_volumes", "hayrick_volume_bad_needles"],
+    ),
+    ("reaping::garbage_is_dropped_everywhere_and_nothing_that_lives", &["hayrick_volume_dead_bytes"]),
+    (
+        "stalled_disk::a_volume_whose_disk_stalls_says_so_and_is_done_without",
+        &["hayrick_volume_stalled_seconds"],
+    ),
+];
+
+/// How long a gauge may take until it shows what is: heartbeats carry some of them.
+const RAISED_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Name → value, as a server shows them; of a histogram how often it was observed.
 pub type Shown = BTreeMap<String, f64>;
 
@@ -145,11 +187,30 @@ pub async fn total(cluster: &Cluster, name: &str) -> Result<f64> {
 /// # Errors
 /// When something has not.
 pub async fn moved(test: &str, cluster: &Cluster) -> Result<()> {
-    let (_, names) =
-        MOVED.iter().find(|(by, _)| *by == test).with_context(|| format!("{test} is not listed"))?;
-    for name in *names {
+    for name in of_test(MOVED, test)? {
         let total = total(cluster, name).await?;
         ensure!(total > 0.0, "{name} has not moved");
     }
     Ok(())
+}
+
+/// Waits until some server shows, of each gauge that the list says of this test, more than 0.
+///
+/// # Errors
+/// When one stays at 0.
+pub async fn raised(test: &str, cluster: &Cluster) -> Result<()> {
+    for name in of_test(RAISED, test)? {
+        wait::until(&format!("{name} is raised"), RAISED_TIMEOUT, async || {
+            ensure!(total(cluster, name).await? > 0.0, "it is 0");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+fn of_test(list: &'static [(&str, &[&str])], test: &str) -> Result<&'static [&'static str]> {
+    let (_, names) =
+        list.iter().find(|(by, _)| *by == test).with_context(|| format!("{test} is not listed"))?;
+    Ok(names)
 }

@@ -179,7 +179,7 @@ fn told(output: &Output) -> String {
 }
 
 fn is_interrupted(output: &Output) -> Result<()> {
-    let is_so = output.status.code() == Some(1) && told(output).contains("interrupted: ");
+    let is_so = [Some(1), Some(5)].contains(&output.status.code()) && told(output).contains("interrupted: ");
     ensure!(is_so, "{}: {}", output.status, told(output));
     Ok(())
 }

@@ -89,21 +89,27 @@ fn of_role(rows: &[Documented], role: Role) -> Vec<&str> {
 }
 
 #[test]
-fn every_counter_and_every_histogram_is_moved_by_a_test() -> Result<()> {
+fn every_counter_every_histogram_and_every_gauge_is_moved_by_a_test() -> Result<()> {
     let rows = documented()?;
-    let count = |row: &&Documented| ["counter", "histogram"].contains(&row.kind.as_str());
-    let counting: Vec<&str> = rows.iter().filter(count).map(|row| row.name.as_str()).collect();
-    let mut moved: Vec<&str> = metrics::MOVED.iter().flat_map(|(_, names)| *names).copied().collect();
+    are_moved(&rows, &["counter", "histogram"], metrics::MOVED, "metrics::moved(")?;
+    are_moved(&rows, &["gauge"], metrics::RAISED, "metrics::raised(")
+}
+
+/// Whether the list has all that the page describes of these kinds, and each test of the list calls what looks.
+fn are_moved(rows: &[Documented], kinds: &[&str], list: &[(&str, &[&str])], looks: &str) -> Result<()> {
+    let is_meant = |row: &&Documented| kinds.contains(&row.kind.as_str());
+    let meant: Vec<&str> = rows.iter().filter(is_meant).map(|row| row.name.as_str()).collect();
+    let mut moved: Vec<&str> = list.iter().flat_map(|(_, names)| *names).copied().collect();
     moved.sort_unstable();
-    ensure!(moved == counting, "moved by tests: {moved:#?}, documented: {counting:#?}");
-    for (test, _) in metrics::MOVED {
+    ensure!(moved == meant, "moved by tests: {moved:#?}, documented: {meant:#?}");
+    for (test, _) in list {
         let (file, function) = test.split_once("::").context("a file and a function")?;
         let text = read(&format!("tests/{file}.rs"))?;
         let body =
             text.split(&format!("fn {function}()")).nth(1).with_context(|| format!("there is no {test}"))?;
         let body = body.split("\n}\n").next().unwrap_or_default();
         ensure!(
-            body.contains(&format!("\"{test}\"")),
+            body.contains(&format!("\"{test}\"")) && body.contains(looks),
             "{test} does not look whether it moves what it should"
         );
     }
@@ -130,6 +136,7 @@ async fn what_is_shown_is_documented_and_counts_what_happens() -> Result<()> {
     }
     let own = "metrics::what_is_shown_is_documented_and_counts_what_happens";
     metrics::moved(own, &cluster).await?;
+    metrics::raised(own, &cluster).await?;
     let leader = scrape(cluster.master(cluster::leader(&cluster).await?)).await?;
     ensure!(leader["hayrick_raft_elections_won_total"] > 0.0, "{leader:?}");
     ensure!(leader["hayrick_raft_is_leader"] == 1.0, "{leader:?}");

@@ -65,6 +65,8 @@ async fn what_nobody_has_is_missing_all_else_is_repaired_and_it_comes_back_with_
     }
     let damaged: Vec<_> = any.status().await?.volumes.into_iter().filter(|volume| volume.bad > 0).collect();
     ensure!(damaged.len() == 2, "what is left of them is kept, on {damaged:?}");
+    let own = "missing::what_nobody_has_is_missing_all_else_is_repaired_and_it_comes_back_with_its_volume";
+    metrics::raised(own, &cluster).await?;
     // One of them is not wanted any more; its damaged copies go with it.
     any.delete("w").await?;
     wait::until("one is missing", MENDED_TIMEOUT, async || missing(&any, 1).await).await?;
@@ -77,7 +79,6 @@ async fn what_nobody_has_is_missing_all_else_is_repaired_and_it_comes_back_with_
         copies::verify(&cluster, &any, &ledger, COPIES).await
     })
     .await?;
-    let own = "missing::what_nobody_has_is_missing_all_else_is_repaired_and_it_comes_back_with_its_volume";
     metrics::moved(own, &cluster).await?;
     // A restarted master fences the epochs, so that nothing may be on its way.
     for master in cluster.masters() {

@@ -72,6 +72,8 @@ async fn a_repair_crawls_or_ends_soon_as_it_is_told_and_a_new_leader_keeps_to_it
         "only {left} objects lack a copy after {:?}: that is no crawling",
         died.elapsed()
     );
+    let own = "move_rate::a_repair_crawls_or_ends_soon_as_it_is_told_and_a_new_leader_keeps_to_it";
+    metrics::raised(own, &cluster).await?;
 
     any.set_move_rate(Some(HIGH)).await?;
     let raised = Instant::now();
@@ -87,7 +89,6 @@ async fn a_repair_crawls_or_ends_soon_as_it_is_told_and_a_new_leader_keeps_to_it
         raised.elapsed().as_secs_f64()
     ));
     copies::verify(&cluster, &any, &ledger, COPIES).await?;
-    let own = "move_rate::a_repair_crawls_or_ends_soon_as_it_is_told_and_a_new_leader_keeps_to_it";
     metrics::moved(own, &cluster).await?;
     any.set_move_rate(None).await?;
     ensure!(any.move_rate().await?.is_default, "nobody sets it any more");

@@ -27,7 +27,9 @@ async fn garbage_is_dropped_everywhere_and_nothing_that_lives() -> Result<()> {
 
     make_garbage(&any, &mut ledger, seed).await?;
     only_the_living_are_left(&any, &ledger).await?;
-    metrics::moved("reaping::garbage_is_dropped_everywhere_and_nothing_that_lives", &cluster).await?;
+    let own = "reaping::garbage_is_dropped_everywhere_and_nothing_that_lives";
+    metrics::moved(own, &cluster).await?;
+    metrics::raised(own, &cluster).await?;
 
     // Again, and the leader that saw the garbage first dies: its successor starts over and does it all the same.
     make_garbage(&any, &mut ledger, seed.wrapping_add(1)).await?;

@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use hayrick_integration_tests::gate::Gate;
 use hayrick_integration_tests::{cluster, directory, objects, wait};
-use hayrick_launcher::{Cluster, Process};
+use hayrick_launcher::{Cluster, Process, Role};
 use tokio::task::block_in_place;
 
 const VOLUMES: u32 = 3;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// `Greet`, as `protocol/src/messages/master.rs` numbers it.
+const GREET: u16 = 0x0207;
 /// What is seen is written down every few seconds.
 const SEEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Records of the log, as docs/format.md has them: first byte, kinds, and bytes in front of the payload.
@@ -74,6 +77,45 @@ async fn a_master_that_was_set_back_while_all_were_down_is_stopped_too() -> Resu
         objects::put(&cluster, other.number(), &format!("through/{}", other.number())).await?;
         objects::intact(&cluster, other.number(), "after").await?;
     }
+    cluster::no_panics(&cluster)
+}
+
+/// Found by `hayrick prove --mix wrong-disks --seconds 180 --seed 1`: a master with an older disk named the leader of an earlier term,
+/// before it was told that it was set back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_takes_part_in_nothing_yet_names_no_leader_of_its_disk() -> Result<()> {
+    let mut cluster = cluster::builder(VOLUMES)?.build()?;
+    let mut gates = Vec::new();
+    for id in 1..=3 {
+        let gate = Gate::start(cluster.master(id).peer_addr()).await?;
+        cluster.advertise_peer(Role::Master, id, gate.addr());
+        gates.push(gate);
+    }
+    block_in_place(|| cluster.start())?;
+    cluster::all_up(&cluster, VOLUMES).await?;
+    let leader = cluster::leader(&cluster).await?;
+    let waiting = cluster.master(leader % 3 + 1);
+    objects::put(&cluster, waiting.number(), "before").await?;
+    block_in_place(|| waiting.kill())?;
+    gates.iter().for_each(|gate| gate.hold(GREET));
+    block_in_place(|| waiting.start())?;
+    let gate = &gates[leader as usize - 1];
+    wait::until("it reaches the leader, and has no answer", REFUSAL_TIMEOUT, async || {
+        ensure!(gate.counts().held > 0, "{:?}", gate.counts());
+        Ok(())
+    })
+    .await?;
+    let client = cluster::client(&[waiting.http_addr().to_string()])?;
+    let status = client.status().await?;
+    ensure!(status.leader.is_none(), "it names master {:?} in term {}", status.leader, status.term);
+
+    gates.iter().for_each(Gate::release);
+    wait::until("it hears the leader", REFUSAL_TIMEOUT, async || {
+        let named = client.status().await?.leader;
+        ensure!(named.is_some(), "it names {named:?}");
+        Ok(())
+    })
+    .await?;
     cluster::no_panics(&cluster)
 }
 

@@ -1,6 +1,7 @@
-//! Masters whose disks stop answering: one is done without, and where a majority stalls requests are refused in time, in
-//! words, and without memory growing.
+//! Masters and volumes whose disks stop answering: one is done without, and where a majority of the masters stalls requests are
+//! refused in time, in words, and without memory growing.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -8,8 +9,8 @@ use futures_util::future::join_all;
 use hayrick_client::Error;
 use hayrick_integration_tests::disk_shim::DiskShim;
 use hayrick_integration_tests::load::Load;
-use hayrick_integration_tests::{cluster, content, figure, ledger, raw, wait};
-use hayrick_launcher::Cluster;
+use hayrick_integration_tests::{cluster, content, figure, ledger, metrics, raw, wait};
+use hayrick_launcher::{Cluster, Process};
 use tokio::task::block_in_place;
 use tokio::time::Instant;
 
@@ -127,20 +128,51 @@ async fn where_a_majority_stalls_writes_are_refused_in_time_and_memory_does_not_
     cluster::no_panics(&cluster)
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_whose_disk_stalls_says_so_and_is_done_without() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut cluster = cluster::builder(VOLUMES + 1)?.build()?;
+    let shim = shim(dir.path(), cluster.volume(1))?;
+    block_in_place(|| cluster.start())?;
+    cluster::all_up(&cluster, VOLUMES + 1).await?;
+    let any = cluster::client_any(&cluster)?;
+
+    shim.hang()?;
+    let keys: Vec<String> = (0..PUTS).map(|number| format!("meanwhile/{number}")).collect();
+    for key in &keys {
+        any.put(key, key.clone()).await?;
+    }
+    let own = "stalled_disk::a_volume_whose_disk_stalls_says_so_and_is_done_without";
+    metrics::raised(own, &cluster).await?;
+
+    shim.release()?;
+    cluster::all_up(&cluster, VOLUMES + 1).await?;
+    for key in &keys {
+        let found = ledger::read(&any, key).await?;
+        ensure!(found.as_deref() == Some(key.as_bytes()), "{key} reads as {found:?}");
+    }
+    cluster::no_panics(&cluster)
+}
+
 /// A cluster whose masters' syncs can be held, each master's on its own.
-async fn with_shims(dir: &std::path::Path) -> Result<(Cluster, Vec<DiskShim>)> {
+async fn with_shims(dir: &Path) -> Result<(Cluster, Vec<DiskShim>)> {
     let mut cluster = cluster::builder(VOLUMES)?.build()?;
     let mut shims = Vec::new();
     for master in cluster.masters() {
         let own = dir.join(master.number().to_string());
         std::fs::create_dir(&own)?;
-        let shim = DiskShim::compile(&own)?;
-        for (name, value) in shim.env() {
-            master.set_env(name, value);
-        }
-        shims.push(shim);
+        shims.push(shim(&own, master)?);
     }
     block_in_place(|| cluster.start())?;
     cluster::all_up(&cluster, VOLUMES).await?;
     Ok((cluster, shims))
+}
+
+/// Puts the server's syncs into our hands, from its next start on.
+fn shim(dir: &Path, server: &Process) -> Result<DiskShim> {
+    let shim = DiskShim::compile(dir)?;
+    for (name, value) in shim.env() {
+        server.set_env(name, value);
+    }
+    Ok(shim)
 }

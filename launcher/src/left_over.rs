@@ -2,8 +2,9 @@
 //!
 //! A server in a process group of its own is out of reach of the terminal, so its process id is noted in the directory of its
 //! cluster. Owns these notes, and ends whom they name. Invariant: a signal only goes to a process that is noted in a directory and whose
-//! command line names that directory, as a process id may long be somebody else's.
+//! `--data` lies there, however it is spelled, as a process id may long be somebody else's.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -84,10 +85,16 @@ fn end(pid: Pid, dir: &Path) -> io::Result<bool> {
     }
 }
 
-/// Whether the command line of this process names a path in `dir`; that of one that has ended is empty.
+/// Whether this process keeps its data in `dir`. The command line of one that has ended is empty.
 fn names(pid: Pid, dir: &Path) -> bool {
-    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    arguments.split(|byte| *byte == 0).any(|argument| {
-        !argument.is_empty() && Path::new(std::ffi::OsStr::from_bytes(argument)).starts_with(dir)
-    })
+    let (process, dir) = (PathBuf::from(format!("/proc/{pid}")), fs::canonicalize(dir));
+    let (Ok(line), Ok(cwd), Ok(dir)) =
+        (fs::read(process.join("cmdline")), fs::read_link(process.join("cwd")), dir)
+    else {
+        return false;
+    };
+    let mut words = line.split(|byte| *byte == 0);
+    let data = words.find(|word| *word == b"--data").and(words.next());
+    data.and_then(|data| fs::canonicalize(cwd.join(OsStr::from_bytes(data))).ok())
+        .is_some_and(|data| data.starts_with(dir))
 }

@@ -1,6 +1,7 @@
 //! Claims about the program behind `make cluster` and Ctrl-C, on a shell script that plays the servers.
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -75,6 +76,53 @@ fn a_second_ctrl_c_kills_what_does_not_stop() {
     for pid in pids {
         assert!(!Path::new(&format!("/proc/{pid}")).exists(), "server {pid} outlived it");
     }
+}
+
+#[test]
+fn servers_that_a_killed_program_left_are_ended_by_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let servers = ["master-1", "master-2", "master-3", "volume-1", "volume-2", "volume-3", "volume-4"];
+    let all_started = |but: &[u32]| {
+        servers.map(|server| {
+            until("all servers are started", || pid_of(dir.path(), server).filter(|pid| !but.contains(pid)))
+        })
+    };
+    let mut killed = start(dir.path(), "");
+    let left = all_started(&[]);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+
+    let mut program = start(dir.path(), "");
+    let first = BufReader::new(program.stdout.as_mut().unwrap()).lines().next().unwrap().unwrap();
+    for (server, pid) in servers.iter().zip(left) {
+        assert!(first.contains(&format!("{server} (process {pid})")), "{first}");
+        assert!(!Path::new(&format!("/proc/{pid}")).exists() || is_dead(pid), "server {pid} still runs");
+    }
+    all_started(&left);
+    interrupt(&program);
+    assert!(end_of(&mut program).success());
+}
+
+/// Ended, though nobody has reaped it yet.
+fn is_dead(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+}
+
+#[test]
+fn a_port_that_is_taken_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("cluster");
+    let base_port = free_base_port(MACHINES).expect("there are free ports");
+    let _taken = TcpListener::bind(("127.0.0.1", base_port + 201)).expect("it is free");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cluster"));
+    command.arg(base_port.to_string()).arg(&data);
+    command.env("HAYRICK_BIN", Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/server.sh"));
+    let output = command.output().expect("it was built");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains(&format!("port {} (of volume 3) is taken", base_port + 201)), "{said}");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!data.exists(), "nothing is left behind");
 }
 
 #[test]

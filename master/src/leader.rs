@@ -20,9 +20,11 @@ const RETRY: Duration = Duration::from_millis(50);
 /// What one attempt may take in [`propose_until`].
 const ATTEMPT: Duration = Duration::from_millis(1500);
 
-/// Whom this master takes for the leader.
+/// Whom this master takes for the leader. Before it takes part in anything it has heard none: what its disk says may be long
+/// ago, or, where that was set back, earlier than what it said itself.
 pub(crate) fn current(master: &Master) -> Option<NodeId> {
-    master.node.watch().borrow().leader
+    let leader = master.node.watch().borrow().leader;
+    leader.filter(|_| master.admission.is_admitted())
 }
 
 /// Has the leader replicate `commands`, in one attempt.
@@ -156,9 +158,15 @@ pub(crate) fn why_none(master: &Master) -> String {
         };
     }
     format!(
-        "master {me} hears no majority of the masters: {} of {} do not answer (master {}); start one of them",
+        "master {me} hears no majority of the masters: {} of {} do not answer (master {}); {}",
         silent.len(),
         masters.len(),
         silent.join(", "),
+        start_some(masters.len() / 2 + 1 - (masters.len() - silent.len())),
     )
+}
+
+/// What to do where so many servers are missing of those that were named.
+pub(crate) fn start_some(missing: usize) -> String {
+    if missing == 1 { "start one of them".to_owned() } else { format!("start {missing} of them") }
 }

@@ -57,7 +57,7 @@ pub(crate) struct Master {
 impl Master {
     /// Whether it takes itself for the leader. Only a proposal shows whether that is still true.
     pub(crate) fn leads(&self) -> bool {
-        self.node.watch().borrow().leader == Some(self.options.id)
+        crate::leader::current(self) == Some(self.options.id)
     }
 
     /// Bytes a second that each volume gives or takes at most when copies are made or moved: the cluster's rate, or else

@@ -100,6 +100,8 @@ impl Directory {
     pub(crate) fn lock(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, MetaError> {
         let refused = |error| MetaError::Directory(path.to_owned(), error);
         disk.create_dir_all(path).map_err(refused)?;
+        // Before the lock, so that nothing is left in what is somebody else's.
+        check_own(&*disk, path)?;
         match disk.lock(&path.join(LOCK_FILE)) {
             Ok(lock) => Ok(Self { disk, path: path.to_owned(), _lock: lock }),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -115,7 +117,6 @@ impl Directory {
         let bytes = match self.read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.check_empty()?;
                 let meta = Meta { id, instance, cluster: ClusterId::UNKNOWN, standing: Standing::New };
                 self.save(&meta)?;
                 return Ok(meta);
@@ -131,20 +132,6 @@ impl Directory {
             return Err(MetaError::OtherId { directory: self.path.clone(), found: meta.id, wanted: id });
         }
         Ok(meta)
-    }
-
-    /// Refuses what no master made, such as a volume's directory. A file system's `lost+found` is nobody's, and a Raft
-    /// log without this file is refused with words of its own.
-    fn check_empty(&self) -> Result<(), MetaError> {
-        let own = |name: &String| {
-            name == LOCK_FILE || name == "lost+found" || name == "raft" || name.starts_with(META_FILE)
-        };
-        let names =
-            self.disk.list(&self.path).map_err(|error| MetaError::Directory(self.path.clone(), error))?;
-        match names.into_iter().find(|name| !own(name)) {
-            Some(name) => Err(MetaError::NotEmpty { directory: self.path.clone(), name }),
-            None => Ok(()),
-        }
     }
 
     /// Refuses a directory in which a master ever began anything.
@@ -181,6 +168,22 @@ impl Directory {
         let mut bytes = vec![0; len];
         file.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)
+    }
+}
+
+/// Refuses a directory that is no master's and holds what no master makes, such as a volume's. A file system's `lost+found`
+/// is nobody's, and a Raft log without the file is refused with words of its own.
+fn check_own(disk: &dyn Disk, path: &Path) -> Result<(), MetaError> {
+    let own = |name: &String| {
+        name == LOCK_FILE || name == "lost+found" || name == "raft" || name.starts_with(META_FILE)
+    };
+    let stranger = || match disk.exists(&path.join(META_FILE))? {
+        true => Ok(None),
+        false => Ok(disk.list(path)?.into_iter().find(|name| !own(name))),
+    };
+    match stranger().map_err(|error| MetaError::Directory(path.to_owned(), error))? {
+        Some(name) => Err(MetaError::NotEmpty { directory: path.to_owned(), name }),
+        None => Ok(()),
     }
 }
 
@@ -280,9 +283,9 @@ mod tests {
     fn the_directory_of_something_else_is_refused() {
         let temporary = tempfile::tempdir().expect("a directory");
         std::fs::write(temporary.path().join("volume.toml"), "x").expect("written");
-        let directory = lock(temporary.path()).expect("it is free");
-        let error = directory.load_or_create(NodeId(1), INSTANCE).expect_err("a volume's directory");
+        let error = lock(temporary.path()).err().expect("a volume's directory");
         assert!(error.to_string().contains("volume.toml"), "{error}");
+        assert!(!temporary.path().join(LOCK_FILE).exists(), "nothing is left in it");
     }
 
     #[test]

@@ -216,7 +216,12 @@ fn serve(master: Arc<Master>, (web, client): Port, (listener, peer): Port, local
     let (stop_web, stop_peers) = (CancellationToken::new(), CancellationToken::new());
     let router = api::router(Arc::clone(&master));
     let server = Arc::new(Server { master: Arc::clone(&master) });
-    let web = tokio::spawn(hayrick_web::serve(web, router, stop_web.clone().cancelled_owned()));
+    let web = tokio::spawn(hayrick_web::serve(
+        web,
+        hayrick_web::ServerKind::Master,
+        router,
+        stop_web.clone().cancelled_owned(),
+    ));
     let peers =
         tokio::spawn(hayrick_rpc::serve(listener, local, server, stop_peers.clone().cancelled_owned()));
     let gateway = Arc::clone(&master);

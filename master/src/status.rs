@@ -47,14 +47,15 @@ pub(crate) async fn status(master: &Master) -> Result<Value, ReadError> {
     });
     let counts = Counts::of(&cluster, &copies, config.replicas);
     let told = moves::told(master).await;
-    let masters = masters(master, &cluster, &status);
+    // The leader of that term: by now there may be another.
+    let takes_part = master.admission.is_admitted();
+    let named = status.leader.filter(|leader| takes_part && leader::can_be_asked(master, *leader));
+    let masters = masters(master, &cluster, &status, named);
     let away = masters_away(leader::reachable(master).is_none().then(|| leader::why_none(master)), &masters);
     let others = waiting(master, &cluster, &config, &counts, told.as_ref().map(|told| &told.waiting[..]));
     let waiting: Vec<String> = away.into_iter().chain(others).collect();
     let told = told.unwrap_or_default();
     let counters = &status.counters;
-    // The leader of that term: by now there may be another.
-    let named = status.leader.filter(|leader| leader::can_be_asked(master, *leader));
     Ok(json!({
         "cluster": config.cluster.to_string(),
         "node": options.id.0,
@@ -197,7 +198,8 @@ fn not_placed(cluster: &Cluster, config: &ClusterConfig) -> Result<(), String> {
     Ok(())
 }
 
-fn masters(master: &Master, cluster: &Cluster, status: &Status) -> Vec<Value> {
+/// `leader` is the one that can be asked.
+fn masters(master: &Master, cluster: &Cluster, status: &Status, leader: Option<NodeId>) -> Vec<Value> {
     let now = Instant::now();
     // A heartbeat of the leader's own may be late as well.
     let within = UNREACHABLE_AFTER.max(master.options.heartbeat.saturating_mul(HEARTBEATS_MISSED));
@@ -214,7 +216,10 @@ fn masters(master: &Master, cluster: &Cluster, status: &Status) -> Vec<Value> {
                 "id": id.0,
                 "peer": known.map_or(member.address.as_str(), |known| known.peer.as_str()),
                 "client": known.map_or("", |known| known.client.as_str()),
-                "role": role(status, id, reached_ms.is_some_and(|ms| u128::from(ms) < within.as_millis())),
+                "role": match reached_ms.is_some_and(|ms| u128::from(ms) < within.as_millis()) {
+                    true => role(status, id, leader == Some(id)),
+                    false => "unreachable",
+                },
                 // Known to the leader only, but for its own and a master's own.
                 "lag": lag(status, id),
                 "seen_ms": seen.map(millis),
@@ -233,13 +238,14 @@ fn reached_ms(status: &Status, id: NodeId, seen_ms: Option<u64>) -> Option<u64> 
     status.followers.iter().find(|follower| follower.node == id)?.last_heard_ms
 }
 
-fn role(status: &Status, id: NodeId, reachable: bool) -> &'static str {
-    let leads = status.leader == Some(id) && (id != status.node || status.role == Role::Leader);
-    match (reachable, leads) {
-        (false, _) => "unreachable",
-        (true, true) => "leader",
-        (true, false) if status.learners.iter().any(|learner| learner.node == id) => "learner",
-        (true, false) => "follower",
+/// Of one that can be reached.
+fn role(status: &Status, id: NodeId, leads: bool) -> &'static str {
+    if leads && (id != status.node || status.role == Role::Leader) {
+        "leader"
+    } else if status.learners.iter().any(|learner| learner.node == id) {
+        "learner"
+    } else {
+        "follower"
     }
 }
 

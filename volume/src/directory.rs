@@ -110,6 +110,8 @@ impl Directory {
             move |why| DirectoryError::Io { path, why }
         };
         disk.create_dir_all(data).map_err(io_error(data))?;
+        // Before the lock, so that nothing is left in what is somebody else's.
+        check_own(disk.as_ref(), data)?;
         let lock_path = data.join("lock");
         let lock = disk.lock(&lock_path).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => DirectoryError::InUse(data.to_owned()),
@@ -122,8 +124,6 @@ impl Directory {
             read_identity(disk.as_ref(), &path)?
         } else if holds_files(disk.as_ref(), &needles_path(data)).map_err(io_error(data))? {
             return Err(DirectoryError::Missing(path));
-        } else if let Some(name) = stranger(disk.as_ref(), data).map_err(io_error(data))? {
-            return Err(DirectoryError::NotEmpty { data: data.to_owned(), name });
         } else {
             let mut instance = [0; 16];
             instance[..8].copy_from_slice(&disk.random().to_le_bytes());
@@ -258,12 +258,22 @@ fn field<T: FromStr>(fields: &str, name: &str) -> Option<T> {
     value.trim_matches('"').parse().ok()
 }
 
-/// Something in the directory that no volume makes, such as a master's file. A file system's `lost+found` is none.
-fn stranger(disk: &dyn Disk, data: &Path) -> io::Result<Option<String>> {
+/// Refuses a directory that is no volume's and holds what no volume makes, such as a master's file. A file system's
+/// `lost+found` is nobody's.
+fn check_own(disk: &dyn Disk, data: &Path) -> Result<(), DirectoryError> {
     let own = |name: &String| {
         name == "lock" || name == "lost+found" || name == "needles" || name.starts_with("volume.toml")
     };
-    Ok(disk.list(data)?.into_iter().find(|name| !own(name)))
+    let stranger = || -> io::Result<Option<String>> {
+        if disk.exists(&identity_path(data))? || holds_files(disk, &needles_path(data))? {
+            return Ok(None);
+        }
+        Ok(disk.list(data)?.into_iter().find(|name| !own(name)))
+    };
+    match stranger().map_err(|why| DirectoryError::Io { path: data.to_owned(), why })? {
+        Some(name) => Err(DirectoryError::NotEmpty { data: data.to_owned(), name }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -288,6 +298,7 @@ mod tests {
         drop(disk.create(&data.join("master")).expect("made"));
         let error = Directory::open(&disk, data).expect_err("a master's directory");
         assert!(matches!(error, DirectoryError::NotEmpty { .. }), "{error}");
+        assert_eq!(disk.list(data).expect("listed"), ["master"], "nothing is left in it");
     }
 
     #[test]

@@ -102,7 +102,12 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let (http_listener, http) = bind(&options.listen, "--listen").await?;
     let stopping = CancellationToken::new();
     let (mut ports, volume_port) = (JoinSet::new(), Starting::default());
-    let serving = hayrick_web::serve(http_listener, volume_port.clone(), stopping.clone().cancelled_owned());
+    let serving = hayrick_web::serve(
+        http_listener,
+        hayrick_web::ServerKind::Volume,
+        volume_port.clone(),
+        stopping.clone().cancelled_owned(),
+    );
     ports.spawn(serving);
     let store_options = store_options(disk.as_ref(), &options, &directory)?;
     let capacity_bytes = store_options.capacity_bytes;

@@ -16,7 +16,7 @@ use http::{HeaderValue, Response};
 use hyper::body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::door::REQUEST_ID;
+use crate::door::{REQUEST_ID, SERVER_KIND, ServerKind};
 
 /// Shared by the parts of one connection, which all run on its task.
 #[derive(Clone, Debug, Default)]
@@ -87,18 +87,24 @@ impl hyper::body::Body for Answer {
 }
 
 pin_project! {
-    /// A service's future, whose answer carries the request's id and says when it is handed over.
+    /// A service's future, whose answer carries who gives it and the request's id, and says when it is handed over.
     pub(crate) struct Answered<F> {
         #[pin]
         future: F,
+        kind: ServerKind,
         request_id: Option<HeaderValue>,
         answering: Answering,
     }
 }
 
 impl<F> Answered<F> {
-    pub(crate) fn new(future: F, request_id: Option<HeaderValue>, answering: &Answering) -> Self {
-        Self { future, request_id, answering: answering.clone() }
+    pub(crate) fn new(
+        future: F,
+        kind: ServerKind,
+        request_id: Option<HeaderValue>,
+        answering: &Answering,
+    ) -> Self {
+        Self { future, kind, request_id, answering: answering.clone() }
     }
 }
 
@@ -108,6 +114,7 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Answered
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Ok(mut response) = ready!(this.future.poll(cx));
+        response.headers_mut().insert(SERVER_KIND, HeaderValue::from_static(this.kind.name()));
         if let Some(id) = this.request_id.take() {
             response.headers_mut().insert(REQUEST_ID, id);
         }

@@ -1,8 +1,8 @@
 //! What every request passes before its service sees it.
 //!
 //! Owns the bound on targets and the one `Host` that a request of HTTP/1.1 has (RFC 9112, section 3.2), which hyper does
-//! not look at; the other bounds are in its settings. Owns the echo of `X-Request-Id`, too. Invariant: what breaks one of
-//! these reaches no service, and whatever is answered to a head that could be read carries the id that was sent.
+//! not look at; the other bounds are in its settings. Owns what all answers carry, too: what kind of server gives them, and the
+//! `X-Request-Id` that was sent. Invariant: what breaks one of these reaches no service.
 
 use std::convert::Infallible;
 use std::future::Ready;
@@ -22,20 +22,39 @@ use crate::answering::{Answer, Answered, Answering};
 /// Echoed if sent, never added.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// In every answer of a server of ours, so that nobody takes a stranger's word for it: `master` or `volume`.
-pub const SERVER_KIND: HeaderName = HeaderName::from_static("hayrick-server");
+/// In every answer of a server of ours, so that nobody takes a stranger's word for it.
+pub(crate) const SERVER_KIND: HeaderName = HeaderName::from_static("hayrick-server");
+
+/// What answers, by the name that its answers carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerKind {
+    /// A master's client port.
+    Master,
+    /// A volume's port.
+    Volume,
+}
+
+impl ServerKind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Master => "master",
+            Self::Volume => "volume",
+        }
+    }
+}
 
 /// A service behind its door, for one connection.
 #[derive(Debug)]
 pub(crate) struct Door<S> {
     service: TowerToHyperService<S>,
+    kind: ServerKind,
     served: AtomicBool,
     answering: Answering,
 }
 
 impl<S> Door<S> {
-    pub(crate) fn new(service: S, answering: Answering) -> Self {
-        Self { service: TowerToHyperService::new(service), served: AtomicBool::new(false), answering }
+    pub(crate) fn new(service: S, kind: ServerKind, answering: Answering) -> Self {
+        Self { service: TowerToHyperService::new(service), kind, served: AtomicBool::new(false), answering }
     }
 
     /// Whether any request came through.
@@ -65,7 +84,7 @@ where
             Some(problem) => Either::Right(std::future::ready(Ok(problem.response(&request)))),
             None => Either::Left(self.service.call(request)),
         };
-        Answered::new(answer, request_id, &self.answering)
+        Answered::new(answer, self.kind, request_id, &self.answering)
     }
 }
 

@@ -23,7 +23,7 @@ pub use answers::{Answers, NoMemory, Share};
 pub use body::{BodyError, BodyIdle};
 pub use consistency::Consistency;
 pub use descriptors::DESCRIPTORS_WANTED;
-pub use door::{REQUEST_ID, SERVER_KIND};
+pub use door::{REQUEST_ID, ServerKind};
 pub use outside::warning;
 pub use parameters::{Parameters, parameter, parameter_text};
 pub use problem::{Problem, asks_for_json};

@@ -27,7 +27,7 @@ use tower_service::Service;
 use crate::Problem;
 use crate::answering::Answering;
 use crate::descriptors::connections_max;
-use crate::door::{Door, target_too_long};
+use crate::door::{Door, SERVER_KIND, ServerKind, target_too_long};
 use crate::socket::Socket;
 
 /// What a connection buffers of a body or of pipelined requests; a head has its own, lower bound.
@@ -44,10 +44,14 @@ const LINGER: Duration = Duration::from_secs(5);
 /// ... and this long without a byte.
 const LINGER_IDLE: Duration = Duration::from_secs(1);
 
-/// Serves `service` (an [`axum::Router`], or anything cheap to clone) on the connections that `listener` accepts,
-/// until `shutdown` is done. Then accepts no more, finishes what is in flight within 10 s, and returns.
-pub async fn serve<S>(listener: TcpListener, service: S, shutdown: impl Future<Output = ()> + Send)
-where
+/// Serves `service` (an [`axum::Router`], or anything cheap to clone) of a server of this kind on the connections that `listener`
+/// accepts, until `shutdown` is done. Then accepts no more, finishes what is in flight within 10 s, and returns.
+pub async fn serve<S>(
+    listener: TcpListener,
+    kind: ServerKind,
+    service: S,
+    shutdown: impl Future<Output = ()> + Send,
+) where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
@@ -61,7 +65,7 @@ where
             () = &mut shutdown => break,
             Some(_ended) = connections.join_next() => {}
             (socket, place) = accept(&listener, &places) => {
-                let connection = connection(hyper.clone(), socket, service.clone(), stopping.clone());
+                let connection = connection(hyper.clone(), socket, kind, service.clone(), stopping.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -107,6 +111,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, 
 async fn connection<S>(
     hyper: http1::Builder,
     socket: TcpStream,
+    kind: ServerKind,
     service: S,
     mut stopping: watch::Receiver<bool>,
 ) where
@@ -121,7 +126,8 @@ async fn connection<S>(
     let mut socket = Socket::new(socket, answering.clone());
     let mut served = false;
     loop {
-        let mut conversation = hyper.serve_connection(socket, Door::new(service.clone(), answering.clone()));
+        let mut conversation =
+            hyper.serve_connection(socket, Door::new(service.clone(), kind, answering.clone()));
         let result = tokio::select! {
             biased;
             result = &mut conversation => result,
@@ -135,7 +141,7 @@ async fn connection<S>(
         served |= parts.service.served();
         let Err(error) = result else { break };
         if socket.held_back {
-            say(&mut socket, &unreadable(&error, &parts.read_buf)).await;
+            say(&mut socket, kind, &unreadable(&error, &parts.read_buf)).await;
             break;
         }
         if !error.is_timeout() || socket.stalled {
@@ -143,7 +149,7 @@ async fn connection<S>(
             return;
         }
         if !served || !parts.read_buf.is_empty() {
-            say(&mut socket, &head_timeout()).await;
+            say(&mut socket, kind, &head_timeout()).await;
             break;
         }
         // Between requests, it waits without hyper and its buffers.
@@ -189,11 +195,12 @@ fn head_timeout() -> Problem {
 }
 
 /// Answers where no request is known: the last thing on a connection.
-async fn say(socket: &mut Socket, problem: &Problem) {
+async fn say(socket: &mut Socket, kind: ServerKind, problem: &Problem) {
     let (status, line) = (problem.status, problem.line());
     let answer = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\
+        "HTTP/1.1 {status}\r\n{SERVER_KIND}: {}\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\
          content-length: {}\r\n\r\n{line}",
+        kind.name(),
         line.len()
     );
     let written = timeout(LINGER_IDLE, socket.tcp().write_all(answer.as_bytes())).await;

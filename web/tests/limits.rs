@@ -6,7 +6,7 @@ use axum::extract::Request;
 use axum::http::{Response, StatusCode};
 use axum::routing::{get, post};
 use hayrick_protocol::limits::{HTTP_FIELDS_MAX, HTTP_HEAD_BYTES_MAX, HTTP_TARGET_BYTES_MAX};
-use hayrick_web::{BodyError, BodyIdle, Problem, serve};
+use hayrick_web::{BodyError, BodyIdle, Problem, ServerKind, serve};
 use http_body_util::BodyExt;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound").to_string();
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(serve(listener, router, async { drop(stopped.await) }));
+        let task = tokio::spawn(serve(listener, ServerKind::Master, router, async { drop(stopped.await) }));
         Self { address, gate, begun, stop, task }
     }
 

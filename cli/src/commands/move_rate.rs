@@ -4,11 +4,11 @@ use std::str::FromStr;
 
 use anyhow::Result;
 use clap::builder::BoolishValueParser;
-use hayrick_client::MoveRate;
+use hayrick_client::{Error, MoveRate};
 use serde_json::json;
 
 use crate::commands::connect::Connect;
-use crate::exit::Exit;
+use crate::exit::{Exit, WrongUse};
 use crate::output;
 use crate::units::{bytes, parse_size};
 
@@ -51,7 +51,7 @@ impl FromStr for Rate {
 pub(crate) fn run(args: Args) -> Result<Exit> {
     args.connect.run(|client| async move {
         let said = match args.rate {
-            Some(Rate(rate)) => Some(client.set_move_rate(rate).await?),
+            Some(Rate(rate)) => Some(client.set_move_rate(rate).await.map_err(out_of_bounds)?),
             None => None,
         };
         match said {
@@ -60,6 +60,14 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
         }
         Ok(Exit::Done)
     })
+}
+
+/// What a master finds wrong with a rate is wrong use of the command.
+fn out_of_bounds(error: Error) -> anyhow::Error {
+    match error {
+        Error::Refused { status: 400, message } => WrongUse(message).into(),
+        error => error.into(),
+    }
 }
 
 fn show(rate: &MoveRate, as_json: bool) -> std::io::Result<()> {

@@ -5,8 +5,8 @@
 
 use std::cell::Cell;
 use std::io::{IsTerminal, stderr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,6 +19,11 @@ use crate::units::bytes;
 const LINE_EVERY: Duration = Duration::from_secs(10);
 const BAR: &str = "{wide_bar} {msg}, {bytes} of {total_bytes}, {bytes_per_sec}, {eta} to go";
 const COUNT: &str = "{spinner} {msg}, {per_sec}";
+
+/// What is waited for is told when it has taken so long; less is no more than a leader that changes.
+const WAIT_MIN: Duration = Duration::from_secs(2);
+/// Requests that wait so soon after each other wait for the same.
+const SAME_WAIT: Duration = Duration::from_secs(5);
 
 /// Things that are done, of those that were found so far.
 pub(crate) struct Progress {
@@ -39,6 +44,22 @@ pub(crate) struct Progress {
 pub(crate) struct Found {
     count: AtomicU64,
     bytes: AtomicU64,
+}
+
+/// Tells what is waited for, beside how far it is; from any thread.
+#[derive(Debug)]
+pub(crate) struct Waits {
+    bar: Option<ProgressBar>,
+    wait: Mutex<Option<Wait>>,
+}
+
+/// One wait, of however many requests.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    begun: Instant,
+    /// When a request waited last.
+    last: Instant,
+    told: Option<Instant>,
 }
 
 /// How many, and how large all of them.
@@ -85,6 +106,11 @@ impl Progress {
     /// Where what is to be done is counted.
     pub(crate) fn counter(&self) -> Arc<Found> {
         Arc::clone(&self.found)
+    }
+
+    /// Who tells what is waited for meanwhile.
+    pub(crate) fn waits(&self) -> Waits {
+        Waits { bar: self.bar.clone(), wait: Mutex::default() }
     }
 
     /// So many more are done, which have no size.
@@ -160,6 +186,34 @@ impl Found {
     }
 }
 
+impl Waits {
+    /// A request waits for this.
+    pub(crate) fn tell(&self, why: &str) {
+        if !self.is_due(Instant::now()) {
+            return;
+        }
+        let line = format!("waiting: {why}");
+        match &self.bar {
+            Some(bar) => bar.suspend(|| output::noted(&line)),
+            None => output::noted(&line),
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        let mut wait = self.wait.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = wait.filter(|wait| now - wait.last < SAME_WAIT);
+        let mut current = same.unwrap_or(Wait { begun: now, last: now, told: None });
+        current.last = now;
+        let is_due =
+            now - current.begun >= WAIT_MIN && current.told.is_none_or(|told| now - told >= LINE_EVERY);
+        if is_due {
+            current.told = Some(now);
+        }
+        *wait = Some(current);
+        is_due
+    }
+}
+
 impl Moving<'_> {
     /// So many bytes of it were moved by now, those that are moved again counted again.
     pub(crate) fn has_moved(&self, moved_bytes: u64) {
@@ -201,6 +255,23 @@ mod tests {
         tokio::time::advance(Duration::from_secs(2)).await;
         objects.done(3000);
         assert_eq!(objects.line(), "3000 deleted, 1500 a second");
+    }
+
+    #[test]
+    fn what_is_waited_for_is_told_when_it_takes_long_and_now_and_then() {
+        let waits = Progress::of_bytes("files").waits();
+        let begun = Instant::now();
+        let told =
+            |seconds: [u64; 9]| seconds.map(|second| waits.is_due(begun + Duration::from_secs(second)));
+        assert_eq!(
+            told([0, 1, 2, 3, 11, 12, 15, 16, 30]),
+            [false, false, true, false, false, false, true, false, false],
+            "after 3 s comes a pause, so that the next wait is another one; after 16 s again"
+        );
+        assert_eq!(
+            told([31, 32, 33, 35, 38, 41, 42, 43, 44]),
+            [false, true, false, false, false, false, true, false, false]
+        );
     }
 
     #[tokio::test(start_paused = true)]

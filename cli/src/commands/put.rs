@@ -5,18 +5,21 @@
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use clap::builder::BoolishValueParser;
 use futures_util::{StreamExt, stream};
-use hayrick_client::{Condition, PutOptions, Source};
+use hayrick_client::{Condition, Error, PutOptions, Source};
 use hayrick_protocol::limits::OBJECT_BYTES_MAX;
 use tokio::task::spawn_blocking;
 
 use crate::commands::connect::Connect;
+use crate::commands::interrupt::{Interrupt, Words};
 use crate::commands::media_type;
-use crate::exit::Exit;
+use crate::exit::{Exit, WrongUse};
 use crate::output;
 
 /// Standard input up to this size is held, and so can be sent again.
@@ -74,10 +77,30 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
             Some(path) => of_file(&path).await?,
             None => of_reader(io::stdin()).await.context("cannot read standard input")?,
         };
-        let outcome = client.put_from(&key, &source, &options).await?;
+        // Not before: who is at the keyboard ends the reading of it as they are used to.
+        let mut interrupt = Interrupt::catch(Words { first: None, second: format!("ended at once; {}", may_be_there(&key)) })?;
+        let sent = Arc::<AtomicU64>::default();
+        let source = source.counted(Arc::clone(&sent));
+        let outcome = tokio::select! {
+            biased;
+            () = interrupt.comes() => {
+                // A master stores nothing of which it has not all.
+                let is_part = source.bytes_known().is_some_and(|all| sent.load(Ordering::Relaxed) < all);
+                if is_part { bail!("interrupted: nothing was stored") }
+                return Err(Error::Unknown { message: may_be_there(&key) }).context("interrupted");
+            }
+            outcome = client.put_from(&key, &source, &options) => outcome?,
+        };
         output::line(&format!("{key}  {}", outcome.etag))?;
+        if key.starts_with('/') {
+            output::noted("hayrick: this key begins with a slash, which is part of it: over HTTP it is two, as in http://HOST:PORT//…");
+        }
         Ok(Exit::Done)
     })
+}
+
+fn may_be_there(key: &str) -> String {
+    format!("{} may have been stored", output::escaped(key.as_bytes()))
 }
 
 fn named(text: &str) -> Result<(String, String), String> {
@@ -96,7 +119,9 @@ async fn of_file(path: &Path) -> Result<Source> {
         about => about.with_context(|| format!("cannot open {shown}"))?,
     };
     if about.is_dir() {
-        bail!("{shown} is a directory; hayrick cp -r {shown} hay:PREFIX/ stores all that is in it");
+        let text =
+            format!("{shown} is a directory; hayrick cp -r {shown} hay:PREFIX/ stores all that is in it");
+        return Err(WrongUse(text).into());
     }
     not_too_large(about.len()).with_context(|| shown.to_string())?;
     if about.is_file() {

@@ -179,7 +179,7 @@ fn report(tally: &Tally, result: Option<Result<(), Error>>) -> Exit {
                 keys => format!(", and of {keys} more it is not known"),
             };
             tell_one(&format!("interrupted: {all}{doubt}; the same command goes on from there"));
-            Exit::Failed
+            if tally.in_flight == 0 { Exit::Failed } else { Exit::OutcomeUnknown }
         }
         Some(Err(error)) => {
             let error = anyhow::Error::new(error);

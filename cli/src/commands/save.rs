@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::NamedTempFile;
 
 use crate::commands::interrupt::{Interrupt, Words};
+use crate::exit::WrongUse;
 
 /// How a file is called that is being written, before its last six letters.
 const PARTIAL: &str = ".hayrick-partial-";
@@ -26,7 +27,9 @@ pub(crate) async fn save(path: &Path, fill: impl AsyncFnOnce(&mut File) -> Resul
     // A link keeps pointing where it does; a device or pipe is written into, not replaced.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     match fs::metadata(&path) {
-        Ok(there) if there.is_dir() => bail!("{shown} is a directory; name a file in it"),
+        Ok(there) if there.is_dir() => {
+            return Err(WrongUse(format!("{shown} is a directory; name a file in it")).into());
+        }
         Ok(there) if !there.is_file() => {
             let mut file =
                 OpenOptions::new().write(true).open(&path).with_context(|| format!("cannot open {shown}"))?;

@@ -8,7 +8,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, Command};
 use toml::{Table, Value};
 
@@ -22,20 +22,41 @@ const RUST_LOG: &str = "RUST_LOG";
 
 /// Reads the command line, with what its `--config` file adds to it.
 pub(crate) fn matches(command: Command, args: &[OsString]) -> Result<ArgMatches, clap::Error> {
-    let mut args = args.to_vec();
+    let (mut args, mut of_file) = (args.to_vec(), None);
     if let Some((name, path)) = file_named_by(&command, &args)
         && let Some(server) = command.find_subcommand(&name)
         && let Some(at) = args.iter().skip(1).position(|word| *word == *name)
     {
         match words(server, &path, &args) {
             // Right behind the command's name, which is the first word after the program's.
-            Ok(words) => drop(args.splice(at + 2..at + 2, words)),
+            Ok(words) => {
+                args.splice(at + 2..at + 2, words.iter().cloned());
+                of_file = Some((path, words));
+            }
             Err(message) => {
                 return Err(clap::Error::raw(ErrorKind::InvalidValue, format!("{}\n", message.trim_end())));
             }
         }
     }
-    command.try_get_matches_from(args)
+    command.try_get_matches_from(args).map_err(|error| match of_file {
+        Some((path, words)) if is_of(&error, &words) => in_file(&path, &error),
+        _ => error,
+    })
+}
+
+/// Whether it is about the value that one of these words has.
+fn is_of(error: &clap::Error, words: &[OsString]) -> bool {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return false };
+    let flag = flag.split(' ').next().unwrap_or_default();
+    matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue)
+        && words.iter().any(|word| word.to_string_lossy().split('=').next() == Some(flag))
+}
+
+/// The same with the name of the file, where what is wrong stands.
+fn in_file(path: &Path, error: &clap::Error) -> clap::Error {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    clap::Error::raw(error.kind(), format!("{}: {text}", path.display()))
 }
 
 /// The subcommand and its `--config`, if it is a server with one. Whatever is wrong with the rest is told when it is read in
@@ -262,7 +283,10 @@ mod tests {
         assert!(error("id = true").contains("id must be a text"));
         assert!(error("id = [[1]]").contains("id must be a text"));
         assert!(error("id = 1979-05-27").contains("id must be a text"));
-        assert!(error("id = \"x\"\nmasters = \"a:1\"").contains("invalid value 'x'"));
+        let of_file = error("id = \"x\"\nmasters = \"a:1\"");
+        assert!(of_file.contains("hayrick.toml: invalid value 'x' for '--id <ID>'"), "{of_file}");
+        let of_flag = parse("masters = \"a:1\"", &["--id=x"]).expect_err("no number");
+        assert!(of_flag.starts_with("error: invalid value 'x'"), "{of_flag}");
         assert!(error("id = ").contains("is not TOML"));
         assert!(parse("id = true", &["--id", "8"]).expect_err("a wrong file").contains("id must be a text"));
     }

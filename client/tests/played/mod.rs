@@ -171,7 +171,10 @@ async fn serve(stream: TcpStream, log: &Mutex<Vec<Request>>, store: &Store, rule
         };
         match rule(&request, number) {
             None => stream.write_all(&answer(store, &request)).await?,
-            Some(Fault::Answer(text)) => stream.write_all(text.as_bytes()).await?,
+            Some(Fault::Answer(text)) => {
+                let text = text.replacen("\r\n", "\r\nHayrick-Server: master\r\n", 1);
+                stream.write_all(text.as_bytes()).await?;
+            }
             Some(Fault::Silence) => {
                 answer(store, &request);
                 return Ok(());

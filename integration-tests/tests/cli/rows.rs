@@ -21,11 +21,13 @@ pub(crate) const ROWS: &[Row<Contract>] = hayrick_integration_tests::rows! { typ
         "`hayrick explain KEY`" => "why the key lives where it lives; `--without ID`": system::explain_says_why;
         "`hayrick volume ls`" => "the volumes; `--json`": system::volume_ls_lists_volumes;
         "`hayrick volume drain|undrain|remove ID`" => "with `--dry-run` what would be done": system::volumes_are_drained_and_undrained;
+        "the same without `--dry-run`" => "what is on it moves, and nobody notices": draining::a_volume_is_drained_stopped_and_removed_and_nobody_notices in "integration-tests/tests/draining.rs";
         "`hayrick master ls`" => "the masters; `--json`": system::master_ls_lists_masters;
         "`hayrick master add|remove|transfer`" => "changes who they are, and who leads": system::masters_are_changed;
         "`hayrick rebalance [--dry-run]`" => "what would move, how much, how long": system::rebalance_says_what_would_move;
         "`hayrick move-rate [RATE]`" => "how fast copies are made": system::move_rate_is_shown_and_set;
         "`hayrick check [--deep]`" => "index against volumes; exit 1 if anything is not as it should be": system::check_finds_all_well;
+        "`hayrick check` of a cluster that lacks something" => "exit 1, and what to do": check::a_dead_volume_is_a_finding_until_nothing_names_it_any_more in "integration-tests/tests/check.rs";
         "`hayrick bench`" => "rate, p50, p99, p99.9, and the share of this machine's own limits": system::bench_measures;
     }
     "Offline" {
@@ -34,6 +36,7 @@ pub(crate) const ROWS: &[Row<Contract>] = hayrick_integration_tests::rows! { typ
         "`hayrick completions SHELL`" => "completions for the shell": servers::completions_are_made;
         "`hayrick man DIR`" => "a page for each command": servers::man_writes_pages;
         "`hayrick prove --list`" => "the mixes of faults; without `--list` it breaks a cluster of its own": servers::prove_lists_its_mixes;
+        "`hayrick prove`" => "breaks a cluster, says whether a promise broke, leaves a report": prove::nothing_is_found_in_three_mixes_of_faults in "integration-tests/tests/prove.rs";
         "`hayrick --version`" => "version and commit": servers::version_names_the_commit;
         "`hayrick COMMAND --help`" => "teaches with an example": servers::help_teaches_with_an_example;
     }
@@ -51,6 +54,8 @@ pub(crate) const ROWS: &[Row<Contract>] = hayrick_integration_tests::rows! { typ
     "Everywhere" {
         "`--server HOST:PORT,…`, `HAYRICK_SERVER`" => "the next master is tried when one does not answer; the flag beats the variable": files::any_master_that_answers_is_asked;
         "`--config FILE`, `HAYRICK_…`" => "flag beats variable beats file beats default": settings::flag_beats_variable_beats_file_beats_default in "cli/tests/settings.rs";
+        "`--log`, `RUST_LOG`" => "one line of JSON a request at debug only; text on a terminal": servers::requests_are_logged_at_debug_only;
+        "times as `3s`, `250ms`" => "what is none is refused, with what would do": units::times_are_read_and_zero_is_refused in "cli/src/units.rs";
         "exit code 5" => "outcome unknown: no answer came to what was sent": retries::a_commit_whose_answer_never_comes_is_504_and_the_write_may_be_there in "integration-tests/tests/retries.rs";
         "exit codes" => "0 done, 1 could not be done, 2 wrong use, 3 no such key, 4 a condition failed": files::exit_codes_tell_what_happened;
     }

@@ -109,6 +109,31 @@ pub(crate) fn dev_serves_and_stops(contract: &Contract) -> Result<()> {
     Ok(())
 }
 
+/// A master by itself, whose log goes into a pipe.
+pub(crate) fn requests_are_logged_at_debug_only(contract: &Contract) -> Result<()> {
+    for (number, (filter, lines)) in [("info", 0), ("hayrick_master=debug", 1)].into_iter().enumerate() {
+        let (client, peer) = (free_address()?, free_address()?);
+        let (data, masters) = (format!("logged/{number}"), format!("1={peer}"));
+        let mut command = contract.command(&["master", "--listen", &client, "--peer-listen", &peer])?;
+        command.args(["--id", "1", "--data", &data, "--masters", &masters, "--log", filter]);
+        let mut master = Program::start(command.args(["--replicas", "1", "--min-replicas", "1"]))?;
+        master.wait_line("listening: master 1", READY_TIMEOUT)?;
+        // Until it leads it may be asked several times.
+        contract.ends(3, &["get", "before", "--server", &client])?;
+        contract.ends(3, &["get", "once", "--server", &client])?;
+        let ended = Handle::current().block_on(master.end_by(Signal::TERM, 3 * STOP_AIM))?;
+        ensure!(ended.success(), "{ended}: {:#?}", master.lines());
+        let told: Vec<String> = master.lines().into_iter().filter(|line| line.contains("/once")).collect();
+        ensure!(told.len() == lines, "--log {filter}: {told:#?}");
+        for line in told {
+            let line: serde_json::Value = serde_json::from_str(&line)?;
+            let said = ["level", "method", "uri"].map(|name| line[name].as_str().unwrap_or_default());
+            ensure!(said == ["DEBUG", "GET", "/once"] && line["status"] == 404, "{line}");
+        }
+    }
+    Ok(())
+}
+
 /// A cluster of its own: each server is stopped while it serves.
 pub(crate) fn servers_stop_cleanly(contract: &Contract) -> Result<()> {
     let (client, peer) = (free_address()?, free_address()?);

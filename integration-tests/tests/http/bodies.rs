@@ -38,6 +38,32 @@ pub(crate) async fn a_body_that_is_too_large_is_refused_unread(contract: &Contra
     ask(contract.masters[0], "GET /large", "", "", 404).await.map(drop)
 }
 
+/// That it is too much shows at its last byte.
+pub(crate) async fn chunks_that_become_too_many_are_refused(contract: &Contract) -> Result<()> {
+    let mut request = b"PUT /grown HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    request.extend(format!("{MAX_BYTES:x}\r\n").into_bytes());
+    request.resize(request.len() + MAX_BYTES, b'x');
+    request.extend(b"\r\n1\r\nx\r\n0\r\n\r\n");
+    let refused = raw::send(contract.masters[0], &request).await?;
+    ensure!(refused.status == Some(413), "{:?}", refused.text);
+    ensure!(refused.body().contains("--max-object-size"), "{:?}", refused.text);
+    ask(contract.masters[0], "GET /grown", "", "", 404).await.map(drop)
+}
+
+pub(crate) async fn no_other_coding_than_chunks_is_taken(contract: &Contract) -> Result<()> {
+    for coding in ["gzip", "gzip, chunked", "identity"] {
+        let head = format!(
+            "PUT /coded HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: {coding}\r\n\r\n"
+        );
+        let request = head + "4\r\nmeow\r\n0\r\n\r\n";
+        let refused = raw::send(contract.masters[0], request.as_bytes()).await?;
+        // What hyper itself finds wrong with the coding is no HTTP to it.
+        ensure!([Some(400), Some(501)].contains(&refused.status), "{coding}: {:?}", refused.text);
+        ask(contract.masters[0], "GET /coded", "", "", 404).await?;
+    }
+    Ok(())
+}
+
 pub(crate) async fn who_expects_100_gets_it_or_the_refusal(contract: &Contract) -> Result<()> {
     let head = |key: &str| {
         format!(

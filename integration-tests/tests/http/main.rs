@@ -69,6 +69,7 @@ pub(crate) async fn ask(
     let request = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{length}{fields}\r\n{body}");
     let answer = raw::send(addr, request.as_bytes()).await?;
     ensure!(answer.status == Some(status), "{line} with {fields:?}, expected {status}: {:?}", answer.text);
+    ensure!(answer.field("hayrick-server").is_some(), "{line} does not say who answers: {:?}", answer.text);
     Ok(answer)
 }
 

@@ -42,6 +42,27 @@ pub(crate) async fn unknown_parameters_are_named(contract: &Contract) -> Result<
     Ok(())
 }
 
+/// Of the answers to whole requests `ask` looks at each; these never become one.
+pub(crate) async fn every_answer_says_who_gives_it(contract: &Contract) -> Result<()> {
+    let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "k".repeat(9000));
+    let wide = format!("GET /k HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(40_000));
+    let volume = contract.cluster.volume(1).http_addr();
+    for (addr, kind) in [(contract.masters[0], "master"), (volume, "volume")] {
+        for (request, status) in [
+            ("GET /k HTTP/1.1\r\n\r\n", 400),
+            ("this is no HTTP\r\n\r\n", 400),
+            (&long, 414),
+            (&wide, 431),
+            ("GET /k HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        ] {
+            let answer = raw::send(addr, request.as_bytes()).await?;
+            ensure!(answer.status == Some(status), "{:?}", answer.text);
+            ensure!(answer.field("hayrick-server") == Some(kind), "{:?}", answer.text);
+        }
+    }
+    Ok(())
+}
+
 /// Of every kind of answer: it comes back as it was sent, and only then.
 pub(crate) async fn request_ids_are_echoed_and_never_added(contract: &Contract) -> Result<()> {
     let masters = &contract.masters;

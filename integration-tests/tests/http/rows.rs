@@ -22,6 +22,7 @@ pub(crate) const ROWS: &[Row<Contract>] = hayrick_integration_tests::rows! { ask
         "`UNLINK /{key}`" => "as DELETE, by minikeyvalue's name": objects::unlink_is_a_delete;
         "`?redirect`" => "307 to a volume that holds it": objects::redirect_leads_to_a_volume;
         "`?consistency=stale`" => "what this master knows; other values 400": objects::stale_reads_what_a_master_knows;
+        "the same without a leader" => "is answered, where all else is 503": quorum::a_leader_that_lost_both_followers_promises_nothing_and_says_why in "integration-tests/tests/quorum.rs";
     }
     "Keys" {
         "any key" => "1 to 1024 bytes of UTF-8 after percent-decoding, any `/`": keys::awkward_keys_are_kept_as_they_are;
@@ -31,6 +32,8 @@ pub(crate) const ROWS: &[Row<Contract>] = hayrick_integration_tests::rows! { ask
         "`Content-Length` or chunked" => "stored; neither: 411": bodies::a_body_says_its_length_or_is_chunked;
         "`Content-Length: 0`" => "an object of no bytes": bodies::an_empty_body_is_an_object;
         "more than `--max-object-size`" => "413 before the body is read": bodies::a_body_that_is_too_large_is_refused_unread;
+        "more than that in chunks" => "413, nothing is stored": bodies::chunks_that_become_too_many_are_refused;
+        "a `Transfer-Encoding` other than `chunked`" => "501, nothing is stored": bodies::no_other_coding_than_chunks_is_taken;
         "`Expect: 100-continue`" => "100 at once, or the final refusal": bodies::who_expects_100_gets_it_or_the_refusal;
         "a body shorter than announced" => "400, nothing is stored": bodies::half_a_body_stores_nothing;
     }
@@ -42,6 +45,7 @@ pub(crate) const ROWS: &[Row<Contract>] = hayrick_integration_tests::rows! { ask
     "Headers" {
         "`Content-Type`, `-Encoding`, `-Disposition`, `-Language`, `Cache-Control`, `Expires`, `Hayrick-Meta-*`" => "kept and returned; together over 2 KiB: 431": objects::headers_are_kept_and_returned;
         "GET and HEAD" => "`Hayrick-Placement`, `Hayrick-Version`, the same at every master; GET `Hayrick-Served-By`": objects::answers_say_where_it_lives;
+        "any answer" => "`Hayrick-Server`: `master` or `volume`": refusals::every_answer_says_who_gives_it;
         "`X-Request-Id`" => "echoed if sent, never added": refusals::request_ids_are_echoed_and_never_added;
     }
     "Conditions" {
@@ -54,6 +58,7 @@ pub(crate) const ROWS: &[Row<Contract>] = hayrick_integration_tests::rows! { ask
         "any 4xx to a write" => "no effect": refusals::a_refused_write_has_no_effect;
         "503 to a write" => "no effect, now or later": quorum::a_leader_that_lost_both_followers_promises_nothing_and_says_why in "integration-tests/tests/quorum.rs";
         "507 to a write" => "no effect; reads and deletes go on": full::a_full_cluster_answers_507_serves_the_rest_and_recovers_with_room in "integration-tests/tests/full.rs";
+        "500 or a broken connection" => "outcome unknown: our client says so, and does not repeat it": masters::a_write_of_unknown_outcome_is_never_repeated in "client/tests/masters.rs";
         "504 to a write" => "outcome unknown: it may have happened": retries::a_commit_whose_answer_never_comes_is_504_and_the_write_may_be_there in "integration-tests/tests/retries.rs";
     }
     "Limits" {
@@ -91,7 +96,7 @@ pub(crate) const ROWS: &[Row<Contract>] = hayrick_integration_tests::rows! { ask
     "Volumes" {
         "`GET` and `HEAD /{key}` on the volume port" => "as a master answers, or 307 to one": volumes::a_volume_answers_keys;
         "`GET /-/needles/{id}`" => "the needle, with ranges": volumes::needles_are_served_by_their_volumes;
-        "`GET /-/health`, `/-/status`, `/-/metrics` on the volume port" => "as on a master": volumes::a_volume_tells_how_it_fares;
+        "`GET /-/health`, `/-/ready`, `/-/status`, `/-/metrics` on the volume port" => "as on a master": volumes::a_volume_tells_how_it_fares;
         "503" => "`Retry-After`, and which volumes to start": refusals::unreadable_objects_name_the_volumes_to_start;
     }
 };

@@ -61,7 +61,7 @@ pub(crate) async fn a_volume_answers_keys(contract: &Contract) -> Result<()> {
         let other = ask(addr, "GET /on%20volumes?consistency=perhaps", "", "", 400).await?;
         ensure!(other.body().contains("stale"), "{:?}", other.text);
         let refused = ask(addr, "PUT /on%20volumes", "", "x", 405).await?;
-        ensure!(refused.body().contains("write to a master"), "{:?}", refused.text);
+        ensure!(refused.body().contains("write to the client port of a master"), "{:?}", refused.text);
     }
     ensure!(elsewhere == 1, "four volumes and three copies: {placement}");
     Ok(())

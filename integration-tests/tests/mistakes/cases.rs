@@ -8,6 +8,8 @@ use tempfile::TempDir;
 
 /// What is in `cat.jpg`.
 pub(crate) const CAT: &[u8] = b"meow";
+/// The program that most mistakes are made with.
+pub(crate) const HAYRICK: &str = "hayrick";
 /// How much is in `movie.mp4`.
 pub(crate) const MOVIE_BYTES: usize = 300_000;
 
@@ -24,6 +26,8 @@ pub(crate) struct Place {
 /// A mistake, and the command that makes it.
 pub(crate) struct Case {
     pub(crate) mistake: &'static str,
+    /// `hayrick`, or another one of those that people use.
+    pub(crate) program: &'static str,
     pub(crate) args: Vec<String>,
     /// Of a server that goes on, what it says is wrong; the others end by themselves.
     pub(crate) says: Option<&'static str>,
@@ -39,6 +43,7 @@ impl Place {
         std::fs::create_dir(dir.path().join("photos"))?;
         std::fs::write(dir.path().join("photos/cat.jpg"), "meow")?;
         std::fs::write(dir.path().join("typo.toml"), "listne = \"127.0.0.1:9090\"\n")?;
+        std::fs::write(dir.path().join("value.toml"), "down-after = \"3\"\n")?;
         std::fs::write(dir.path().join("no.toml"), "this is no TOML\n")?;
         std::fs::write(dir.path().join("file"), "")?;
         Ok(Self { cluster, dir, dying, free: [free_port()?, free_port()?] })
@@ -60,7 +65,11 @@ fn start(place: &Place, role: &str, rest: &[&str]) -> Vec<String> {
 }
 
 fn case(mistake: &'static str, args: Vec<String>) -> Case {
-    Case { mistake, args, says: None }
+    Case { mistake, program: HAYRICK, args, says: None }
+}
+
+fn curl(mistake: &'static str, args: &[&str]) -> Case {
+    Case { mistake, program: "curl", args: words(&[&["-sS"], args].concat()), says: None }
 }
 
 fn words(args: &[&str]) -> Vec<String> {
@@ -68,11 +77,37 @@ fn words(args: &[&str]) -> Vec<String> {
 }
 
 pub(crate) fn before_any_server_ends(place: &Place) -> Result<Vec<Case>> {
-    let mut cases = of_clients(place);
+    let mut cases = of_curl(place);
+    cases.extend(of_clients(place));
     cases.extend(of_settings(place));
     cases.extend(of_servers(place)?);
     cases.extend(of_operators(place));
     Ok(cases)
+}
+
+fn of_curl(place: &Place) -> Vec<Case> {
+    let at = |addr: SocketAddr, path: &str| format!("http://{addr}{path}");
+    let (master, volume) = (place.cluster.master(1), place.cluster.volume(1));
+    let to = |path: &str| at(master.http_addr(), path);
+    vec![
+        curl("With curl: nothing has that key.", &[&to("/nothing")]),
+        curl("POST where PUT was meant.", &["-d", "meow", &to("/a")]),
+        curl("A volume where a master was meant.", &["-T", "cat.jpg", &at(volume.http_addr(), "/a")]),
+        curl("A master where a volume was meant.", &[&to("/-/needles/7")]),
+        curl("A peer port where a client port was meant.", &[&at(master.peer_addr(), "/a")]),
+        curl("A key with ..", &["--path-as-is", "-T", "cat.jpg", &to("/a/../b")]),
+        curl("A key with a quote that is not encoded.", &["-T", "cat.jpg", &to("/a\"b")]),
+        curl("A slip in a parameter.", &[&to("/?lst")]),
+        curl(
+            "A header with letters beyond ASCII.",
+            &["-T", "cat.jpg", "-H", "Hayrick-Meta-By: Jürgen", &to("/a")],
+        ),
+        curl(
+            "A digest of other bytes.",
+            &["-T", "cat.jpg", "-H", "Content-MD5: DMF1ucDxtqgxw5niaXcmYQ==", &to("/a")],
+        ),
+        curl("An object that is too large.", &["-T", "large", &to("/a")]),
+    ]
 }
 
 fn of_clients(place: &Place) -> Vec<Case> {
@@ -100,6 +135,12 @@ fn of_clients(place: &Place) -> Vec<Case> {
         case("A key of the system.", words(&["get", "-/status", "--server", &master])),
         case("A file that is not there.", words(&["put", "a", "dog.jpg", "--server", &master])),
         case("A directory where a file was meant.", words(&["put", "a", "photos", "--server", &master])),
+        case("The same with cp.", words(&["cp", "photos", "hay:photos/", "--server", &master])),
+        case("Several files.", words(&["cp", "cat.jpg", "movie.mp4", "hay:photos/", "--server", &master])),
+        case(
+            "A header with letters beyond ASCII.",
+            words(&["put", "a", "cat.jpg", "--meta", "by=Jürgen", "--server", &master]),
+        ),
         case("An object that is too large.", words(&["put", "a", "large", "--server", &master])),
         case(
             "Created the first time …",
@@ -127,6 +168,7 @@ fn of_settings(place: &Place) -> Vec<Case> {
     vec![
         case("A typo in a setting.", of(&["--config", "typo.toml"])),
         case("A file of settings that is not there.", of(&["--config", "none.toml"])),
+        case("A value in it that is none.", of(&["--id", "1", "--data", "m", "--config", "value.toml"])),
         case("A file of settings that is no TOML.", of(&["--config", "no.toml"])),
         case(
             "A size in decimal units.",
@@ -212,11 +254,13 @@ fn of_servers(place: &Place) -> Result<Vec<Case>> {
     ];
     cases.push(Case {
         mistake: "One master of three is started.",
+        program: HAYRICK,
         args: start(place, "master", &["--id", "1", "--data", "m", "--masters", &alone]),
         says: Some("do not answer"),
     });
     cases.push(Case {
         mistake: "A volume that is told of a client port.",
+        program: HAYRICK,
         args: start(place, "volume", &["--data", "v", "--masters", &client]),
         says: Some("HTTP is spoken there"),
     });
@@ -237,17 +281,20 @@ fn of_operators(place: &Place) -> Vec<Case> {
         case("To drain where too few others are left.", of(&["volume", "drain", "1"])),
         case("To remove a volume that serves.", of(&["volume", "remove", "1"])),
         case("A master that there is not.", of(&["master", "transfer", "9"])),
+        case("A volume's name where its id was meant.", of(&["volume", "drain", "volume-1"])),
         case("A rate that is none.", of(&["move-rate", "fast"])),
+        case("A rate that is too low.", of(&["move-rate", "1"])),
     ]
 }
 
 pub(crate) fn without_volumes(place: &Place) -> Vec<Case> {
     let master = place.cluster.master(1).http_addr().to_string();
     vec![
-        case(
+        curl(
             "All volumes are down, and a file is to be stored.",
-            words(&["put", "a", "cat.jpg", "--server", &master]),
+            &["-T", "cat.jpg", &format!("http://{master}/a")],
         ),
+        case("The same with hayrick.", words(&["put", "a", "cat.jpg", "--server", &master])),
         case("All volumes are down, and one is to be read.", words(&["get", "once", "--server", &master])),
     ]
 }

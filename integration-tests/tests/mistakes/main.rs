@@ -17,7 +17,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::task::block_in_place;
 
-use crate::cases::{CAT, Case, Place};
+use crate::cases::{CAT, Case, HAYRICK, Place};
 use crate::shown::Shown;
 
 /// What a server that goes on may take to say what is wrong.
@@ -81,9 +81,10 @@ async fn tell(transcript: &mut String, place: &Place, cases: &[Case]) -> Result<
 /// The mistake, the command, and all that was said.
 async fn told(place: &Place, case: &Case) -> Result<String> {
     let shown = Shown::new(place);
-    let mut command = std::process::Command::new(cluster::binary()?);
+    let program = if case.program == HAYRICK { cluster::binary()? } else { case.program.into() };
+    let mut command = std::process::Command::new(program);
     command.args(&case.args).current_dir(place.dir.path());
-    let line = shown.words(&format!("hayrick {}", case.args.join(" ")));
+    let line = shown.words(&format!("{} {}", case.program, case.args.join(" ")));
     let said = match case.says {
         None => {
             let output = block_in_place(|| command.stdin(std::process::Stdio::null()).output())?;

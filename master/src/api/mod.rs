@@ -40,7 +40,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use hayrick_metrics as metrics;
 use hayrick_protocol::ObjectKey;
-use hayrick_web::{Problem, SERVER_KIND, parameter};
+use hayrick_web::{Problem, parameter};
 use http::{HeaderValue, StatusCode, Uri, header};
 use tokio::time::{Duration, Instant};
 
@@ -49,7 +49,6 @@ use self::routes::{NoRoute, OperationId, Routed};
 use self::volumes::Verb;
 use crate::master::Master;
 
-const MASTER: HeaderValue = HeaderValue::from_static("master");
 /// Taken off `--request-timeout`, so that the answer is there by then.
 const ANSWER_MARGIN: Duration = Duration::from_millis(200);
 
@@ -68,8 +67,7 @@ async fn dispatch(State(master): State<Arc<Master>>, request: Request) -> Respon
     let routed = routes::route(head.method(), head.uri());
     let operation = routed.as_ref().ok().map(|routed| routed.operation);
     let (answered, laps) = stopwatch::timed(answer(&master, &head, routed, body)).await;
-    let mut response = answered.unwrap_or_else(|problem| problem.response(&head));
-    response.headers_mut().insert(SERVER_KIND, MASTER);
+    let response = answered.unwrap_or_else(|problem| problem.response(&head));
     if response.status() == StatusCode::GATEWAY_TIMEOUT {
         metrics::OUTCOMES_UNKNOWN.increment();
     }

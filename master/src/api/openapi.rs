@@ -122,6 +122,7 @@ const EVERYWHERE: &[Answer] = &[
     Answer(408, Holds::Problem, "the head was not complete after 10 s"),
     Answer(414, Holds::Problem, "the target is longer than 8 KiB"),
     Answer(431, Holds::Problem, "the head has more than 32 KiB or 100 fields"),
+    Answer(501, Holds::Problem, "a Transfer-Encoding other than chunked"),
 ];
 
 fn held(status: u16, holds: Holds, when: &str) -> Value {
@@ -269,14 +270,7 @@ fn schemas() -> Value {
             "type": "object", "required": ["key", "status"],
             "properties": { "key": string(), "status": number(), "detail": string() },
         } },
-        "Status": {
-            "type": "object",
-            "required": [
-                "cluster", "node", "version", "leader", "term", "committed", "applied", "replicas", "min_replicas",
-                "partitions", "objects", "object_bytes", "masters", "volumes", "copies", "under_replicated", "garbage",
-                "orphans", "moves", "waiting",
-            ],
-        },
+        "Status": status(),
         "MoveRate": {
             "type": "object", "required": ["bytes_per_s", "default"],
             "properties": { "bytes_per_s": number(), "default": { "type": "boolean" } },
@@ -295,6 +289,43 @@ fn schemas() -> Value {
         "Explanation": any("hash, partition, placement, members, copies, and what would change"),
         "OpenApi": any("OpenAPI 3.1"),
     })
+}
+
+/// What others may rely on; there is more in it.
+fn status() -> Value {
+    let string = || json!({ "type": "string" });
+    let number = || json!({ "type": "integer", "minimum": 0 });
+    let or_null = || json!({ "type": ["integer", "null"], "minimum": 0 });
+    let object = |properties: Value| {
+        let required: Vec<&String> =
+            properties.as_object().into_iter().flatten().map(|(name, _)| name).collect();
+        json!({ "type": "object", "required": required, "properties": properties })
+    };
+    let list = |items: Value| json!({ "type": "array", "items": items });
+    let state = json!({ "enum": ["up", "suspect", "down", "full", "read-only", "draining", "removed"] });
+    let role = json!({ "enum": ["leader", "follower", "learner", "unreachable"] });
+    object(json!({
+        "cluster": string(), "node": number(), "version": string(), "leader": or_null(), "term": number(),
+        "committed": number(), "applied": number(), "replicas": number(), "min_replicas": number(),
+        "partitions": number(), "objects": number(), "object_bytes": number(),
+        "masters": list(object(json!({
+            "id": number(), "peer": string(), "client": string(), "role": role, "lag": or_null(), "seen_ms": or_null(),
+            "reached_ms": or_null(),
+        }))),
+        "volumes": list(object(json!({
+            "id": number(), "addr": string(), "peer": string(), "state": state, "zone": string(), "capacity": number(),
+            "used": number(), "free": number(), "needles": number(), "bad": number(), "seen_ms": or_null(),
+        }))),
+        "copies": { "type": "object", "additionalProperties": number(), "description": "objects by how many copies they have" },
+        "under_replicated": number(),
+        "garbage": object(json!({ "needles": number(), "bytes": number() })),
+        "orphans": object(json!({ "bytes": number() })),
+        "moves": list(object(json!({
+            "kind": string(), "placement": number(), "from": or_null(), "to": number(), "done": number(), "total": number(),
+            "bytes_per_s": number(), "eta_ms": or_null(),
+        }))),
+        "waiting": list(string()),
+    }))
 }
 
 #[cfg(test)]

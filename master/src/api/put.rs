@@ -184,7 +184,7 @@ async fn store(
         if let Some((volume, failure)) = failed.first() {
             let why = format!("nothing was written: volume {volume} did not take the object: {failure}");
             if Instant::now() >= deadline {
-                return Err(not_now(format!("{why}; try again")));
+                return Err(out_of_time(master, &why));
             }
             let place = (draft.placement.id, draft.placement.generation);
             match report(master, &draft.placement, &failed, &mut pauses, deadline).await {
@@ -229,6 +229,13 @@ async fn store(
             ));
         }
     }
+}
+
+fn out_of_time(master: &Master, why: &str) -> Problem {
+    let timeout = master.options.request_timeout;
+    not_now(format!(
+        "{why}, and --request-timeout ({timeout:?}) is over; try again, and raise it where disks are so slow"
+    ))
 }
 
 /// A needle of the object for one placement, from its id to its commit. It is kept while members fail and the placement

@@ -10,6 +10,9 @@ use http::{Method, StatusCode, Uri};
 
 /// How the system's own routes begin.
 const SYSTEM: &str = "/-/";
+/// What volumes serve, and who looks for it here.
+const NEEDLES: &str = "/-/needles/";
+const OF_VOLUMES: &str = " on a master: volumes serve needles, on their own ports, by default 9091";
 /// The template of an object's path.
 const OBJECT: &str = "/{key}";
 
@@ -489,7 +492,8 @@ fn no_route(method: &Method, path: &str) -> Problem {
     let mut routes: Vec<&str> =
         OPERATIONS.iter().map(|it| it.path).filter(|it| it.starts_with(SYSTEM)).collect();
     routes.dedup();
-    Problem::new(StatusCode::NOT_FOUND, format!("there is no route {path}; there are {}", routes.join(", ")))
+    let (all, hint) = (routes.join(", "), if path.starts_with(NEEDLES) { OF_VOLUMES } else { "" });
+    Problem::new(StatusCode::NOT_FOUND, format!("there is no route {path}{hint}; there are {all}"))
 }
 
 #[cfg(test)]
@@ -549,9 +553,19 @@ mod tests {
             let refusal = of(Method::GET, path).expect_err("there is none");
             assert!(refusal.starts_with(&format!("404 there is no route {path}; ")), "{refusal}");
             assert!(refusal.contains("/-/volumes/{id}/drain, /-/volumes"), "{refusal}");
+            assert!(!refusal.contains("9091"), "{refusal}");
             let refusal = of(Method::PUT, path).expect_err("there is none");
             assert!(refusal.starts_with("400 keys do not begin with"), "{refusal}");
         }
+    }
+
+    #[test]
+    fn a_needle_is_looked_for_at_a_volume() {
+        let refusal = of(Method::GET, "/-/needles/7").expect_err("masters have none");
+        assert!(
+            refusal.starts_with("404 there is no route /-/needles/7 on a master: volumes serve"),
+            "{refusal}"
+        );
     }
 
     #[test]

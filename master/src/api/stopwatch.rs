@@ -92,8 +92,10 @@ impl Laps {
                 }
             }
         }
-        let is_slow = self.own() >= SLOW
-            && operation.is_some_and(|operation| of_request(operation, request.method()).is_some());
+        let is_of_object = |operation| {
+            operation == OperationId::Undelete || of_request(operation, request.method()).is_some()
+        };
+        let is_slow = self.own() >= SLOW && operation.is_some_and(is_of_object);
         let (method, uri, status) = (request.method(), request.uri(), status.as_u16());
         let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;

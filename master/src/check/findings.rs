@@ -26,9 +26,9 @@ pub(super) struct Findings {
     wrong: Lines,
     named: usize,
     placements_short: u64,
-    /// Partitions that hold nothing yet and take writes with fewer copies.
+    /// Partitions that hold no object and take writes with fewer copies.
     thin_writes: u64,
-    /// How many placements that hold something, or take writes, name each volume.
+    /// How many placements that hold objects, or take writes, name each volume.
     names: BTreeMap<VolumeId, u64>,
 }
 
@@ -123,7 +123,9 @@ impl Findings {
 
     fn placement(&mut self, cluster: &Cluster, row: &Placement, held: Copies) {
         let is_current = cluster.table.is_current(row.id);
-        if held.is_nothing() && held.missing.count == 0 && !is_current {
+        // What died there is on its way out.
+        let has_objects = held.live.count > 0 || held.missing.count > 0;
+        if !has_objects && !is_current {
             return;
         }
         row.members.iter().for_each(|member| *self.names.entry(*member).or_default() += 1);
@@ -139,7 +141,7 @@ impl Findings {
         if away.is_empty() && row.members.len() >= replicas {
             return;
         }
-        if held.is_nothing() {
+        if !has_objects {
             self.thin_writes += 1;
             return;
         }
@@ -153,12 +155,12 @@ impl Findings {
         ));
     }
 
-    /// One line for all partitions that hold nothing yet.
+    /// One line for all partitions that hold no object.
     fn thin_writes(&mut self, cluster: &Cluster) {
         if self.thin_writes > 0 {
             let (count, replicas) = (self.thin_writes, cluster.config.map_or(1, |config| config.replicas));
             self.copies.push(format!(
-                "{count} partitions that hold nothing yet take writes with fewer than {replicas} copies, as too few volumes take any"
+                "{count} partitions that hold no object take writes with fewer than {replicas} copies, as too few volumes take any"
             ));
         }
     }
@@ -343,6 +345,14 @@ mod tests {
         let few = report(&cluster([Up, Up, Up, Up], &[&[2, 3]]), 5, 0);
         assert!(few.findings[0].lines[0].contains("2 of 3 copies"), "{few:?}");
         assert_eq!(kinds(&report(&cluster([Up, Up, Up, Up], named), 5, 2)), [("bad", 4)]);
+
+        let emptied = cluster([Up, Up, Up, DOWN], named);
+        let garbage = Copies { garbage: holding(5).live, ..Copies::default() };
+        let mut findings = Findings::default();
+        emptied.table.placements.values().for_each(|row| findings.placement(&emptied, row, garbage));
+        let lines = findings.report(&emptied, &BTreeMap::new(), |_| None).findings.remove(0).lines;
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].starts_with("1 partitions that hold no object take writes"), "{lines:?}");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use hayrick_planted::{self as planted, Bug};
 use hayrick_protocol::limits::{APPEND_BATCH_BYTES_MAX, APPEND_BATCH_NEEDLES_MAX};
 use hayrick_protocol::messages::volume::{Append, AppendError, Appended};
 use hayrick_protocol::{NeedleId, VolumeId};
+use hayrick_rpc::CallError;
 use parking_lot::RwLock;
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -32,6 +33,7 @@ const WAITING_MAX: usize = 16 * 1024;
 const FLIGHTS_MAX: usize = 2;
 /// What one append may take before the gateway reports the volume: many times a slow disk's sync.
 const PATIENCE: Duration = Duration::from_millis(1500);
+const LATE: &str = "it did not answer in time";
 /// Bytes a millisecond that a healthy volume takes at the very least: what a needle and those ahead of it in the queue
 /// need at this rate is added to the patience, so that a volume with much to do is not taken for a dead one.
 const BYTES_PER_MS_MIN: u64 = 2 * 1024;
@@ -165,7 +167,16 @@ async fn append(
     match tokio::time::timeout_at(deadline, answer).await {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(AppendFailure::Unreachable("this master is stopping".into())),
-        Err(_) => Err(AppendFailure::Unreachable("it did not answer in time".into())),
+        Err(_) => Err(AppendFailure::Unreachable(LATE.to_owned())),
+    }
+}
+
+/// For whoever waits for the object: that a volume may have taken the needle all the same is nothing to them, as no key names it.
+fn in_words(error: CallError) -> String {
+    match error {
+        CallError::Deadline { .. } => LATE.to_owned(),
+        CallError::Lost { why } => format!("the connection broke: {why}"),
+        other => other.to_string(),
     }
 }
 
@@ -197,7 +208,7 @@ async fn send(master: &Master, volume: VolumeId, batch: Vec<Waiting>) {
         Some(client) => match client.call(&Append { needles }, body, deadline).await {
             Ok((reply, _)) if reply.0.len() == batch.len() => Ok(reply.0),
             Ok(_) => Err(AppendFailure::Unreachable("its answer does not fit the request".into())),
-            Err(error) => Err(AppendFailure::Unreachable(error.to_string())),
+            Err(error) => Err(AppendFailure::Unreachable(in_words(error))),
         },
     };
     // A receiver that is gone stopped waiting; its needle is an orphan.

@@ -3,11 +3,12 @@
 //! Owns the choice and the words for there being none. Leaves making placements to the leader. Invariant: a
 //! target names only volumes that take writes, at least `min_replicas` of them, and the generation it was seen in.
 
-use hayrick_protocol::cluster_map::{ClusterConfig, Placement, Volume, VolumeState};
+use hayrick_protocol::cluster_map::{ClusterMap, Placement, Volume, VolumeState};
 use hayrick_protocol::{ObjectKey, VolumeId};
 use hayrick_raft_store::Cluster;
 use tokio::time::{Duration, Instant, timeout_at};
 
+use crate::leader::start_some;
 use crate::master::Master;
 
 /// How long a write waits for a new placement that was announced.
@@ -16,7 +17,8 @@ const MOVED_PATIENCE: Duration = Duration::from_millis(500);
 /// Why there is no target.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NoTarget {
-    /// The leader is about to commit a placement that avoids what is down: look again when the state moved.
+    /// The leader is about to commit a placement that avoids what is down, or finds out what is: look again when the state
+    /// moved.
     Soon(String),
     /// Too few volumes take writes: nothing will come of waiting.
     TooFew(String),
@@ -31,7 +33,7 @@ pub(crate) fn target<'a>(cluster: &'a Cluster, key: &ObjectKey) -> Result<&'a Pl
             "the cluster is being formed: a majority of the masters must be started".into(),
         ));
     };
-    enough(cluster, config)?;
+    enough(&cluster.map, usize::from(config.min_replicas))?;
     let current = cluster.table.current(key.partition(config.partitions));
     match current {
         Some(placement) if placement.members.iter().all(|member| takes_writes(cluster, *member)) => {
@@ -51,10 +53,9 @@ fn takes_writes(cluster: &Cluster, volume: VolumeId) -> bool {
 }
 
 /// Whether enough volumes take writes.
-fn enough(cluster: &Cluster, config: &ClusterConfig) -> Result<(), NoTarget> {
+fn enough(map: &ClusterMap, needed: usize) -> Result<(), NoTarget> {
     let volumes: Vec<&Volume> =
-        cluster.map.volumes.values().filter(|volume| volume.state != VolumeState::Removed).collect();
-    let needed = usize::from(config.min_replicas);
+        map.volumes.values().filter(|volume| volume.state != VolumeState::Removed).collect();
     let up = volumes.iter().filter(|volume| volume.state.takes_writes()).count();
     if up >= needed {
         return Ok(());
@@ -62,6 +63,16 @@ fn enough(cluster: &Cluster, config: &ClusterConfig) -> Result<(), NoTarget> {
     let in_state = |state| -> Vec<String> {
         volumes.iter().filter(|volume| volume.state == state).map(|volume| volume.id.to_string()).collect()
     };
+    let suspect = in_state(VolumeState::Suspect);
+    if up + suspect.len() >= needed {
+        return Err(NoTarget::Soon(format!(
+            "{} of {} volumes do not answer as they should ({}), which may pass: a write needs {needed} copies (--min-replicas); \
+             try again",
+            suspect.len(),
+            volumes.len(),
+            suspect.join(", "),
+        )));
+    }
     let full = in_state(VolumeState::Full);
     if up + full.len() >= needed {
         return Err(NoTarget::Full(format!(
@@ -83,10 +94,11 @@ fn enough(cluster: &Cluster, config: &ClusterConfig) -> Result<(), NoTarget> {
         .map(|volume| format!("{} is {}", volume.id, volume.state))
         .collect();
     Err(NoTarget::TooFew(format!(
-        "{} of {} volumes take no writes ({}): a write needs {needed} copies (--min-replicas); start one of them",
+        "{} of {} volumes take no writes ({}): a write needs {needed} copies (--min-replicas); {}",
         out.len(),
         volumes.len(),
         out.join(", "),
+        start_some(needed - up),
     )))
 }
 
@@ -120,5 +132,54 @@ pub(crate) async fn moved(master: &Master, placement: &Placement, deadline: Inst
         if !is_same || !matches!(timeout_at(deadline, progress.changed()).await, Ok(Ok(()))) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use VolumeState::{Down, Full, Suspect, Up};
+    use hayrick_protocol::InstanceId;
+
+    use super::*;
+
+    fn of(states: &[VolumeState], needed: usize) -> Result<(), NoTarget> {
+        let volumes = states.iter().zip(1..).map(|(state, id)| {
+            let volume = Volume {
+                id: VolumeId(id),
+                instance: InstanceId([0; 16]),
+                addr: String::new(),
+                peer: String::new(),
+                zone: String::new(),
+                capacity_bytes: 1,
+                state: *state,
+            };
+            (volume.id, volume)
+        });
+        enough(&ClusterMap { version: 1, volumes: volumes.collect() }, needed)
+    }
+
+    #[test]
+    fn a_write_waits_for_what_may_pass_and_is_told_at_once_what_does_not() {
+        assert_eq!(of(&[Up, Down, Up], 2), Ok(()));
+        let soon = of(&[Up, Suspect, Full], 2);
+        assert!(matches!(&soon, Err(NoTarget::Soon(text)) if text.contains("(2)")), "{soon:?}");
+        let full = of(&[Up, Full, Full], 2);
+        assert!(
+            matches!(&full, Err(NoTarget::Full(text)) if text.contains("2 of 3 volumes are full (2, 3)")),
+            "{full:?}"
+        );
+        for (states, missing) in [
+            ([Up, Down, Down], "start one of them"),
+            ([Suspect, Down, Down], "start 2 of them"),
+            ([Down; 3], "start 2 of them"),
+        ] {
+            let few = of(&states, 2);
+            assert!(matches!(&few, Err(NoTarget::TooFew(text)) if text.ends_with(missing)), "{few:?}");
+        }
+        let new = of(&[Up], 2);
+        assert!(
+            matches!(&new, Err(NoTarget::TooFew(text)) if text.contains("1 volumes have registered")),
+            "{new:?}"
+        );
     }
 }

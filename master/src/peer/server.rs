@@ -224,7 +224,7 @@ fn greet(master: &Master, from: Peer, message: &Greet) -> Greeting {
         instance: master.own.instance,
         cluster: if remembered.is_known() { remembered } else { cluster.id() },
         knows_you_as: known,
-        leader: master.node.watch().borrow().leader,
+        leader: leader::current(master),
         client: master.client_address.clone(),
         you_are: match cluster.removed.contains(&message.node) {
             true => Belonging::Removed,

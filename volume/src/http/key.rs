@@ -113,14 +113,19 @@ async fn ask(
     (client, answer)
 }
 
+/// The answer; `asking` becomes the time in which a master was asked.
 pub(crate) async fn get(
     needles: &Needles,
     masters: &Masters,
     volume: u32,
     request: &Head,
+    asking: &mut Duration,
 ) -> Result<Response<Body>, Problem> {
     PARAMETERS.check(request.uri())?;
-    let resolved = masters.resolve(&message(request)?).await.map_err(|NotResolved { status, text }| {
+    let (message, asked) = (message(request)?, Instant::now());
+    let resolved = masters.resolve(&message).await;
+    *asking = asked.elapsed();
+    let resolved = resolved.map_err(|NotResolved { status, text }| {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
         let problem = Problem::new(status, text);
         // What is said of an absent key is compared to the letter.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use futures_util::future::Either;
 use hayrick_protocol::ids::{ClusterId, InstanceId, VolumeId};
-use hayrick_web::{Parameters, Problem, REQUEST_ID, SERVER_KIND, Sparing};
+use hayrick_web::{Parameters, Problem, REQUEST_ID, Sparing};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tokio::time::{Duration, Instant};
 
@@ -32,7 +32,6 @@ const SYSTEM: &str = "/-/";
 const NEEDLES: &str = "/-/needles/";
 /// A request that takes longer until its first byte is worth a line.
 const SLOW: Duration = Duration::from_secs(1);
-const VOLUME: HeaderValue = HeaderValue::from_static("volume");
 static SLOW_ONES: Sparing = Sparing::new(10);
 const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD");
 
@@ -63,17 +62,16 @@ impl VolumePort {
 
     /// The answer to what has to do with objects. A HEAD is answered as a GET, of which the connection sends the head only.
     async fn object(self, request: Head) -> Response<Body> {
-        let begun = Instant::now();
+        let (begun, mut asking) = (Instant::now(), Duration::ZERO);
         let answer = match request.uri().path().strip_prefix(NEEDLES) {
-            None => key::get(&self.needles, &self.masters, self.names.volume.0, &request).await,
+            None => key::get(&self.needles, &self.masters, self.names.volume.0, &request, &mut asking).await,
             Some(id) => match Parameters::NONE.check(request.uri()) {
                 Ok(()) => self.needles.get(id, &request).await,
                 Err(problem) => Err(problem),
             },
         };
-        let mut response = answer.unwrap_or_else(|problem| problem.response(&request));
-        response.headers_mut().insert(SERVER_KIND, VOLUME);
-        tell(&request, response.status(), begun.elapsed());
+        let response = answer.unwrap_or_else(|problem| problem.response(&request));
+        tell(&request, response.status(), begun.elapsed(), asking);
         response
     }
 
@@ -110,23 +108,24 @@ impl VolumePort {
             let object = self.clone().object(Head::from_parts(parts, ()));
             return Either::Right(Box::pin(async { Ok(object.await) }));
         }
-        let mut answer = match self.system(&request) {
+        let answer = match self.system(&request) {
             None if is_system => unknown(path).response(&request),
             Some(answer) if is_read => answer,
             _ => not_allowed(&request),
         };
-        answer.headers_mut().insert(SERVER_KIND, VOLUME);
         Either::Left(ready(Ok(answer)))
     }
 }
 
-/// Writes what is to be said of a request for an object.
-fn tell(request: &Head, status: StatusCode, took: Duration) {
+/// Writes what is to be said of a request for an object, and where its time went: a master was asked, then the disk.
+fn tell(request: &Head, status: StatusCode, took: Duration, asking: Duration) {
     let (method, uri, status) = (request.method(), request.uri(), status.as_u16());
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
     let ms = took.as_secs_f64() * 1000.0;
     if took >= SLOW && SLOW_ONES.may_tell() {
-        tracing::warn!(%method, %uri, status, request_id = id, ms, "a slow request");
+        let (asking, reading) = (asking.as_millis(), took.saturating_sub(asking).as_millis());
+        let went = format!("resolve {asking} ms, read {reading} ms");
+        tracing::warn!(%method, %uri, status, request_id = id, ms, went, "a slow request");
     } else {
         tracing::debug!(%method, %uri, status, request_id = id, ms, "a request");
     }
@@ -143,7 +142,9 @@ fn unknown(path: &str) -> Problem {
 
 fn not_allowed<B>(request: &Request<B>) -> Response<Body> {
     let (path, method) = (request.uri().path(), request.method());
-    let text = format!("{path} on a volume takes GET and HEAD, not {method}; write to a master");
+    let text = format!(
+        "{path} on a volume takes GET and HEAD, not {method}; write to the client port of a master, by default 9090"
+    );
     let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, text).response(request);
     response.headers_mut().insert(header::ALLOW, ALLOW);
     response

@@ -61,6 +61,9 @@ pub(crate) struct Args {
     /// Where to
     #[arg(value_name = "DST")]
     target: PathBuf,
+    /// What a pattern of the shell made of the source
+    #[arg(hide = true)]
+    more: Vec<PathBuf>,
     /// All that is below the source
     #[arg(short, long, env = "HAYRICK_RECURSIVE", value_parser = BoolishValueParser::new())]
     recursive: bool,
@@ -94,16 +97,22 @@ enum Route {
 }
 
 pub(crate) fn run(args: Args) -> Result<Exit> {
+    if !args.more.is_empty() {
+        let text = "cp takes one SRC and one DST; copy several files one by one, or, with -r, all that is in a directory";
+        return Err(WrongUse(text.to_owned()).into());
+    }
     let route = Route::of(&args.source, &args.target)?;
+    let progress = Progress::of_bytes("files");
+    let waits = progress.waits();
     args.connect.run_with(
-        |client| client.patience(PATIENCE),
+        |client| client.patience(PATIENCE).on_wait(move |error| waits.tell(&error.to_string())),
         |client| async move {
             let job = Job {
                 client,
                 jobs: args.jobs.into(),
                 recursive: args.recursive,
                 content_type: args.content_type,
-                progress: Progress::of_bytes("files"),
+                progress,
                 tally: RefCell::default(),
                 in_vain: Cell::new(0),
                 found: Cell::new(false),

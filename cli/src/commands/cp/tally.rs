@@ -23,6 +23,8 @@ pub(super) struct Tally {
     /// The copy with which it is given up, which is told with that.
     is_last_failed: bool,
     empty_directories: u64,
+    /// Files that were being sent into the cluster when it ended.
+    pub(super) in_flight: u64,
     /// Directories whose entries are to be synced.
     pub(super) written_to: BTreeSet<PathBuf>,
 }
@@ -44,6 +46,7 @@ impl Default for Tally {
             failures: Failures::default(),
             is_last_failed: false,
             empty_directories: 0,
+            in_flight: 0,
             written_to: BTreeSet::new(),
         }
     }
@@ -86,6 +89,13 @@ impl Tally {
             Ended::Through => {
                 tell_one(&sum);
                 Exit::Failed
+            }
+            Ended::Interrupted if self.in_flight > 0 => {
+                tell_one(&format!(
+                    "interrupted: {sum}, and of {} more it is not known whether they are stored; {AGAIN}",
+                    self.in_flight
+                ));
+                Exit::OutcomeUnknown
             }
             Ended::Interrupted => {
                 tell_one(&format!("interrupted: {sum}; {AGAIN}"));

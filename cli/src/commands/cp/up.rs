@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use futures_util::{Stream, stream};
 use hayrick_client::{Error, ListedObject, PutOptions, Source};
 use tokio::sync::mpsc;
@@ -22,6 +22,7 @@ use super::{Copied, Job, as_directory};
 use crate::commands::media_type;
 use crate::commands::progress::Moving;
 use crate::commands::put::not_too_large;
+use crate::exit::WrongUse;
 
 /// How often one file is put whose outcome is not known: a master dies, and then another one.
 const PUTS_MAX: u32 = 5;
@@ -35,7 +36,7 @@ pub(super) async fn copy(job: &Job, from: &Path, to: &str) -> Result<()> {
     let about = fs::metadata(from).with_context(|| format!("cannot read {shown}"))?;
     if about.is_dir() {
         if !job.recursive {
-            bail!("{shown} is a directory; copy all that is in it with -r");
+            return Err(WrongUse(format!("{shown} is a directory; copy all that is in it with -r")).into());
         }
         let prefix = as_directory(to);
         let remote = Remote::new(job.client.clone(), &prefix);
@@ -109,7 +110,10 @@ async fn put_unless(
     let content_type = job.content_type.clone().or_else(|| media_type::of(path));
     let options = PutOptions { content_type, ..PutOptions::default() };
     let put = put_until_known(job, key, &source, &options);
-    watched(put, || moving.has_moved(sent.load(Ordering::Relaxed))).await?;
+    job.tally.borrow_mut().in_flight += 1;
+    let put = watched(put, || moving.has_moved(sent.load(Ordering::Relaxed))).await;
+    job.tally.borrow_mut().in_flight -= 1;
+    put?;
     Ok(Copied::Whole(source.bytes_known().unwrap_or_default()))
 }
 

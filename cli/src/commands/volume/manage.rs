@@ -6,6 +6,7 @@ use clap::builder::BoolishValueParser;
 use hayrick_client::{Client, VolumeChange, VolumeRehearsal};
 use serde_json::json;
 
+use crate::addresses::volume_id;
 use crate::commands::connect::Connect;
 use crate::commands::status;
 use crate::exit::Exit;
@@ -60,7 +61,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 pub(crate) struct Change {
     /// Its id, as `hayrick volume ls` shows it
-    #[arg(value_parser = clap::value_parser!(u64).range(1..=u64::from(u32::MAX)))]
+    #[arg(value_parser = volume_id)]
     id: u64,
     /// Only say what it would come to
     #[arg(long, env = "HAYRICK_DRY_RUN", value_parser = BoolishValueParser::new())]

@@ -5,8 +5,8 @@
 //! A process that dies is reported and the others run on; SIGUSR1 starts again what has ended.
 //!
 //! The first signal stops everything cleanly, the second kills it. Only SIGKILL on this program itself leaves the
-//! servers running, by the pids it printed: Linux can tie a child's life to its parent's *thread* only, and asking for
-//! that takes `unsafe` code between fork and exec, which this project forbids.
+//! servers running, until it is started on their directory again, which ends them first: Linux can tie a child's life to its
+//! parent's *thread* only, and asking for that takes `unsafe` code between fork and exec, which this project forbids.
 
 #![expect(clippy::print_stdout, reason = "printing is what this program is for")]
 
@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use hayrick_launcher::{Cluster, Deadline, Error};
+use hayrick_launcher::{Cluster, Deadline, Error, end_left_over};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -54,13 +54,21 @@ async fn main() -> ExitCode {
 }
 
 async fn run(place: &Place) -> Result<()> {
-    let _lock = place.lock()?;
     let cluster = Cluster::builder(binary()?)
         .inherits_settings()
         .dir(&place.dir)
         .base_port(place.base_port)
         .own_process_groups()
         .build()?;
+    if !place.dir.exists() {
+        // Before anything is made there.
+        place.check_ports(&cluster)?;
+    }
+    let _lock = place.lock()?;
+    let ended = end_left_over(&place.dir)?;
+    if !ended.is_empty() {
+        println!("ended what a cluster that was here left running: {}", ended.join(", "));
+    }
     place.check_ports(&cluster)?;
 
     // Before anything is started: from here on no signal ends this program without ending the children.

@@ -71,8 +71,8 @@ impl Place {
     pub(crate) fn check_ports(&self, cluster: &Cluster) -> Result<()> {
         let Some((process, port)) = cluster.taken_port() else { return Ok(()) };
         bail!(
-            "port {port} (of {}) is taken, by a running cluster in another DIR or by servers that outlived theirs? Choose \
-             another block of ports: {}",
+            "port {port} (of {}) is taken, by a cluster in another DIR perhaps: stop that (where only its servers are left, the \
+             files in DIR/pids name them), or choose another block of ports: {}",
             process.name(),
             elsewhere(self.base_port, None),
         )
