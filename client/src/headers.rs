@@ -41,7 +41,8 @@ pub(crate) fn condition(condition: &Condition) -> Result<Option<(HeaderName, Hea
 pub(crate) fn header_value(name: &str, value: &str) -> Result<HeaderValue, Error> {
     let why = "cannot be sent: an HTTP header has visible ASCII characters and spaces; write others percent-encoded, ü as %C3%BC, \
                and decode them where it is read";
-    HeaderValue::from_str(value).map_err(|_| bad(name, value, why))
+    let taken = HeaderValue::from_str(value).ok().filter(|value| value.to_str().is_ok());
+    taken.ok_or_else(|| bad(name, value, why))
 }
 
 fn kept(name: &str, value: &str) -> Result<HeaderName, Error> {

@@ -69,7 +69,10 @@ pub(super) fn kept(fields: &HeaderMap) -> Result<Headers, Problem> {
     }
     let mut entries = Vec::new();
     for (name, value) in fields.iter().filter(|(name, _)| is_kept_header(name.as_str())) {
-        let text = value.to_str().map_err(|_| bad_request(format!("{name} is not readable text")))?;
+        let text = value.to_str().map_err(|_| bad_request(format!(
+                "{name} has letters beyond ASCII, of which HTTP leaves open what they are; write them percent-encoded, as %C3%BC, \
+                 and decode them where they are read"
+            )))?;
         entries.push((name.as_str().to_owned(), text.to_owned()));
     }
     Headers::new(entries)

@@ -41,7 +41,7 @@ use axum::response::Response;
 use hayrick_metrics as metrics;
 use hayrick_protocol::ObjectKey;
 use hayrick_web::{Problem, parameter};
-use http::{HeaderValue, StatusCode, Uri, header};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 use tokio::time::{Duration, Instant};
 
 use self::problem::bad_request;
@@ -122,7 +122,10 @@ async fn answer(
 
 /// 405, with the methods that the path takes.
 fn not_allowed(request: &Head, allow: &str) -> Response {
-    let text = format!("{} is not a method of {}; it takes {allow}", request.method(), request.uri().path());
+    let (method, path) = (request.method(), request.uri().path());
+    let stores = *method == Method::POST && allow.contains("PUT") && !path.starts_with("/-/");
+    let hint = if stores { "; PUT stores, as with curl -T FILE, or -X PUT -d TEXT" } else { "" };
+    let text = format!("{method} is not a method of {path}; it takes {allow}{hint}");
     let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, text).response(request);
     let allow = HeaderValue::try_from(allow).expect("names of methods are valid in a field");
     response.headers_mut().insert(header::ALLOW, allow);
