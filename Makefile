@@ -117,7 +117,8 @@ STATIC_TARGET ?= $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 static: need-cargo ## build target/static/hayrick, which runs on any Linux of this architecture
 	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --release --locked -p hayrick-cli --target '$(STATIC_TARGET)'
 	@mkdir -p target/static/data
-	@cp 'target/$(STATIC_TARGET)/release/hayrick' target/static/hayrick.new && mv target/static/hayrick.new target/static/hayrick
+	@strip --strip-debug -o target/static/hayrick.new 'target/$(STATIC_TARGET)/release/hayrick'
+	@mv target/static/hayrick.new target/static/hayrick
 	@ldd target/static/hayrick 2>&1 | grep -q -e 'statically linked' -e 'not a dynamic executable' || \
 		{ echo 'static: target/static/hayrick wants libraries of this machine:' >&2; ldd target/static/hayrick >&2; exit 1; }
 	@echo 'static: target/static/hayrick'
