@@ -12,7 +12,8 @@ use tracing_subscriber::EnvFilter;
 use crate::exit::WrongUse;
 use crate::screen;
 
-const DEFAULT: &str = "warn,hayrick=info,openraft=error";
+/// openraft's messages between its tasks fail when it is stopped, as it should be; where it stops by itself others say so.
+const DEFAULT: &str = "warn,hayrick=info,openraft=error,openraft::raft::raft_inner=off";
 
 /// Starts logging with the filter that `--log` names.
 pub(crate) fn start(filter: Option<&str>) -> Result<()> {

@@ -48,8 +48,9 @@ pub(crate) fn header_value(name: &str, value: &str) -> Result<HeaderValue, Error
 fn kept(name: &str, value: &str) -> Result<HeaderName, Error> {
     let why = "is not kept with an object; what is: Content-Type, -Encoding, -Disposition and -Language, Cache-Control, \
                Expires, Hayrick-Meta-…";
-    let known = HeaderName::try_from(name).ok().filter(|name| is_kept_header(name.as_str()));
-    known.ok_or_else(|| bad(name, value, why))
+    let name = HeaderName::try_from(name)
+        .map_err(|_| bad(name, value, "has no name that a header may have: letters, digits, - and _"))?;
+    if is_kept_header(name.as_str()) { Ok(name) } else { Err(bad(name.as_str(), value, why)) }
 }
 
 fn bad(name: &str, value: &str, why: &'static str) -> Error {

@@ -24,7 +24,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// In every answer of a master or volume (docs/http.md), by its name in small letters; of nobody else it is believed that something was
 /// done, or that there is no such key.
 pub const SERVER_KIND: &str = "hayrick-server";
-const NOT_OURS: &str = "what answers there is no master of Hayrick";
+const NOT_OURS: &str =
+    "what answers there is no master of Hayrick, or a proxy took `Hayrick-Server` out of its answer";
+const A_VOLUME: &str = "that is the port of a volume";
 const NOT_OURS_AND_UNKNOWN: &str =
     "no server of Hayrick answered, or something in between took `Hayrick-Server` out of its answer";
 
@@ -96,12 +98,13 @@ impl Client {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
+            let left = self.patience.saturating_sub(begun.elapsed());
             let wait = match failed.again {
                 Again::After(said) => said.max(pause),
-                Again::Soon => pause,
+                Again::Soon => pause.min(left),
                 Again::No => return Err(failed.error),
             };
-            if !kind.waits() || begun.elapsed() + wait > self.patience {
+            if !kind.waits() || left.is_zero() || wait > left {
                 return Err(failed.error);
             }
             self.on_wait.tell(&failed.error);
@@ -127,6 +130,9 @@ impl Client {
             match build(self.url(master, target)).send().await {
                 Ok(response) if of_stranger(kind, &response) == Stranger::DidNothing => {
                     tried.push((self.masters()[master].clone(), NOT_OURS.to_owned()));
+                }
+                Ok(response) if is_refused_by_volume(&response) => {
+                    tried.push((self.masters()[master].clone(), A_VOLUME.to_owned()));
                 }
                 Ok(response) if of_stranger(kind, &response) == Stranger::MayHaveDoneIt => {
                     let (addr, status) = (&self.masters()[master], response.status());
@@ -194,6 +200,12 @@ fn of_stranger(kind: Kind, response: &Response) -> Stranger {
         (false, _) if status.is_success() => Stranger::DidNothing,
         _ => Stranger::Believed,
     }
+}
+
+/// A volume answers reads as a master does, and takes nothing else.
+fn is_refused_by_volume(response: &Response) -> bool {
+    response.status() == StatusCode::METHOD_NOT_ALLOWED
+        && response.headers().get(SERVER_KIND).is_some_and(|kind| kind == "volume")
 }
 
 /// 503 promises no effect; a read has none anyway.

@@ -5,6 +5,7 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use hayrick_client::VolumeChange;
 use hayrick_integration_tests::program::{Program, runs_with};
 use hayrick_integration_tests::{cluster, figure, ledger, wait};
 use hayrick_launcher::free_base_port;
@@ -127,9 +128,7 @@ async fn the_cluster_program_starts_again_what_was_killed_and_refuses_to_run_twi
     wait::until("it serves again", READY_TIMEOUT, async || serves(base, 1).await).await?;
 
     // One that was taken out is said to be, and is not started again.
-    let client = cluster::client(&[format!("127.0.0.1:{base}")])?;
-    wait::until("master 3 is removed", READY_TIMEOUT, async || Ok(client.remove_master(3).await?)).await?;
-    wait_for(&program, |line| line.starts_with("master 3 was removed from the cluster")).await?;
+    remove_one_of_each(base, &program).await?;
     let line = lines.iter().find(|line| line.starts_with("volume 1 ")).context("it is in the table")?;
     kill(child(line).context("its pid is in the table")?, Signal::KILL)?;
     wait_for(&program, |line| line.starts_with("volume 1 ") && line.contains("ended: killed")).await?;
@@ -138,16 +137,37 @@ async fn the_cluster_program_starts_again_what_was_killed_and_refuses_to_run_twi
     let status = interrupt("the cluster", &mut program).await?;
     ensure!(status.success(), "the cluster ended with {status}");
     let again = |line: &String| line.contains("runs again");
-    ensure!(
-        !program.lines().iter().any(|line| again(line) && line.starts_with("master 3")),
-        "it was removed"
-    );
+    let removed = |line: &String| ["master 3", "volume 4"].iter().any(|name| line.starts_with(name));
+    ensure!(!program.lines().iter().any(|line| again(line) && removed(line)), "they were removed");
+
+    // Nor the next time, which the others do not mind.
+    let mut next = Program::start(&mut command(base, dir.path())?)?;
+    block_in_place(|| next.wait_line(SERVES, READY_TIMEOUT))?;
+    let said = next.lines();
+    for name in ["master 3 was removed", "volume 4 was removed"] {
+        ensure!(said.iter().any(|line| line.starts_with(name)), "{name}: {said:#?}");
+    }
+    let status = interrupt("the cluster", &mut next).await?;
+    ensure!(status.success(), "the cluster ended with {status}");
     let left: Vec<String> = program.lines().into_iter().filter(again).collect();
     for line in left {
         let pid: u32 = line.rsplit(' ').next().context("it names the pid")?.parse()?;
         ensure!(!runs_with(pid, dir.path()), "{line}, and outlived the cluster");
     }
     Ok(())
+}
+
+async fn remove_one_of_each(base: u16, program: &Program) -> Result<()> {
+    let client = cluster::client(&[format!("127.0.0.1:{base}")])?;
+    wait::until("master 3 is removed", READY_TIMEOUT, async || Ok(client.remove_master(3).await?)).await?;
+    wait_for(program, |line| line.starts_with("master 3 was removed from the cluster")).await?;
+    client.change_volume(4, VolumeChange::Drain).await?;
+    wait::until("volume 4 is removed", READY_TIMEOUT, async || {
+        client.change_volume(4, VolumeChange::Remove).await?;
+        Ok(())
+    })
+    .await?;
+    wait_for(program, |line| line.starts_with("volume 4 was removed from the cluster")).await
 }
 
 async fn wait_for(program: &Program, is_it: impl Fn(&str) -> bool) -> Result<()> {

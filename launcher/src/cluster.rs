@@ -106,7 +106,11 @@ impl Cluster {
             self.spawn(process)?;
             process.wait_listening(self.builder.start_timeout)?;
         }
-        known.iter().try_for_each(|process| process.wait_listening(self.builder.start_timeout))
+        known.iter().try_for_each(|process| match process.wait_listening(self.builder.start_timeout) {
+            // It was just told so.
+            Err(Error::Ended { .. }) if process.is_removed() => Ok(()),
+            listening => listening,
+        })
     }
 
     fn spawn(&self, process: &Process) -> Result<(), Error> {

@@ -10,9 +10,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
@@ -20,7 +20,6 @@ use crate::{Deadline, Error};
 
 /// A process that was killed is gone in this time, unless the kernel waits for a disk.
 const GONE_TIMEOUT: Duration = Duration::from_secs(5);
-const GONE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Where the process ids of a cluster are noted, in files called as its servers are.
 fn notes(dir: &Path) -> PathBuf {
@@ -48,40 +47,45 @@ pub fn end_left_over(dir: &Path) -> Result<Vec<String>, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(|source| Error::File { path: notes, source })?,
     };
-    let mut ended = Vec::new();
+    let mut ended: Vec<(String, Pid, OwnedFd)> = Vec::new();
     for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(pid) = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()) else {
             continue;
         };
         let Some(pid) = Pid::from_raw(pid) else { continue };
-        if end(pid, dir).map_err(|source| Error::Signal { name: name.clone(), source })? {
-            ended.push((name, pid));
+        if let Some(process) = end(pid, dir).map_err(|source| Error::Signal { name: name.clone(), source })? {
+            ended.push((name, pid, process));
         }
     }
-    ended.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let pause = mpsc::channel::<()>();
+    ended.sort_by(|(one, ..), (other, ..)| one.cmp(other));
     let deadline = Deadline::after(GONE_TIMEOUT);
-    while deadline.remaining().is_some() && ended.iter().any(|(_, pid)| names(*pid, dir)) {
-        // Nobody sends: receiving is how a plain thread pauses.
-        let _ = pause.1.recv_timeout(GONE_PAUSE);
+    for (_, _, process) in &ended {
+        wait_gone(process, deadline.remaining().unwrap_or_default());
     }
-    Ok(ended.into_iter().map(|(name, pid)| format!("{name} (process {pid})")).collect())
+    Ok(ended.into_iter().map(|(name, pid, _)| format!("{name} (process {pid})")).collect())
 }
 
-/// Whether it was a server of the cluster in `dir`, and so was sent SIGKILL.
-fn end(pid: Pid, dir: &Path) -> io::Result<bool> {
+/// Waits until all of its threads have ended, and so its ports are free and its files closed: its command line is gone before.
+fn wait_gone(process: &OwnedFd, timeout: Duration) {
+    let timeout = Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
+    // A signal that comes in between makes the wait shorter, and who binds the ports next says so.
+    let _ = poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&timeout));
+}
+
+/// Sends SIGKILL to a server of the cluster in `dir`; nothing if it is none.
+fn end(pid: Pid, dir: &Path) -> io::Result<Option<OwnedFd>> {
     // Held before the look at its command line, so that the signal goes to the process that was looked at.
     let process: OwnedFd = match pidfd_open(pid, PidfdFlags::empty()) {
-        Err(Errno::SRCH) => return Ok(false),
+        Err(Errno::SRCH) => return Ok(None),
         opened => opened?,
     };
     if !names(pid, dir) {
-        return Ok(false);
+        return Ok(None);
     }
     match pidfd_send_signal(&process, Signal::KILL) {
-        Err(Errno::SRCH) => Ok(false),
-        sent => Ok(sent.map(|()| true)?),
+        Err(Errno::SRCH) => Ok(None),
+        sent => Ok(sent.map(|()| Some(process))?),
     }
 }
 

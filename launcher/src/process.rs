@@ -19,6 +19,9 @@ use crate::{Error, left_over, log};
 /// The file in a master's data directory that says what it is, and its line once it was removed (docs/format.md).
 const MASTER_FILE: &str = "master";
 const REMOVED: &str = "standing removed";
+const VOLUME_FILE: &str = "volume.toml";
+/// In what a volume that was removed says last, and again when it is started.
+const REFUSED: [&str; 2] = ["was removed", "for good"];
 
 /// What a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,10 +135,24 @@ impl Process {
         self.lock().run.as_ref().and_then(|run| run.ended())
     }
 
-    /// Whether it is a master that its cluster removed, by what its data directory says: it never runs again.
+    /// Whether its cluster removed it, and so it never runs again on its data directory: a master notes that there, of a
+    /// volume it is the last that it said.
     pub fn is_removed(&self) -> bool {
-        let meta = std::fs::read_to_string(self.data_dir.join(MASTER_FILE)).unwrap_or_default();
-        self.role == Role::Master && meta.lines().any(|line| line == REMOVED)
+        match self.role {
+            Role::Master => {
+                let meta = std::fs::read_to_string(self.data_dir.join(MASTER_FILE)).unwrap_or_default();
+                meta.lines().any(|line| line == REMOVED)
+            }
+            Role::Volume => {
+                let is_there = self.data_dir.join(VOLUME_FILE).exists();
+                let tail = || log::tail(&self.log_path, 0);
+                let says = |tail: String| {
+                    let last = tail.lines().last().unwrap_or_default();
+                    REFUSED.iter().all(|words| last.contains(words))
+                };
+                is_there && !self.is_running() && says(tail())
+            }
+        }
     }
 
     /// The line it printed when it listened in its current run.

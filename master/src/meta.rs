@@ -128,6 +128,12 @@ impl Directory {
             return Err(MetaError::LaterVersion { file: path, version });
         }
         let meta = Meta::parse(&bytes).ok_or(MetaError::Damaged(path))?;
+        if meta.id != id && meta.standing == Standing::New {
+            // It may not vote yet, so nothing was promised under that id: a slip, or a cluster that would not have it.
+            let meta = Meta { id, instance, ..meta };
+            self.save(&meta)?;
+            return Ok(meta);
+        }
         if meta.id != id {
             return Err(MetaError::OtherId { directory: self.path.clone(), found: meta.id, wanted: id });
         }
@@ -300,6 +306,19 @@ mod tests {
         assert_eq!(directory.load_or_create(NodeId(1), InstanceId([1; 16])).expect("loaded"), meta);
         let other = directory.load_or_create(NodeId(2), INSTANCE).expect_err("it belongs to master 1");
         assert!(other.to_string().contains("belongs to master 1, and was started as master 2"), "{other}");
+    }
+
+    #[test]
+    fn before_it_may_vote_a_directory_takes_another_id() {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let directory = lock(temporary.path()).expect("it is free");
+        directory.load_or_create(NodeId(2), INSTANCE).expect("made");
+        let other = directory.load_or_create(NodeId(5), InstanceId([1; 16])).expect("nothing was promised");
+        assert_eq!(
+            (other.id, other.instance, other.standing),
+            (NodeId(5), InstanceId([1; 16]), Standing::New)
+        );
+        assert_eq!(directory.load_or_create(NodeId(5), INSTANCE).expect("loaded"), other);
     }
 
     #[test]

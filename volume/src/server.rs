@@ -69,8 +69,13 @@ pub enum StartError {
     #[error("{0}")]
     Options(String),
     /// The masters will not have it, ever.
-    #[error("the masters refuse this volume: {0}")]
-    Refused(String),
+    #[error("the masters refuse this volume, whose data is in {data}: {why}")]
+    Refused {
+        /// The data directory.
+        data: String,
+        /// Why they do.
+        why: String,
+    },
     /// A thread died.
     #[error("the store could not be opened: {0}")]
     Opening(tokio::task::JoinError),
@@ -134,7 +139,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     };
     let client = |address: &String| Client::new(local.clone(), address.clone(), None);
     let masters: Vec<Client> = options.masters.iter().map(client).collect();
-    let registered = applicant.register(&masters, identity.registered).await.map_err(StartError::Refused)?;
+    let refused = |why| StartError::Refused { data: options.data.display().to_string(), why };
+    let registered = applicant.register(&masters, identity.registered).await.map_err(refused)?;
     let (id, cluster) = (registered.volume, registered.cluster);
     directory.register(disk.as_ref(), id, cluster)?;
     local.set_identity(Identity::Volume(id));

@@ -25,6 +25,8 @@ use crate::output;
 /// Standard input up to this size is held, and so can be sent again.
 const HELD_BYTES_MAX: usize = 1 << 20;
 const PIECE_BYTES: usize = 256 << 10;
+const NOTHING_STORED: &str = "interrupted: nothing was stored";
+const SLASH: &str = "hayrick: this key begins with a slash, which is part of it: over HTTP it is two, as in http://HOST:PORT//…";
 
 /// Store a file under a key, replacing what was there
 ///
@@ -73,12 +75,23 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
     let options = PutOptions { content_type, headers: args.header, meta: args.meta, condition };
     let key = args.key;
     args.connect.run(|client| async move {
-        let source = match file {
-            Some(path) => of_file(&path).await?,
-            None => of_reader(io::stdin()).await.context("cannot read standard input")?,
+        // Standard input is read first: who is at the keyboard ends that as they are used to.
+        let read = match file {
+            Some(_) => None,
+            None => Some(of_reader(io::stdin()).await.context("cannot read standard input")?),
         };
-        // Not before: who is at the keyboard ends the reading of it as they are used to.
-        let mut interrupt = Interrupt::catch(Words { first: None, second: format!("ended at once; {}", may_be_there(&key)) })?;
+        let second = format!("ended at once; {}", may_be_there(&key));
+        let mut interrupt = Interrupt::catch(Words { first: None, second })?;
+        let source = tokio::select! {
+            biased;
+            () = interrupt.comes() => bail!(NOTHING_STORED),
+            source = async {
+                match (read, &file) {
+                    (None, Some(path)) => of_file(path).await,
+                    (read, _) => read.context("there is nothing to read"),
+                }
+            } => source?,
+        };
         let sent = Arc::<AtomicU64>::default();
         let source = source.counted(Arc::clone(&sent));
         let outcome = tokio::select! {
@@ -86,14 +99,16 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
             () = interrupt.comes() => {
                 // A master stores nothing of which it has not all.
                 let is_part = source.bytes_known().is_some_and(|all| sent.load(Ordering::Relaxed) < all);
-                if is_part { bail!("interrupted: nothing was stored") }
+                if is_part {
+                    bail!(NOTHING_STORED)
+                }
                 return Err(Error::Unknown { message: may_be_there(&key) }).context("interrupted");
             }
             outcome = client.put_from(&key, &source, &options) => outcome?,
         };
         output::line(&format!("{key}  {}", outcome.etag))?;
         if key.starts_with('/') {
-            output::noted("hayrick: this key begins with a slash, which is part of it: over HTTP it is two, as in http://HOST:PORT//…");
+            output::noted(SLASH);
         }
         Ok(Exit::Done)
     })

@@ -5,7 +5,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::{self, ExitStatus};
 
-use hayrick_launcher::{Cluster, Process};
+use hayrick_launcher::{Cluster, Process, Role};
 use rustix::process::Signal;
 
 /// The processes, and the ids they were last seen with.
@@ -48,13 +48,13 @@ fn tell_end(process: &Process, pid: u32) {
     println!("Start it again: {}", again());
 }
 
-/// What became of a master that an operator took out: it is not started again.
+/// What became of a server that an operator took out: it is not started again.
 pub(crate) fn removed(process: &Process) -> String {
+    let (name, data) = (process.name(), process.data_dir().display());
+    let instead = if process.role() == Role::Volume { ": without it a new volume starts there" } else { "" };
     format!(
-        "{} was removed from the cluster and has ended; the others run on. Its id never comes back, and its data in {} is of \
-         no use any more.",
-        process.name(),
-        process.data_dir().display()
+        "{name} was removed from the cluster and has ended; the others run on. Its id never comes back, and its data in {data} \
+         is of no use any more{instead}."
     )
 }
 
