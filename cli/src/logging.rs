@@ -12,13 +12,13 @@ use tracing_subscriber::EnvFilter;
 use crate::exit::WrongUse;
 use crate::screen;
 
-/// openraft's messages between its tasks fail when it is stopped, as it should be; where it stops by itself others say so.
-const DEFAULT: &str = "warn,hayrick=info,openraft=error,openraft::raft::raft_inner=off";
+const DEFAULT: &str = "warn,hayrick=info";
 
 /// Starts logging with the filter that `--log` names.
 pub(crate) fn start(filter: Option<&str>) -> Result<()> {
     let from_environment = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| !filter.is_empty());
-    let filter = filter.or(from_environment.as_deref()).unwrap_or(DEFAULT);
+    let default = format!("{DEFAULT},{}", hayrick_raft_store::LOG_FILTER);
+    let filter = filter.or(from_environment.as_deref()).unwrap_or(&default);
     let filter = EnvFilter::try_new(filter).map_err(|_| {
         let text = "is not a log filter; write a level (error, warn, info, debug, trace) or target=level,…";
         WrongUse(format!("{filter:?} {text}"))

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use tokio::time::timeout;
 
 use crate::exit::Exit;
+use crate::settings::variables;
 use crate::signals::{EXIT_INTERRUPTED, Signals};
 use crate::{descriptors, logging, output, readiness};
 
@@ -36,6 +37,7 @@ pub(crate) fn run<F: Future<Output = Result<()>>>(
 ) -> Result<Exit> {
     logging::start(common.log.as_deref())?;
     descriptors::raise_limit();
+    variables::tell_slips();
     if let Some(path) = &common.config {
         tracing::info!(path = %path.display(), "settings are taken from this file");
     }

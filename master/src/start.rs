@@ -28,7 +28,7 @@ use crate::cluster::members::{self, Members};
 use crate::cluster::place::Place;
 use crate::cluster::repair::Repair;
 use crate::cluster::seen::Sightings;
-use crate::cluster::{self};
+use crate::cluster::{self, reap};
 use crate::gateway::Gateway;
 use crate::master::Master;
 use crate::meta::{Directory, Meta, MetaError, Standing};
@@ -99,6 +99,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let directory = Directory::lock(disk.clone(), &options.data)?;
     // Held until this returns, also where it takes back what it made.
     let begun = begin(&directory, &options).await.inspect_err(|_| before.iter().for_each(|it| it.put_back()));
+    reap::tell_if_raised(&options);
     let (meta, web, peer) = begun?;
     let client = web.1;
     let own = own(&options, meta.instance, client, peer.1);

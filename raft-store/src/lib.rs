@@ -64,6 +64,10 @@ mod view;
 mod wire;
 mod write_behind;
 
+/// What a log filter says of the library below: its errors, but for those of messages between its tasks, which fail when it is
+/// stopped, as they should. Where it stops by itself, [`Status::stopped`] says so.
+pub const LOG_FILTER: &str = "openraft=error,openraft::raft::raft_inner=off";
+
 pub use audit::{Audit, Class, Holding, Identified};
 pub use cluster::{Cluster, OpenEpoch, Table};
 pub use complete::{Compared, Completeness, SearchedTo, TURNED_UP_MAX};

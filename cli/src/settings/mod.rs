@@ -9,6 +9,7 @@ mod document;
 pub(crate) mod example;
 pub(crate) mod file;
 mod reasons;
+pub(crate) mod variables;
 
 use clap::{Arg, Command};
 

@@ -72,6 +72,16 @@ pub(crate) fn grace(options: &Options) -> Duration {
     options.reap_after.max(longest_request(options))
 }
 
+/// That garbage is kept longer than was set, where it is.
+pub(crate) fn tell_if_raised(options: &Options) {
+    let (set, grace) = (options.reap_after, grace(options));
+    if set < grace {
+        tracing::warn!(
+            "--reap-after {set:?} is less than twice --request-timeout: garbage is kept for {grace:?}"
+        );
+    }
+}
+
 /// So long a request may yet read, or bring back, what was dead when it began.
 fn longest_request(options: &Options) -> Duration {
     2 * options.request_timeout
