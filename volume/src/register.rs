@@ -5,13 +5,17 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use hayrick_protocol::ObjectKey;
 use hayrick_protocol::command::RegisterVolume;
 use hayrick_protocol::ids::{ClusterId, InstanceId, VolumeId};
 use hayrick_protocol::messages::Identity;
-use hayrick_protocol::messages::master::{Register, RegisterError, Registered};
+use hayrick_protocol::messages::master::{Register, RegisterError, Registered, Resolve};
 use hayrick_rpc::{CallError, Client, RefusalReason};
 use tokio::time::{Instant, sleep};
 
+/// What a first look at the masters may take: it is in the way of each start.
+const GLANCE: Duration = Duration::from_secs(1);
 /// A master that has not answered by then is left for the next.
 const DEADLINE: Duration = Duration::from_secs(3);
 /// The pause after a round of all masters; it doubles from the first to the last.
@@ -33,6 +37,33 @@ pub(crate) struct Applicant {
     pub(crate) peer: String,
     pub(crate) zone: String,
     pub(crate) capacity_bytes: u64,
+}
+
+/// Refuses where all masters are of another cluster than the data directory, as far as they answer: whom it would be asked for next
+/// nobody knows yet.
+pub(crate) async fn no_strangers(masters: &[Client]) -> Result<(), String> {
+    // Any question will do: who is of another cluster refuses the connection.
+    let key = ObjectKey::new("-").expect("a key");
+    let question = Resolve { key, fields: Vec::new(), stale: true };
+    let until = Instant::now() + GLANCE;
+    let answers = join_all(masters.iter().map(|master| master.call(&question, Vec::new(), until))).await;
+    let strangers = masters.iter().zip(answers).map(|(master, answer)| stranger(master, &answer.err()?));
+    match strangers.collect::<Option<Vec<String>>>() {
+        Some(mut all) if !all.is_empty() => Err(all.swap_remove(0)),
+        _ => Ok(()),
+    }
+}
+
+/// What is said of a master of another cluster, if that is what it is.
+fn stranger(master: &Client, error: &CallError) -> Option<String> {
+    let CallError::Refused(refusal) = error else { return None };
+    (refusal.reason == RefusalReason::OtherCluster).then(|| {
+        format!(
+            "the master at {} is of another cluster than this data directory ({refusal}); name the masters of its own cluster, \
+             or give this volume an empty --data",
+            master.address()
+        )
+    })
 }
 
 impl Applicant {
@@ -73,14 +104,10 @@ impl Applicant {
                     Ok((Err(RegisterError::Later(reason)), _)) => {
                         reasons.push(format!("{address}: {reason}"))
                     }
-                    Err(CallError::Refused(refusal)) if refusal.reason == RefusalReason::OtherCluster => {
-                        reasons.push(format!("{address}: {refusal}"));
-                        strangers.push(format!(
-                            "the master at {address} is of another cluster than this data directory ({refusal}); name \
-                             the masters of its own cluster, or give this volume an empty --data"
-                        ));
+                    Err(error) => {
+                        reasons.push(reason(master, &error));
+                        strangers.extend(stranger(master, &error));
                     }
-                    Err(error) => reasons.push(reason(master, &error)),
                 }
             }
             if strangers.len() == masters.len()

@@ -25,7 +25,7 @@ use crate::heartbeat::Pulse;
 use crate::http::{Masters, Names, Starting, VolumePort};
 use crate::options::Options;
 use crate::peer::PeerPort;
-use crate::register::{Applicant, SETTLED};
+use crate::register::{self, Applicant, SETTLED};
 use crate::store::{Store, StoreError, StoreOptions};
 
 /// What is in flight may take this share of the 10 s that a stop may take in all.
@@ -114,6 +114,15 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         stopping.clone().cancelled_owned(),
     );
     ports.spawn(serving);
+    let identity = directory.identity();
+    let (own_id, own_cluster) = identity.registered.unwrap_or((VolumeId(0), ClusterId::UNKNOWN));
+    let local = Local::new(Identity::Volume(own_id), own_cluster);
+    let client = |address: &String| Client::new(local.clone(), address.clone(), None);
+    let masters: Vec<Client> = options.masters.iter().map(client).collect();
+    let refused = |why| StartError::Refused { data: options.data.display().to_string(), why };
+    // Before what is somebody else's is touched.
+    register::no_strangers(&masters).await.map_err(refused)?;
+
     let store_options = store_options(disk.as_ref(), &options, &directory)?;
     let capacity_bytes = store_options.capacity_bytes;
     let opening = {
@@ -126,9 +135,6 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
 
     // Not before, so that who calls is refused and does not wait.
     let (peer_listener, peer) = bind(&options.peer_listen, "--peer-listen").await?;
-    let identity = directory.identity();
-    let (own_id, own_cluster) = identity.registered.unwrap_or((VolumeId(0), ClusterId::UNKNOWN));
-    let local = Local::new(Identity::Volume(own_id), own_cluster);
     let applicant = Applicant {
         instance: identity.instance,
         process: disk.random(),
@@ -137,9 +143,6 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
         zone: options.zone,
         capacity_bytes,
     };
-    let client = |address: &String| Client::new(local.clone(), address.clone(), None);
-    let masters: Vec<Client> = options.masters.iter().map(client).collect();
-    let refused = |why| StartError::Refused { data: options.data.display().to_string(), why };
     let registered = applicant.register(&masters, identity.registered).await.map_err(refused)?;
     let (id, cluster) = (registered.volume, registered.cluster);
     directory.register(disk.as_ref(), id, cluster)?;

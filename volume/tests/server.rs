@@ -233,7 +233,9 @@ async fn what_can_never_start_says_why_in_one_sentence() {
     let (address, fake, _) = master(CLUSTER).await;
     fake.answers.lock().await.push_back(Err(RegisterError::Never("volume 3 was removed".to_owned())));
     let refused = in_time(start(options(data.path(), &[&address]))).await.expect_err("never");
-    assert_eq!(refused.to_string(), "the masters refuse this volume: volume 3 was removed");
+    let path = data.path().display();
+    let words = format!("the masters refuse this volume, whose data is in {path}: volume 3 was removed");
+    assert_eq!(refused.to_string(), words);
 
     let running = in_time(start(options(data.path(), &[&address]))).await.expect("it starts");
     let second = in_time(start(options(data.path(), &[&address]))).await.expect_err("it is in use");
@@ -246,8 +248,16 @@ async fn what_can_never_start_says_why_in_one_sentence() {
     in_time(running.stop()).await;
 
     let (other_address, _, _) = master(ClusterId([2; 16])).await;
+    let needles = || {
+        let entries = std::fs::read_dir(data.path().join("needles")).expect("it has needles");
+        let mut names: Vec<_> = entries.map(|entry| entry.expect("it can be read").file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = needles();
     let foreign = in_time(start(options(data.path(), &[&other_address]))).await.expect_err("another cluster");
     assert!(foreign.to_string().contains("another cluster"), "{foreign}");
+    assert_eq!(needles(), before, "it is not touched");
     let masters = [&*other_address, &*address];
     let among_others =
         in_time(start(options(data.path(), &masters))).await.expect("one stranger is passed over");
