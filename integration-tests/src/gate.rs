@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use hayrick_launcher::{Cluster, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -71,6 +72,20 @@ impl Gate {
             }
         });
         Ok(Self { addr, orders, counts })
+    }
+
+    /// One before each of the three masters of a cluster that is not started yet: the others reach them through these alone.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub async fn before_masters(cluster: &mut Cluster) -> Result<Vec<Self>> {
+        let mut gates = Vec::new();
+        for id in 1..=3 {
+            let gate = Self::start(cluster.master(id).peer_addr()).await?;
+            cluster.advertise_peer(Role::Master, id, gate.addr());
+            gates.push(gate);
+        }
+        Ok(gates)
     }
 
     /// Where it listens.

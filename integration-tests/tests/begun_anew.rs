@@ -8,7 +8,7 @@ use hayrick_chaos::relay::{Cause, Links, Node, Trouble};
 use hayrick_client::{Client, VolumeChange};
 use hayrick_integration_tests::gate::Gate;
 use hayrick_integration_tests::{cluster, ledger, metrics, raw, wait};
-use hayrick_launcher::{Cluster, Role};
+use hayrick_launcher::Cluster;
 use tokio::task::block_in_place;
 
 const TIMEOUT: Duration = Duration::from_secs(40);
@@ -22,12 +22,7 @@ const FENCED: &str = "hayrick_leader_fenced_epochs_total";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_put_whose_placement_changed_under_it_is_stored_where_it_belongs_now() -> Result<()> {
     let mut cluster = cluster::with_master_args(cluster::builder(4)?, &LONG).build()?;
-    let mut gates = Vec::new();
-    for id in 1..=3 {
-        let gate = Gate::start(cluster.master(id).peer_addr()).await?;
-        cluster.advertise_peer(Role::Master, id, gate.addr());
-        gates.push(gate);
-    }
+    let gates = Gate::before_masters(&mut cluster).await?;
     block_in_place(|| cluster.start())?;
     cluster::all_up(&cluster, 4).await?;
     let leader = cluster::leader(&cluster).await?;

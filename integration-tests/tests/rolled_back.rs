@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use hayrick_integration_tests::gate::Gate;
 use hayrick_integration_tests::{cluster, directory, objects, wait};
-use hayrick_launcher::{Cluster, Process, Role};
+use hayrick_launcher::{Cluster, Process};
 use tokio::task::block_in_place;
 
 const VOLUMES: u32 = 3;
@@ -85,12 +85,7 @@ async fn a_master_that_was_set_back_while_all_were_down_is_stopped_too() -> Resu
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_that_takes_part_in_nothing_yet_names_no_leader_of_its_disk() -> Result<()> {
     let mut cluster = cluster::builder(VOLUMES)?.build()?;
-    let mut gates = Vec::new();
-    for id in 1..=3 {
-        let gate = Gate::start(cluster.master(id).peer_addr()).await?;
-        cluster.advertise_peer(Role::Master, id, gate.addr());
-        gates.push(gate);
-    }
+    let gates = Gate::before_masters(&mut cluster).await?;
     block_in_place(|| cluster.start())?;
     cluster::all_up(&cluster, VOLUMES).await?;
     let leader = cluster::leader(&cluster).await?;

@@ -120,8 +120,10 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let client = |address: &String| Client::new(local.clone(), address.clone(), None);
     let masters: Vec<Client> = options.masters.iter().map(client).collect();
     let refused = |why| StartError::Refused { data: options.data.display().to_string(), why };
-    // Before what is somebody else's is touched.
-    register::no_strangers(&masters).await.map_err(refused)?;
+    if identity.registered.is_some() {
+        // Before what is somebody else's is touched.
+        register::no_strangers(&masters).await.map_err(refused)?;
+    }
 
     let store_options = store_options(disk.as_ref(), &options, &directory)?;
     let capacity_bytes = store_options.capacity_bytes;

@@ -2,7 +2,8 @@
 //!
 //! Owns the bound on targets and the one `Host` that a request of HTTP/1.1 has (RFC 9112, section 3.2), which hyper does
 //! not look at; the other bounds are in its settings. Owns what all answers carry, too: what kind of server gives them, and the
-//! `X-Request-Id` that was sent. Invariant: what breaks one of these reaches no service.
+//! `X-Request-Id` that was sent. Invariant: what breaks one of these reaches no service, and whatever is answered to a
+//! head that could be read carries both.
 
 use std::convert::Infallible;
 use std::future::Ready;

@@ -75,22 +75,20 @@ pub(crate) fn run(args: Args) -> Result<Exit> {
     let options = PutOptions { content_type, headers: args.header, meta: args.meta, condition };
     let key = args.key;
     args.connect.run(|client| async move {
-        // Standard input is read first: who is at the keyboard ends that as they are used to.
-        let read = match file {
-            Some(_) => None,
-            None => Some(of_reader(io::stdin()).await.context("cannot read standard input")?),
-        };
-        let second = format!("ended at once; {}", may_be_there(&key));
-        let mut interrupt = Interrupt::catch(Words { first: None, second })?;
-        let source = tokio::select! {
-            biased;
-            () = interrupt.comes() => bail!(NOTHING_STORED),
-            source = async {
-                match (read, &file) {
-                    (None, Some(path)) => of_file(path).await,
-                    (read, _) => read.context("there is nothing to read"),
-                }
-            } => source?,
+        let second = || format!("ended at once; {}", may_be_there(&key));
+        let catch = || Interrupt::catch(Words { first: None, second: second() });
+        let (source, mut interrupt) = match file {
+            // Who is at the keyboard ends the reading as they are used to.
+            None => (of_reader(io::stdin()).await.context("cannot read standard input")?, catch()?),
+            Some(path) => {
+                let mut interrupt = catch()?;
+                let source = tokio::select! {
+                    biased;
+                    () = interrupt.comes() => bail!(NOTHING_STORED),
+                    source = of_file(&path) => source?,
+                };
+                (source, interrupt)
+            }
         };
         let sent = Arc::<AtomicU64>::default();
         let source = source.counted(Arc::clone(&sent));

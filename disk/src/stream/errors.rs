@@ -1,4 +1,4 @@
-//! Why a submission is not taken in, and why it fails.
+//! Why a submission is not taken in, and why it fails. Invariant: each says whether the bytes may be on the disk all the same.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
 //! The log as openraft sees it: what it reads, and what it has written.
+//!
+//! Invariant: a callback, and the return of a vote or truncation, say only what is durable; a purge may be late, and never early.
 
 use std::fmt::Debug;
 use std::io;

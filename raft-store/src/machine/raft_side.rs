@@ -1,4 +1,7 @@
 //! The machine as openraft sees it: entries in a stream, gathered into batches, and snapshots.
+//!
+//! Invariant: entries are handed on in their order; and a snapshot that is built, after which the log may go, holds nothing that is
+//! not durable here.
 
 use std::io;
 use std::sync::Arc;
