@@ -99,6 +99,8 @@ fn names(pid: Pid, dir: &Path) -> bool {
     };
     let mut words = line.split(|byte| *byte == 0);
     let data = words.find(|word| *word == b"--data").and(words.next());
-    data.and_then(|data| fs::canonicalize(cwd.join(OsStr::from_bytes(data))).ok())
-        .is_some_and(|data| data.starts_with(dir))
+    let Some(data) = data.map(|data| cwd.join(OsStr::from_bytes(data))) else { return false };
+    // Somebody may have removed it under the server; the directory of the cluster is there.
+    let lies_in = fs::canonicalize(&data).or_else(|_| fs::canonicalize(data.parent().unwrap_or(&data)));
+    lies_in.is_ok_and(|lies_in| lies_in.starts_with(dir))
 }

@@ -99,8 +99,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let directory = Directory::lock(disk.clone(), &options.data)?;
     // Held until this returns, also where it takes back what it made.
     let begun = begin(&directory, &options).await.inspect_err(|_| before.iter().for_each(|it| it.put_back()));
-    reap::tell_if_raised(&options);
     let (meta, web, peer) = begun?;
+    reap::tell_if_raised(&options);
     let client = web.1;
     let own = own(&options, meta.instance, client, peer.1);
 

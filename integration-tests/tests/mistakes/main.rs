@@ -87,7 +87,8 @@ async fn told(place: &Place, case: &Case) -> Result<String> {
     let line = shown.words(&format!("{} {}", case.program, case.args.join(" ")));
     let said = match case.says {
         None => {
-            let output = block_in_place(|| command.stdin(std::process::Stdio::null()).output())?;
+            let output = block_in_place(|| command.stdin(std::process::Stdio::null()).output());
+            let output = output.with_context(|| format!("cannot run {}", case.program))?;
             let text = [output.stdout, output.stderr].concat();
             let code = output.status.code().context("it was killed")?;
             format!("{}(exit code {code})", shown.lines(&String::from_utf8_lossy(&text)))

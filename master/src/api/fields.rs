@@ -59,6 +59,8 @@ pub(super) fn etag(md5: &[u8; 16]) -> HeaderValue {
     HeaderValue::try_from(format!("\"{}\"", hex::encode(md5))).expect("hex digits are valid in a field")
 }
 
+const BEYOND_ASCII: &str = "letters beyond ASCII, of which HTTP leaves open what they are; write them percent-encoded, as %C3%BC, \
+                            and decode them where they are read";
 /// Those of the kept fields that have one value, which is no list.
 const SINGLE: [HeaderName; 3] = [header::CONTENT_TYPE, header::CONTENT_DISPOSITION, header::EXPIRES];
 
@@ -69,10 +71,7 @@ pub(super) fn kept(fields: &HeaderMap) -> Result<Headers, Problem> {
     }
     let mut entries = Vec::new();
     for (name, value) in fields.iter().filter(|(name, _)| is_kept_header(name.as_str())) {
-        let text = value.to_str().map_err(|_| bad_request(format!(
-                "{name} has letters beyond ASCII, of which HTTP leaves open what they are; write them percent-encoded, as %C3%BC, \
-                 and decode them where they are read"
-            )))?;
+        let text = value.to_str().map_err(|_| bad_request(format!("{name} has {BEYOND_ASCII}")))?;
         entries.push((name.as_str().to_owned(), text.to_owned()));
     }
     Headers::new(entries)

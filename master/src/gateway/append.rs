@@ -33,6 +33,7 @@ const WAITING_MAX: usize = 16 * 1024;
 const FLIGHTS_MAX: usize = 2;
 /// What one append may take before the gateway reports the volume: many times a slow disk's sync.
 const PATIENCE: Duration = Duration::from_millis(1500);
+/// What is said of a volume from which nothing came by then, whoever gave up first.
 const LATE: &str = "it did not answer in time";
 /// Bytes a millisecond that a healthy volume takes at the very least: what a needle and those ahead of it in the queue
 /// need at this rate is added to the patience, so that a volume with much to do is not taken for a dead one.
